@@ -1,0 +1,103 @@
+//! The echo server on the bare readiness layer: the shortest way to see the slab and its callbacks.
+//!
+//!     cargo run --release --example readiness_echo [ADDR]        # default 127.0.0.1:7000
+//!
+//! One callback accepts, and registers one more callback per connection. What a peer does not take back yet waits in
+//! that connection's buffer, and while it does, nothing more is read: a client that sends without reading cannot make
+//! the server grow.
+
+use ioctx::mio::net::{TcpListener, TcpStream};
+use ioctx::{Handle, Interest, Io, IoContext, Next, Ready};
+use std::io::{self, ErrorKind::WouldBlock};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const USAGE: &str = "usage: readiness_echo [ADDR]\n\nEchoes what TCP clients send. ADDR is IP:PORT, default \
+                     127.0.0.1:7000; port 0 takes a free one.";
+
+fn main() -> ExitCode {
+    env_logger::init();
+    let argument = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7000".into());
+    if argument == "--help" || argument == "-h" {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    let Ok(address) = argument.parse() else {
+        eprintln!("readiness_echo: {argument:?} is not an address such as 127.0.0.1:7000 or [::1]:7000");
+        return ExitCode::from(2);
+    };
+    match serve(address) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("readiness_echo: {address}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(address: SocketAddr) -> io::Result<()> {
+    let mut io = IoContext::new()?;
+    let listener = TcpListener::bind(address)?;
+    println!("listening on {}", listener.local_addr()?);
+    let handle = io.handle().clone();
+    io.register(listener, Interest::READABLE, move |listener, _| accept(&handle, listener))?;
+    io.run()?;
+    Ok(())
+}
+
+fn accept(handle: &Handle, listener: &Io<TcpListener>) -> Next {
+    loop {
+        match listener.try_io(Interest::READABLE, |listener| listener.accept()) {
+            Ok((stream, peer)) => {
+                let _ = stream.set_nodelay(true);
+                if let Err(error) = handle.register(stream, Interest::READABLE, echo()) {
+                    log::warn!("{peer}: {error}");
+                }
+            }
+            Err(error) if error.kind() == WouldBlock => return Next::Keep,
+            Err(error) => {
+                // Out of descriptors, most likely: the backlog keeps the clients until some are free again.
+                log::warn!("accept: {error}");
+                return Next::Pause(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
+/// The callback of one connection: reads and writes back, until the peer is done.
+fn echo() -> impl FnMut(&Io<TcpStream>, Ready) -> Next {
+    let mut unsent = Vec::new();
+    move |stream, _| match echo_what_came(stream, &mut unsent) {
+        Ok(next) => next,
+        Err(error) => {
+            log::debug!("connection lost: {error}");
+            Next::Release
+        }
+    }
+}
+
+fn echo_what_came(stream: &Io<TcpStream>, unsent: &mut Vec<u8>) -> io::Result<Next> {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        while !unsent.is_empty() {
+            match stream.write(unsent) {
+                Ok(n) => drop(unsent.drain(..n)),
+                Err(error) if error.kind() == WouldBlock => return Ok(Next::Interest(Interest::WRITABLE)),
+                Err(error) => return Err(error),
+            }
+        }
+        let n = match stream.read(&mut buffer) {
+            Ok(0) => return Ok(Next::Release),
+            Ok(n) => n,
+            Err(error) if error.kind() == WouldBlock => return Ok(Next::Interest(Interest::READABLE)),
+            Err(error) => return Err(error),
+        };
+        let sent = match stream.write(&buffer[..n]) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        unsent.extend_from_slice(&buffer[sent..n]);
+    }
+}

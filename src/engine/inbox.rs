@@ -1,0 +1,216 @@
+//! The inbox: the one door through which other threads reach the loop.
+//!
+//! ```text
+//!   any thread:    lock, push, filled = true, unlock      then, if asleep was true: asleep = false, wake
+//!   loop thread:   asleep = true, then look at filled     then, if it was false: sleep
+//! ```
+//!
+//! Each side writes its own flag before it reads the other's, both sequentially consistent, so at least one of them
+//! sees the other: either the loop sees the item and does not sleep, or the sender sees the sleeper and wakes it.
+//! The sender that takes `asleep` down pays for the system call, every later one does not, and a loop that is busy
+//! is never woken at all.
+
+use super::key::Origin;
+use slab::Slab;
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub(crate) struct Inbox<T> {
+    queue: Mutex<Queue<T>>,
+    /// Whether `queue.items` holds something; written with the queue locked.
+    filled: AtomicBool,
+    /// Whether the loop sleeps, is about to, or is outside its turn: whether a sender must wake it.
+    asleep: AtomicBool,
+    /// Asked to stop; sticky until `restart`.
+    stop: AtomicBool,
+    /// Work guards held on other threads.
+    guards: Mutex<Slab<Origin>>,
+    guards_held: AtomicUsize,
+    waker: mio::Waker,
+}
+
+struct Queue<T> {
+    items: Vec<T>,
+    /// The context has gone: nothing is accepted any more.
+    closed: bool,
+}
+
+impl<T> Inbox<T> {
+    pub(crate) fn new(waker: mio::Waker) -> Self {
+        Inbox {
+            queue: Mutex::new(Queue {
+                items: Vec::new(),
+                closed: false,
+            }),
+            filled: AtomicBool::new(false),
+            asleep: AtomicBool::new(true),
+            stop: AtomicBool::new(false),
+            guards: Mutex::new(Slab::new()),
+            guards_held: AtomicUsize::new(0),
+            waker,
+        }
+    }
+
+    // Any thread.
+
+    /// Queues what `make` makes and wakes the loop if it sleeps. `false`, and `make` is dropped uncalled, if the
+    /// context has gone. `make` runs under the lock: it may build and box, and nothing else.
+    pub(crate) fn push_with(&self, make: impl FnOnce() -> T) -> bool {
+        {
+            let mut queue = lock(&self.queue);
+            if queue.closed {
+                return false;
+            }
+            queue.items.push(make());
+            self.filled.store(true, SeqCst);
+        }
+        self.wake();
+        true
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.queue).closed
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, SeqCst);
+        self.wake();
+    }
+
+    pub(crate) fn hold(&self, origin: Origin) -> usize {
+        self.guards_held.fetch_add(1, SeqCst);
+        lock(&self.guards).insert(origin)
+    }
+
+    pub(crate) fn let_go(&self, guard: usize) {
+        lock(&self.guards).remove(guard);
+        if self.guards_held.fetch_sub(1, SeqCst) == 1 {
+            self.wake(); // Perhaps this was all that kept `run` from returning.
+        }
+    }
+
+    /// Wakes the loop if it sleeps; one system call at most until it looks.
+    pub(crate) fn wake(&self) {
+        if self.asleep.load(SeqCst) && self.asleep.swap(false, SeqCst) {
+            if let Err(error) = self.waker.wake() {
+                log::error!(target: "ioctx", "cannot wake the loop: {error}");
+            }
+        }
+    }
+
+    // The loop's thread.
+
+    /// Declares that the loop will sleep or leave its turn; `false` if it has mail and must not sleep.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.asleep.store(true, SeqCst);
+        !self.has_mail() && !self.stop_requested()
+    }
+
+    pub(crate) fn awake(&self) {
+        self.asleep.store(false, SeqCst);
+    }
+
+    pub(crate) fn has_mail(&self) -> bool {
+        self.filled.load(SeqCst)
+    }
+
+    /// Moves everything queued into `mail`, which is empty; the two vectors swap places, so neither is freed.
+    pub(crate) fn take(&self, mail: &mut Vec<T>) {
+        if self.has_mail() {
+            let mut queue = lock(&self.queue);
+            self.filled.store(false, SeqCst);
+            mem::swap(&mut queue.items, mail);
+        }
+    }
+
+    /// Refuses everything from now on and hands out what is queued, for the caller to drop unlocked.
+    pub(crate) fn close(&self) -> Vec<T> {
+        let mut queue = lock(&self.queue);
+        queue.closed = true;
+        self.filled.store(false, SeqCst);
+        mem::take(&mut queue.items)
+    }
+
+    pub(crate) fn stop_requested(&self) -> bool {
+        self.stop.load(SeqCst)
+    }
+
+    pub(crate) fn clear_stop(&self) {
+        self.stop.store(false, SeqCst);
+    }
+
+    pub(crate) fn guards_held(&self) -> usize {
+        self.guards_held.load(SeqCst)
+    }
+
+    /// What `look` tells of every item, and of the guards on other threads.
+    pub(crate) fn contents(&self, look: impl Fn(&T) -> (&'static str, Origin)) -> Vec<(&'static str, Origin)> {
+        let queue = lock(&self.queue);
+        let guards = lock(&self.guards);
+        let guards = guards.iter().map(|(_, origin)| ("work_guard", *origin));
+        queue.items.iter().map(look).chain(guards).collect()
+    }
+}
+
+/// No user code runs under these locks, so a poisoned one protects nothing broken.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    fn inbox() -> (mio::Poll, Inbox<u32>) {
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        (poll, Inbox::new(waker))
+    }
+
+    #[test]
+    fn a_sleeper_with_mail_does_not_sleep() {
+        let (_poll, inbox) = inbox();
+        inbox.awake();
+        assert!(inbox.push_with(|| 1));
+        assert!(!inbox.fall_asleep());
+        let mut mail = Vec::new();
+        inbox.take(&mut mail);
+        assert_eq!(mail, [1]);
+        assert!(inbox.fall_asleep());
+    }
+
+    #[test]
+    fn a_closed_inbox_takes_nothing_and_hands_out_what_it_held() {
+        let (_poll, inbox) = inbox();
+        inbox.push_with(|| 1);
+        assert_eq!(inbox.close(), [1]);
+        assert!(!inbox.push_with(|| unreachable!("made for a closed inbox")));
+    }
+
+    /// Goal: no item is lost however senders and a sleeping loop interleave.
+    /// Method: four senders, a loop that sleeps without limit whenever it may, and every item counted.
+    #[test]
+    fn no_item_is_lost_between_senders_and_a_sleeper() -> io::Result<()> {
+        const EACH: usize = 20_000;
+        let (mut poll, inbox) = inbox();
+        let mut events = mio::Events::with_capacity(8);
+        let mut mail = Vec::new();
+        let mut seen = 0;
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..EACH).for_each(|n| assert!(inbox.push_with(|| n as u32))));
+            }
+            while seen < 4 * EACH {
+                if inbox.fall_asleep() {
+                    poll.poll(&mut events, None)?;
+                }
+                inbox.awake();
+                inbox.take(&mut mail);
+                seen += mail.drain(..).count();
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,13 @@
+//! The engine: one turn, and what it stands on. Knows no network type. Read in this order.
+
+pub(crate) mod ready;
+pub(crate) mod key;
+pub(crate) mod outstanding;
+pub(crate) mod timer_queue;
+pub(crate) mod inbox;
+pub(crate) mod scheduler;
+pub(crate) mod reactor;
+pub(crate) mod progress;
+pub(crate) mod trace;
+pub(crate) mod state;
+pub(crate) mod turn;

@@ -1,0 +1,170 @@
+//! Where the loop is: the step of the turn in progress, what is left of that step, and what the caller asked for.
+//!
+//! A turn can be left at any handler: by a panic, by `stop`, because `run_one` has had its one, or at a deadline.
+//! Everything that the next call needs to go on from there is here, written before each call of a handler.
+
+use std::cell::Cell;
+use std::fmt;
+use std::time::Instant;
+
+/// The numbered steps of a turn, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// No turn is in progress.
+    Outside,
+    TakePosted,
+    DecideSleep,
+    Wait,
+    ReadClock,
+    DispatchReadiness,
+    /// The second half of step 5: what the first half started on other objects.
+    DispatchStarted,
+    CompleteTimers,
+    RunHandlers,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Step::Outside => "outside a turn",
+            Step::TakePosted => "1 take posted",
+            Step::DecideSleep => "2 decide sleep",
+            Step::Wait => "3 wait",
+            Step::ReadClock => "4 read clock",
+            Step::DispatchReadiness | Step::DispatchStarted => "5 dispatch readiness",
+            Step::CompleteTimers => "6 complete timers",
+            Step::RunHandlers => "7 run handlers",
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Progress {
+    number: Cell<u64>,
+    step: Cell<Step>,
+    /// How many entries or handlers this step may still call: those that were there when it began.
+    left: Cell<usize>,
+    /// The turn's one reading of the clock.
+    now: Cell<Instant>,
+    /// Timers armed from this sequence number on wait for the next turn.
+    timer_cut: Cell<u64>,
+
+    /// Whether a call of the run family is in progress.
+    running: Cell<bool>,
+    /// Whether a handler is in progress.
+    in_handler: Cell<bool>,
+    /// Handlers run by the call in progress, and how many it asked for.
+    ran: Cell<usize>,
+    limit: Cell<usize>,
+    deadline: Cell<Option<Instant>>,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Progress {
+            number: Cell::new(0),
+            step: Cell::new(Step::Outside),
+            left: Cell::new(0),
+            now: Cell::new(Instant::now()),
+            timer_cut: Cell::new(0),
+            running: Cell::new(false),
+            in_handler: Cell::new(false),
+            ran: Cell::new(0),
+            limit: Cell::new(usize::MAX),
+            deadline: Cell::new(None),
+        }
+    }
+
+    // The turn.
+
+    pub(crate) fn step(&self) -> Step {
+        self.step.get()
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number.get()
+    }
+
+    pub(crate) fn is_at(&self, step: Step) -> bool {
+        self.step.get() == step
+    }
+
+    pub(crate) fn begin(&self) {
+        self.number.set(self.number.get() + 1);
+    }
+
+    /// Enters a step that may call `left` entries or handlers.
+    pub(crate) fn enter(&self, step: Step, left: usize) {
+        self.step.set(step);
+        self.left.set(left);
+    }
+
+    /// Takes one from what is left of this step; `false` if nothing is.
+    pub(crate) fn take_one(&self) -> bool {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    pub(crate) fn set_now(&self, now: Instant, timer_cut: u64) {
+        self.now.set(now);
+        self.timer_cut.set(timer_cut);
+    }
+
+    pub(crate) fn timer_cut(&self) -> u64 {
+        self.timer_cut.get()
+    }
+
+    // The call.
+
+    pub(crate) fn begin_call(&self, limit: usize, deadline: Option<Instant>) {
+        self.running.set(true);
+        self.ran.set(0);
+        self.limit.set(limit);
+        self.deadline.set(deadline);
+    }
+
+    pub(crate) fn end_call(&self) {
+        self.running.set(false);
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.get()
+    }
+
+    pub(crate) fn in_handler(&self) -> bool {
+        self.in_handler.get()
+    }
+
+    pub(crate) fn ran(&self) -> usize {
+        self.ran.get()
+    }
+
+    /// Whether the call has run as many handlers as it may, or for as long.
+    #[inline]
+    pub(crate) fn is_spent(&self) -> bool {
+        self.ran.get() >= self.limit.get() || self.deadline.get().is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Counts a handler and marks it as in progress until the result is dropped, by a panic too.
+    #[inline]
+    pub(crate) fn enter_handler(&self) -> InHandler<'_> {
+        self.ran.set(self.ran.get() + 1);
+        self.in_handler.set(true);
+        InHandler(self)
+    }
+}
+
+/// A handler is in progress.
+pub(crate) struct InHandler<'a>(&'a Progress);
+
+impl Drop for InHandler<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.in_handler.set(false);
+    }
+}

@@ -1,0 +1,309 @@
+//! One turn of the loop, and what each of its steps does.
+
+use super::key::Origin;
+use super::progress::Step;
+use super::reactor::{AnyEntry, Poller};
+use super::state::{Alarm, Engine, Task, deadline_after};
+use super::trace::tell;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// How long the caller lets the loop sleep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    Forever,
+    Until(Instant),
+    /// Not at all: `poll`.
+    None,
+}
+
+/// Why a turn ended before its last step; the next turn goes on where it was.
+#[derive(Debug)]
+pub(crate) enum Left {
+    /// By `stop`, or because the caller has had what it asked for.
+    Early,
+    /// The poller failed.
+    Error(io::Error),
+}
+
+impl Engine {
+    /// Makes one turn, or finishes the one that was left.
+    pub(crate) fn turn(self: &Rc<Self>, poller: &mut Poller, patience: Patience) -> Result<(), Left> {
+        let turn = &self.turn;
+        if turn.is_at(Step::Outside) {
+            turn.begin();
+            self.take_posted(); // 1. take what other threads posted
+            let sleep = self.decide_sleep(patience); // 2. decide how long to sleep
+            self.wait(poller, sleep)?; // 3. wait
+            self.read_clock(); // 4. read the clock, once
+            turn.enter(Step::DispatchReadiness, self.reactor.ready_len());
+        }
+        if turn.is_at(Step::DispatchReadiness) {
+            self.dispatch_readiness()?; // 5. dispatch readiness ...
+            turn.enter(Step::DispatchStarted, self.reactor.ready_len());
+        }
+        if turn.is_at(Step::DispatchStarted) {
+            self.dispatch_readiness()?; // ... and, in one more pass, what that started
+            turn.enter(Step::CompleteTimers, usize::MAX);
+        }
+        if turn.is_at(Step::CompleteTimers) {
+            self.complete_timers()?; // 6. complete due timers
+            turn.enter(Step::RunHandlers, self.scheduler.len());
+        }
+        self.run_handlers()?; // 7. run the ready handlers, a snapshot
+        turn.enter(Step::Outside, 0);
+        Ok(())
+    }
+
+    fn take_posted(&self) {
+        self.turn.enter(Step::TakePosted, 0);
+        self.teller.look();
+        let mut mail = self.mail.take();
+        self.inbox.take(&mut mail);
+        for letter in mail.drain(..) {
+            tell!(self, "{} from {}", letter.kind, letter.origin.location);
+            self.scheduler.push(Task {
+                kind: letter.kind,
+                origin: letter.origin,
+                is_handler: letter.is_handler,
+                run: letter.run,
+            });
+        }
+        self.mail.set(mail);
+    }
+
+    fn decide_sleep(&self, patience: Patience) -> Sleep {
+        self.turn.enter(Step::DecideSleep, 0);
+        let sleep = self.sleep_allowed(patience);
+        if sleep.limit.is_some_and(|limit| limit.is_zero()) {
+            return sleep;
+        }
+        // From here on a sender must wake us, so look into the inbox once more.
+        if self.inbox.fall_asleep() {
+            return sleep;
+        }
+        Sleep::none("something was posted")
+    }
+
+    fn sleep_allowed(&self, patience: Patience) -> Sleep {
+        if self.is_busy() {
+            return Sleep::none("work is ready");
+        }
+        let (until, why) = match patience {
+            Patience::None => return Sleep::none("asked not to sleep"),
+            Patience::Forever => (None, "until an event"),
+            Patience::Until(deadline) => (Some(deadline), "until the caller's deadline"),
+        };
+        let timer = self.timers.borrow().earliest();
+        let (until, why) = match (until, timer) {
+            (until, Some(timer)) if until.is_none_or(|until| timer < until) => (Some(timer), "until the next timer"),
+            _ => (until, why),
+        };
+        // A fresh reading: handlers may have taken long since the turn's own.
+        let limit = until.map(|until| until.saturating_duration_since(Instant::now()));
+        Sleep { limit, why }
+    }
+
+    /// Whether the last turn was left early, so that the next call begins by finishing it.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        !self.turn.is_at(Step::Outside)
+    }
+
+    /// Whether something can be done without sleeping.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.scheduler.len() > 0 || self.reactor.is_busy()
+    }
+
+    fn wait(&self, poller: &mut Poller, sleep: Sleep) -> Result<(), Left> {
+        self.turn.enter(Step::Wait, 0);
+        tell!(self, "may sleep {sleep}");
+        let waited = self.reactor.wait(poller, sleep.limit);
+        self.inbox.awake();
+        match waited {
+            Ok(events) => tell!(self, "{events} events"),
+            Err(error) => {
+                self.turn.enter(Step::Outside, 0);
+                return Err(Left::Error(error));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_clock(&self) {
+        self.turn.enter(Step::ReadClock, 0);
+        let before = self.turn.now();
+        self.turn.set_now(Instant::now(), self.next_sequence());
+        tell!(self, "{:.3?} since the last reading", self.turn.now() - before);
+    }
+
+    fn dispatch_readiness(&self) -> Result<(), Left> {
+        while self.turn.take_one() {
+            let Some(entry) = self.reactor.next_ready() else {
+                break;
+            };
+            let called = Called {
+                engine: self,
+                entry: Some(entry),
+            };
+            called.dispatch();
+            drop(called);
+            self.may_go_on()?;
+        }
+        Ok(())
+    }
+
+    fn complete_timers(self: &Rc<Self>) -> Result<(), Left> {
+        while self.complete_one_timer() {
+            self.may_go_on()?;
+        }
+        Ok(())
+    }
+
+    fn complete_one_timer(self: &Rc<Self>) -> bool {
+        let (now, cut) = (self.turn.now(), self.turn.timer_cut());
+        let mut timers = self.timers.borrow_mut();
+        let Some((key, deadline)) = timers.first_due(now, cut) else {
+            return false;
+        };
+        let repeat = timers.get(key).and_then(|armed| match &armed.alarm {
+            Alarm::Repeat(repeat) => Some((Rc::clone(repeat), armed.kind, armed.origin)),
+            _ => None,
+        });
+        if let Some((repeat, kind, origin)) = repeat {
+            // Armed again before the call, so that the callback can cancel it.
+            timers.rearm(key, next_period(deadline, repeat.period, now), self.next_sequence());
+            drop(timers);
+            tell!(self, "fired {:.3?} after its deadline", now - deadline);
+            self.call(kind, origin, || (repeat.callback.borrow_mut())());
+            return true;
+        }
+        drop(timers);
+        if let Some(armed) = self.disarm(key) {
+            tell!(self, "fired {:.3?} after its deadline", now - deadline);
+            match armed.alarm {
+                Alarm::Wait(handler) => self.call(armed.kind, armed.origin, || handler(Ok(()))),
+                Alarm::Internal(act) => act(self),
+                Alarm::Repeat(_) => {}
+            }
+        }
+        true
+    }
+
+    fn run_handlers(self: &Rc<Self>) -> Result<(), Left> {
+        while self.turn.take_one() {
+            let Some(task) = self.scheduler.pop() else {
+                break;
+            };
+            if task.is_handler {
+                self.call(task.kind, task.origin, || (task.run)(self));
+            } else {
+                (task.run)(self);
+            }
+            self.may_go_on()?;
+        }
+        Ok(())
+    }
+
+    /// Calls user code: counted, watched, and marked as a handler in progress.
+    #[inline]
+    pub(crate) fn call<R>(&self, kind: &'static str, origin: Origin, handler: impl FnOnce() -> R) -> R {
+        let _in_handler = self.turn.enter_handler();
+        if self.teller.watches_calls() {
+            self.teller.watch(&self.turn, kind, origin.location, handler)
+        } else {
+            handler()
+        }
+    }
+
+    /// Asked after every handler: whether to leave the turn here.
+    #[inline]
+    pub(crate) fn must_leave(&self) -> bool {
+        self.inbox.stop_requested() || self.turn.is_spent()
+    }
+
+    #[inline]
+    fn may_go_on(&self) -> Result<(), Left> {
+        if self.must_leave() { Err(Left::Early) } else { Ok(()) }
+    }
+}
+
+/// An entry during its call. Its end puts the entry back on the list if something is left over, after a panic too.
+struct Called<'a> {
+    engine: &'a Engine,
+    /// `Some` until the end.
+    entry: Option<AnyEntry>,
+}
+
+impl Called<'_> {
+    fn dispatch(&self) {
+        if let Some(entry) = &self.entry {
+            if let Some(slot) = entry.state.slot() {
+                tell!(self.engine, "token {slot} ready: {:?}", entry.state.ready());
+                entry.handler.dispatch(&entry.state);
+            }
+        }
+    }
+}
+
+impl Drop for Called<'_> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            self.engine.reactor.dispatched(entry);
+        }
+    }
+}
+
+/// The decision of step 2.
+struct Sleep {
+    /// `None` is for ever.
+    limit: Option<Duration>,
+    why: &'static str,
+}
+
+impl Sleep {
+    fn none(why: &'static str) -> Self {
+        let limit = Some(Duration::ZERO);
+        Sleep { limit, why }
+    }
+}
+
+impl fmt::Display for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.limit {
+            None => write!(f, "for ever: {}", self.why),
+            Some(limit) => write!(f, "{limit:.3?}: {}", self.why),
+        }
+    }
+}
+
+/// The first deadline of a repetition that is still to come: what was missed is skipped, not caught up with, and the
+/// beat is kept.
+fn next_period(deadline: Instant, period: Duration, now: Instant) -> Instant {
+    let late = now.saturating_duration_since(deadline).as_nanos();
+    let periods = late / period.as_nanos().max(1) + 1;
+    let ahead = u32::try_from(periods).ok().and_then(|periods| period.checked_mul(periods));
+    let next = ahead.and_then(|ahead| deadline.checked_add(ahead));
+    next.unwrap_or_else(|| deadline_after(period)).max(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_repetition_skips_what_it_missed_and_keeps_the_beat() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        assert_eq!(next_period(start, ms(100), start), start + ms(100));
+        assert_eq!(next_period(start, ms(100), start + ms(350)), start + ms(400));
+        assert_eq!(next_period(start, ms(100), start + ms(400)), start + ms(500));
+    }
+
+    #[test]
+    fn a_repetition_of_no_length_moves_on() {
+        let now = Instant::now();
+        assert!(next_period(now, Duration::ZERO, now) >= now);
+    }
+}

@@ -1,0 +1,261 @@
+//! `Io`: a source as its callback sees it. Every read and write goes through here, so the ready bits stay true.
+
+use crate::config::Config;
+use crate::engine::reactor::State;
+use crate::engine::ready::{Interest, Ready};
+use crate::engine::state::Engine;
+use crate::engine::trace::tell;
+use std::any::TypeId;
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+
+/// A registered source during a call of its callback.
+///
+/// The poller is edge-triggered: it tells of new data once. `Io` keeps the memory that this needs, so that a callback
+/// cannot get it wrong: as long as a call has not shown that the source is not ready any more, the callback is called
+/// again. That is why the source is reached through [`read`](Io::read), [`write`](Io::write) and
+/// [`try_io`](Io::try_io).
+///
+/// Each of them answers [`WouldBlock`](ErrorKind::WouldBlock) without a system call when the source is known not to be
+/// ready, and also once the budget of this dispatch is spent (see [`Config`]); in the second case the readiness is
+/// kept, and the callback is called again in the next turn. `Interrupted` is never seen.
+///
+/// `&Io` implements [`Read`] and [`Write`], so it goes wherever those are asked for. Writing to a socket whose peer
+/// has gone is an error and raises no `SIGPIPE`.
+pub struct Io<'a, S> {
+    source: &'a S,
+    state: &'a State,
+    engine: &'a Engine,
+    budget: &'a Budget,
+}
+
+/// What is left of one dispatch.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    reads: Cell<usize>,
+    read_bytes: Cell<usize>,
+    writes: Cell<usize>,
+    write_bytes: Cell<usize>,
+    calls: Cell<usize>,
+}
+
+impl Budget {
+    #[inline]
+    pub(crate) fn new(config: &Config) -> Self {
+        Budget {
+            reads: Cell::new(config.read_budget),
+            read_bytes: Cell::new(config.read_budget_bytes),
+            writes: Cell::new(config.read_budget),
+            write_bytes: Cell::new(config.read_budget_bytes),
+            calls: Cell::new(config.accept_budget),
+        }
+    }
+}
+
+impl<'a, S: 'static> Io<'a, S> {
+    #[inline]
+    pub(crate) fn new(source: &'a S, state: &'a State, engine: &'a Engine, budget: &'a Budget) -> Self {
+        Io {
+            source,
+            state,
+            engine,
+            budget,
+        }
+    }
+
+    /// The source itself, for its addresses and options. Reading or writing it directly bypasses the ready bits: the
+    /// callback may then be called for nothing.
+    pub fn get_ref(&self) -> &'a S {
+        self.source
+    }
+
+    /// What the source is known to be ready for, whatever the interest.
+    pub fn ready(&self) -> Ready {
+        self.state.ready()
+    }
+
+    /// Reads into `buffer`; `Ok(0)` is the end of the stream (if `buffer` is not empty).
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`: nothing to read now, or the budget of this dispatch is spent. Others as read(2).
+    #[inline]
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize>
+    where
+        for<'s> &'s S: Read,
+    {
+        if !self.state.ready().is_readable() || !spend(&self.budget.reads) || self.budget.read_bytes.get() == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let mut source = self.source;
+        let read = uninterrupted(|| source.read(buffer));
+        match &read {
+            Ok(n) => self.note_read(*n, buffer.len()),
+            Err(error) => self.note_error(error, Ready::READABLE | Ready::PRIORITY),
+        }
+        tell!(self.engine, "token {} read {read:?} of {} bytes", self.slot(), buffer.len());
+        read
+    }
+
+    #[inline]
+    fn note_read(&self, n: usize, asked: usize) {
+        let left = self.budget.read_bytes.get();
+        self.budget.read_bytes.set(left.saturating_sub(n));
+        if n == asked {
+            return;
+        }
+        if n == 0 {
+            self.state.set(Ready::READ_CLOSED);
+            self.state.clear(Ready::READABLE);
+        } else if short_transfer_drains::<S>() && !self.has_more_behind_a_short_read() {
+            self.state.clear(Ready::READABLE);
+        }
+    }
+
+    /// A short read proves that the socket is drained, unless the end of the stream came with the same edge, or the
+    /// read stopped at urgent data: in both cases no other event will tell of what is behind.
+    #[inline]
+    fn has_more_behind_a_short_read(&self) -> bool {
+        let ready = self.state.ready();
+        ready.is_read_closed() || ready.is_priority()
+    }
+
+    /// Writes from `buffer`; may write only a part of it.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`: no room now, or the budget of this dispatch is spent. Others as write(2).
+    #[inline]
+    pub fn write(&self, buffer: &[u8]) -> io::Result<usize>
+    where
+        for<'s> &'s S: Write,
+    {
+        if !self.state.ready().is_writable() || !spend(&self.budget.writes) || self.budget.write_bytes.get() == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let mut source = self.source;
+        let written = uninterrupted(|| source.write(buffer));
+        match &written {
+            Ok(n) => {
+                let left = self.budget.write_bytes.get();
+                self.budget.write_bytes.set(left.saturating_sub(*n));
+                if *n < buffer.len() && short_transfer_drains::<S>() {
+                    self.state.clear(Ready::WRITABLE);
+                }
+            }
+            Err(error) => self.note_error(error, Ready::WRITABLE),
+        }
+        tell!(self.engine, "token {} wrote {written:?} of {} bytes", self.slot(), buffer.len());
+        written
+    }
+
+    /// Makes any other non-blocking call on the source, an `accept` or a `recv_from` for instance, that needs
+    /// `direction`. If it answers `WouldBlock`, the source is known not to be ready in that direction.
+    ///
+    /// ```no_run
+    /// # use ioctx::{Interest, Io, Next};
+    /// # fn accept_all(listener: &Io<mio::net::TcpListener>) -> Next {
+    /// loop {
+    ///     match listener.try_io(Interest::READABLE, |listener| listener.accept()) {
+    ///         Ok((stream, peer)) => println!("{peer}: {stream:?}"),
+    ///         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Next::Keep,
+    ///         Err(error) => eprintln!("{error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`: not ready, or the accept budget of this dispatch is spent. Others as the call itself.
+    pub fn try_io<R>(&self, direction: Interest, mut call: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
+        let bits = direction.as_ready();
+        if self.state.ready().of(direction).is_none() || !spend(&self.budget.calls) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let result = uninterrupted(|| call(self.source));
+        if let Err(error) = &result {
+            self.note_error(error, bits);
+        }
+        tell!(self.engine, "token {} call {}", self.slot(), outcome(&result));
+        result
+    }
+
+    #[inline]
+    fn note_error(&self, error: &io::Error, bits: Ready) {
+        if error.kind() == ErrorKind::WouldBlock {
+            self.state.clear(bits);
+        }
+    }
+
+    fn slot(&self) -> u32 {
+        self.state.slot().unwrap_or(u32::MAX)
+    }
+}
+
+fn outcome<R>(result: &io::Result<R>) -> String {
+    match result {
+        Ok(_) => "succeeded".into(),
+        Err(error) => format!("failed: {error}"),
+    }
+}
+
+#[inline]
+fn spend(budget: &Cell<usize>) -> bool {
+    let left = budget.get();
+    budget.set(left.saturating_sub(1));
+    left > 0
+}
+
+#[inline]
+fn uninterrupted<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Whether a transfer that moved fewer bytes than asked proves that the socket is drained (or full).
+///
+/// True for TCP where the poller announces new data after it: epoll and kqueue. mio's poll(2) backend announces
+/// nothing until a call has answered `WouldBlock`; datagrams, pipes and Unix sockets that carry descriptors may be
+/// short at any time.
+#[inline]
+fn short_transfer_drains<S: 'static>() -> bool {
+    cfg!(not(mio_unsupported_force_poll_poll)) && TypeId::of::<S>() == TypeId::of::<mio::net::TcpStream>()
+}
+
+impl<S: 'static> Read for &Io<'_, S>
+where
+    for<'s> &'s S: Read,
+{
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Io::<'_, S>::read(*self, buffer)
+    }
+}
+
+impl<S: 'static> Write for &Io<'_, S>
+where
+    for<'s> &'s S: Write,
+{
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        Io::<'_, S>::write(*self, buffer)
+    }
+
+    /// Nothing is buffered.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<S> fmt::Debug for Io<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io")
+            .field("ready", &self.state.ready())
+            .field("interest", &self.state.interest())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,5 @@
+//! The readiness layer: a callback per registration, kept in a slab, called when its source is ready.
+
+pub(crate) mod io;
+pub(crate) mod descriptor;
+pub(crate) mod registration;
