@@ -8,9 +8,11 @@
 
 use ioctx::mio::net::{TcpListener, TcpStream};
 use ioctx::{Handle, Interest, Io, IoContext, Next, Ready};
+use std::cell::RefCell;
 use std::io::{self, ErrorKind::WouldBlock};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 const USAGE: &str = "usage: readiness_echo [ADDR]\n\nEchoes what TCP clients send. ADDR is IP:PORT, default \
@@ -41,17 +43,19 @@ fn serve(address: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind(address)?;
     println!("listening on {}", listener.local_addr()?);
     let handle = io.handle().clone();
-    io.register(listener, Interest::READABLE, move |listener, _| accept(&handle, listener))?;
+    // One read buffer for everybody: callbacks never nest, and an idle connection then holds none.
+    let buffer = Rc::new(RefCell::new(vec![0; 64 * 1024]));
+    io.register(listener, Interest::READABLE, move |listener, _| accept(&handle, listener, &buffer))?;
     io.run()?;
     Ok(())
 }
 
-fn accept(handle: &Handle, listener: &Io<TcpListener>) -> Next {
+fn accept(handle: &Handle, listener: &Io<TcpListener>, buffer: &Rc<RefCell<Vec<u8>>>) -> Next {
     loop {
         match listener.try_io(Interest::READABLE, |listener| listener.accept()) {
             Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
-                if let Err(error) = handle.register(stream, Interest::READABLE, echo()) {
+                if let Err(error) = handle.register(stream, Interest::READABLE, echo(buffer.clone())) {
                     log::warn!("{peer}: {error}");
                 }
             }
@@ -66,9 +70,9 @@ fn accept(handle: &Handle, listener: &Io<TcpListener>) -> Next {
 }
 
 /// The callback of one connection: reads and writes back, until the peer is done.
-fn echo() -> impl FnMut(&Io<TcpStream>, Ready) -> Next {
+fn echo(buffer: Rc<RefCell<Vec<u8>>>) -> impl FnMut(&Io<TcpStream>, Ready) -> Next {
     let mut unsent = Vec::new();
-    move |stream, _| match echo_what_came(stream, &mut unsent) {
+    move |stream, _| match echo_what_came(stream, &mut buffer.borrow_mut(), &mut unsent) {
         Ok(next) => next,
         Err(error) => {
             log::debug!("connection lost: {error}");
@@ -77,8 +81,7 @@ fn echo() -> impl FnMut(&Io<TcpStream>, Ready) -> Next {
     }
 }
 
-fn echo_what_came(stream: &Io<TcpStream>, unsent: &mut Vec<u8>) -> io::Result<Next> {
-    let mut buffer = [0; 16 * 1024];
+fn echo_what_came(stream: &Io<TcpStream>, buffer: &mut [u8], unsent: &mut Vec<u8>) -> io::Result<Next> {
     loop {
         while !unsent.is_empty() {
             match stream.write(unsent) {
@@ -87,7 +90,7 @@ fn echo_what_came(stream: &Io<TcpStream>, unsent: &mut Vec<u8>) -> io::Result<Ne
                 Err(error) => return Err(error),
             }
         }
-        let n = match stream.read(&mut buffer) {
+        let n = match stream.read(buffer) {
             Ok(0) => return Ok(Next::Release),
             Ok(n) => n,
             Err(error) if error.kind() == WouldBlock => return Ok(Next::Interest(Interest::READABLE)),

@@ -174,10 +174,12 @@ impl IoContext {
         let mut call = Call::begin(self, usize::MAX, Some(deadline_after(budget)));
         loop {
             let before = call.ran();
+            // The end of a turn that was left early has not looked at the sources.
+            let looks = !call.engine.is_interrupted();
             if call.turn(Patience::None)? == Turn::Left {
                 break;
             }
-            if call.ran() == before && !call.engine.is_busy() && !call.engine.inbox.has_mail() {
+            if looks && call.ran() == before && !call.engine.is_busy() && !call.engine.inbox.has_mail() {
                 break;
             }
         }

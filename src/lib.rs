@@ -11,7 +11,9 @@ mod io_context;
 mod work;
 mod remote;
 mod readiness;
+pub mod option;
 mod operation;
+pub mod ip;
 
 pub use config::Config;
 pub use engine::key::{Cancel, Operation};
@@ -22,6 +24,9 @@ pub use io_context::IoContext;
 pub use remote::{PostError, Remote, SendError, Sender};
 pub use work::{RemoteWorkGuard, WorkGuard};
 pub use operation::cancel_after::{Outcome, cancel_after, cancel_at};
+pub use operation::part::Part;
+#[cfg(feature = "signal")]
+pub use operation::signal_set::SignalSet;
 pub use operation::timer::Timer;
 pub use readiness::descriptor::Descriptor;
 pub use readiness::io::Io;

@@ -16,6 +16,14 @@ pub struct Operation {
     pub(crate) sequence: u64,
 }
 
+impl Operation {
+    /// The key of what has ended already, or never began.
+    pub(crate) const ENDED: Operation = Operation {
+        place: Place::Ended,
+        sequence: 0,
+    };
+}
+
 /// Where an operation waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {

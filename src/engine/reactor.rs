@@ -17,7 +17,6 @@ use crate::error::context_gone;
 use mio::Token;
 use mio::event::Source;
 use slab::Slab;
-use std::any::Any;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -33,16 +32,13 @@ pub(crate) trait Handler {
     fn dispatch(&self, state: &State);
 
     /// Cancels the operation with this sequence number; `false` if there is none.
-    fn cancel(&self, sequence: u64) -> bool;
+    fn cancel(&self, state: &State, sequence: u64) -> bool;
 
     /// The context is going: drop every user value and close the source.
     fn abandon(&self);
 
     /// Tells what is outstanding here.
     fn describe(&self, tell: &mut dyn FnMut(Work));
-
-    /// For owners that look for their own kind in the slab.
-    fn as_any(&self) -> &dyn Any;
 }
 
 /// One registration: what the loop remembers of it, and whom it calls.
@@ -122,7 +118,24 @@ impl State {
         self.token.get().map(|token| unpack(token).0 as u32)
     }
 
-    fn is_due(&self) -> bool {
+    /// Asks for one call although nothing is ready: for an operation that has nothing to wait for.
+    pub(crate) fn demand_call(&self) {
+        self.ready.set(self.ready.get() | Ready::DEMANDED);
+        self.interest.set(self.interest.get() | Interest::DEMANDED);
+    }
+
+    pub(crate) fn is_call_demanded(&self) -> bool {
+        self.ready.get().contains(Ready::DEMANDED)
+    }
+
+    pub(crate) fn forget_demand(&self) {
+        self.clear(Ready::DEMANDED);
+        self.interest.set(self.interest.get().without(Interest::DEMANDED));
+    }
+
+    /// Whether the entry is to be called, now or in the next turn.
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
         !self.wanted().is_none() && !self.paused.get() && self.token.get().is_some()
     }
 }

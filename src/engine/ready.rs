@@ -9,6 +9,8 @@ const PRIORITY: u8 = 4;
 const ERROR: u8 = 8;
 const READ_CLOSED: u8 = 16;
 const WRITE_CLOSED: u8 = 32;
+/// Not from the poller: an operation that waits for nothing asks for a call.
+const DEMANDED: u8 = 64;
 
 /// What a source is ready for, as remembered by the loop.
 ///
@@ -32,6 +34,7 @@ impl Ready {
     pub(crate) const ERROR: Ready = Ready(ERROR);
     pub(crate) const READ_CLOSED: Ready = Ready(READ_CLOSED);
     pub(crate) const WRITE_CLOSED: Ready = Ready(WRITE_CLOSED);
+    pub(crate) const DEMANDED: Ready = Ready(DEMANDED);
 
     /// Whether a read or an accept will not block.
     pub fn is_readable(self) -> bool {
@@ -119,6 +122,7 @@ impl Interest {
 
     /// Errors and urgent data, what `wait` calls the error condition.
     pub(crate) const EXCEPTION: Interest = Interest(PRIORITY | ERROR);
+    pub(crate) const DEMANDED: Interest = Interest(DEMANDED);
 
     /// Whether reading is asked for.
     pub fn is_readable(self) -> bool {
@@ -169,13 +173,14 @@ impl fmt::Debug for Interest {
 }
 
 fn write_bits(bits: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    const NAMES: [(u8, &str); 6] = [
+    const NAMES: [(u8, &str); 7] = [
         (READABLE, "readable"),
         (WRITABLE, "writable"),
         (PRIORITY, "priority"),
         (ERROR, "error"),
         (READ_CLOSED, "read-closed"),
         (WRITE_CLOSED, "write-closed"),
+        (DEMANDED, "demanded"),
     ];
     if bits == 0 {
         return f.write_str("nothing");

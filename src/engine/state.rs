@@ -218,7 +218,7 @@ impl Engine {
         let found = match operation.place {
             Place::Timer(slot) => self.cancel_timer(TimerKey { slot, sequence }),
             Place::Slot(slot) => match self.reactor.entry(slot) {
-                Some(entry) => entry.handler.cancel(sequence),
+                Some(entry) => entry.handler.cancel(&entry.state, sequence),
                 None => false,
             },
             Place::Ended => false,

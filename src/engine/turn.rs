@@ -80,11 +80,12 @@ impl Engine {
         if sleep.limit.is_some_and(|limit| limit.is_zero()) {
             return sleep;
         }
-        // From here on a sender must wake us, so look into the inbox once more.
-        if self.inbox.fall_asleep() {
+        // From here on a sender must wake us, so look once more: into the inbox, and whether another thread has let go
+        // of the last guard.
+        if self.inbox.fall_asleep() && self.has_work() {
             return sleep;
         }
-        Sleep::none("something was posted")
+        Sleep::none("another thread was here")
     }
 
     fn sleep_allowed(&self, patience: Patience) -> Sleep {

@@ -119,10 +119,7 @@ fn operation(key: Option<TimerKey>) -> Operation {
             place: Place::Timer(slot),
             sequence,
         },
-        None => Operation {
-            place: Place::Ended,
-            sequence: 0,
-        },
+        None => Operation::ENDED,
     }
 }
 

@@ -323,7 +323,7 @@ where
         }
     }
 
-    fn cancel(&self, _sequence: u64) -> bool {
+    fn cancel(&self, _state: &State, _sequence: u64) -> bool {
         false
     }
 
@@ -339,10 +339,6 @@ where
             let endpoint = self.source.try_borrow().ok().and_then(|source| endpoint(source.as_ref()?));
             tell(Work::new("registration", short_name::<S>(), endpoint, self.origin));
         }
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

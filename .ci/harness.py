@@ -1,0 +1,166 @@
+"""What the campaigns share: a built release example as a server, what /proc says about it, and clients on loopback."""
+import atexit
+import contextlib
+import os
+import pathlib
+import random
+import re
+import resource
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+EXAMPLES = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples"
+SERVERS = ["readiness_echo", "echo_server"]
+TICKS = os.sysconf("SC_CLK_TCK")
+# A campaign that hangs is a failure; the alarm ends it.
+LONGEST = 300
+
+
+def campaign(run, servers=SERVERS):
+    """Calls run(name) for the servers of the command line, or for all that are built."""
+    random.seed(1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    for name in sys.argv[1:] or servers:
+        if not (EXAMPLES / name).exists():
+            if sys.argv[1:] or os.environ.get("REQUIRE_ALL"):
+                sys.exit(f"{name} is not built: cargo build --release --examples")
+            print(f"skipped: {name} (not built)")
+            continue
+        signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"FAILED: {name}: not done after {LONGEST} s"))
+        signal.alarm(LONGEST)
+        run(name)
+        signal.alarm(0)
+        print(f"ok: {name}", flush=True)
+
+
+def check(holds, what):
+    if not holds:
+        sys.exit(f"FAILED: {what}")
+
+
+def until(holds, seconds):
+    """Waits until holds() and says whether it did in time."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def allow_descriptors(count):
+    hard = max(count, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+
+
+class Server:
+    """An echo server on a free port of 127.0.0.1, killed with this process at the latest."""
+
+    def __init__(self, name, *arguments, descriptors=20_000, **environment):
+        self.name = name
+        self.errors = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            [EXAMPLES / name, "127.0.0.1:0", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=os.environ | environment,
+            preexec_fn=lambda: allow_descriptors(descriptors),
+        )
+        atexit.register(self.process.kill)
+        ready, _, _ = select.select([self.process.stdout], [], [], 10)
+        line = self.process.stdout.readline().decode() if ready else ""
+        found = re.fullmatch(r"listening on (.*):(\d+)\n", line)
+        check(found, f"{name}: no listening line but {line!r}; stderr: {self.stderr()}")
+        self.address = (found[1], int(found[2]))
+        # What it holds without a client; its memory once it has had the first.
+        self.first_descriptors = self.descriptors()
+        self.echoes()
+        self.first_resident = self.resident()
+
+    def proc(self, path):
+        return pathlib.Path(f"/proc/{self.process.pid}/{path}")
+
+    def descriptors(self):
+        return len(list(self.proc("fd").iterdir()))
+
+    def resident(self):
+        """Resident memory in KiB."""
+        return int(re.search(r"VmRSS:\s+(\d+)", self.proc("status").read_text())[1])
+
+    def wakeups(self):
+        """How often its threads went to sleep by themselves: a loop that rests does not add to it."""
+        statuses = (task / "status" for task in self.proc("task").iterdir())
+        return sum(int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)", s.read_text())[1]) for s in statuses)
+
+    def cpu(self):
+        """User and system time in seconds."""
+        fields = self.proc("stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def stderr(self):
+        self.errors.seek(0)
+        return self.errors.read()
+
+    def echoes(self):
+        """One client after all the others, as the proof of life."""
+        with connect(self) as client:
+            client.sendall(b"still there?")
+            check(receive(client, 12) == b"still there?", f"{self.name} no longer echoes")
+
+    def gave_back(self, slack):
+        """Checks that what the clients cost is given back: every descriptor, and memory up to `slack` KiB."""
+        back = until(lambda: self.descriptors() <= self.first_descriptors, 20)
+        descriptors, resident = self.descriptors(), self.resident()
+        print(f"  at the end {descriptors} descriptors (start {self.first_descriptors}), "
+              f"{resident} KiB resident (start {self.first_resident})")
+        check(back, f"{self.name}: descriptors are not given back")
+        check(resident <= self.first_resident + slack, f"{self.name}: more than {slack} KiB are not given back")
+
+    def stop(self):
+        self.echoes()
+        self.process.terminate()
+        status = self.process.wait(10)
+        check("panicked" not in self.stderr(), f"{self.name} panicked: {self.stderr()}")
+        # The bare example has no signal handling: SIGTERM is then what ends it.
+        expected = -signal.SIGTERM if self.name == "readiness_echo" else 0
+        check(status == expected, f"{self.name}: exit status {status}; {self.stderr()}")
+
+
+def connect(server, source=None, blocking=True):
+    """A client of the server, from 127.0.0.`source` when one address has too few ports."""
+    client = socket.socket()
+    client.settimeout(60)
+    if source is not None:
+        client.bind((f"127.0.0.{source}", 0))
+    client.connect(server.address)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    client.setblocking(blocking)
+    if blocking:
+        client.settimeout(60)
+    return client
+
+
+def receive(client, size):
+    """Exactly `size` bytes, fewer only at the end of the stream."""
+    parts = bytearray()
+    while len(parts) < size:
+        part = client.recv(size - len(parts))
+        if not part:
+            break
+        parts += part
+    return bytes(parts)
+
+
+def reset(client):
+    """Closes with a reset instead of a FIN."""
+    with contextlib.suppress(OSError):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()

@@ -1,0 +1,55 @@
+//! The blocking calls: the descriptor stays non-blocking, and the thread sleeps in poll(2) on that one descriptor.
+
+use super::object::{Descriptor, Direction, Shared};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
+use std::panic::Location;
+
+impl<S: Descriptor> Shared<S> {
+    /// Makes a call until it does not answer `WouldBlock`, and sleeps before each new attempt. `call` is ours: the
+    /// source is borrowed. In non-blocking mode the first `WouldBlock` is returned.
+    pub(crate) fn blocking<R>(
+        &self,
+        name: &str,
+        direction: Direction,
+        location: &'static Location<'static>,
+        mut call: impl FnMut(&S) -> io::Result<R>,
+    ) -> io::Result<R> {
+        if !self.non_blocking.get() {
+            let engine = &self.handle.engine;
+            engine.teller.warn_if_blocking(&engine.turn, name, location);
+        }
+        loop {
+            match self.with(&mut call) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // The loop need not try what was just found not to be ready: an event will tell.
+                    self.state().clear(direction.interest().as_ready());
+                    if self.non_blocking.get() {
+                        return Err(error);
+                    }
+                    self.with(|source| sleep_until_ready(source, direction))?;
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Blocks the thread until a call in this direction would not.
+pub(crate) fn sleep_until_ready(source: &impl AsFd, direction: Direction) -> io::Result<()> {
+    let flags = match direction {
+        Direction::Read => PollFlags::IN,
+        Direction::Write => PollFlags::OUT,
+        Direction::Exception => PollFlags::PRI,
+    };
+    loop {
+        match poll(&mut [PollFd::new(source, flags)], None) {
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! One pending operation: what to do when its direction is ready, and the handler to call when it is done.
+
+use super::object::{Attempt, Descriptor, Direction, Op, Shared};
+use crate::engine::key::{Operation, Origin, Place};
+use crate::engine::state::{Engine, Task};
+use crate::engine::trace::tell;
+use crate::error;
+use std::any::Any;
+use std::io;
+use std::panic::Location;
+use std::rc::Rc;
+
+/// What an operation does when its direction is ready.
+///
+/// Methods here may call user code (the buffer's `as_ref` and `as_mut`), so nothing is borrowed when they are called,
+/// and they fetch their slice before they ask [`Attempt::io`] for the source.
+pub(crate) trait Transfer<S: Descriptor>: 'static {
+    /// The operation's name in listings and in the trace: `async_read_some`.
+    const KIND: &'static str;
+    type Value;
+    /// What the handler receives.
+    type Outcome: 'static;
+
+    /// Does what can be done now. `None`: not done yet, to be called again when the direction is ready again.
+    fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<Self::Value>>;
+
+    /// Gives back what travelled along.
+    fn finish(self, result: io::Result<Self::Value>) -> Self::Outcome;
+
+    /// Bytes moved so far.
+    fn transferred(&self) -> usize {
+        0
+    }
+
+    /// Whether it can be performed without the direction being ready: an empty buffer.
+    fn needs_nothing(&mut self) -> bool {
+        false
+    }
+}
+
+impl<S: Descriptor> Shared<S> {
+    /// Starts an operation. Its handler gets the outcome in a later step, even when it is known already.
+    pub(crate) fn start<T, H>(
+        &self,
+        direction: Direction,
+        transfer: T,
+        handler: H,
+        location: &'static Location<'static>,
+    ) -> Operation
+    where
+        T: Transfer<S>,
+        H: FnOnce(T::Outcome) + 'static,
+    {
+        let engine = &self.handle.engine;
+        if !engine.is_alive() {
+            return Operation::ENDED; // The handler is dropped unrun.
+        }
+        let slot = match self.register() {
+            Ok(slot) => slot,
+            Err(error) => return self.fail(T::KIND, error, |error| handler(transfer.finish(error)), location),
+        };
+        tell!(engine, "started {} on token {slot} from {location}", T::KIND);
+        let (sequence, origin) = (engine.next_sequence(), engine.origin(location));
+        let pending = Pending::boxed(self.take_spare(direction), sequence, origin, transfer, handler);
+        self.enqueue(direction, pending);
+        let place = Place::Slot(slot);
+        Operation { place, sequence }
+    }
+
+    /// Tells the handler, through the ready queue, of an operation that failed before it began.
+    pub(crate) fn fail<T>(
+        &self,
+        kind: &'static str,
+        error: io::Error,
+        handler: impl FnOnce(io::Result<T>) + 'static,
+        location: &'static Location<'static>,
+    ) -> Operation {
+        self.handle.engine.post(Task {
+            kind,
+            origin: self.handle.engine.origin(location),
+            is_handler: true,
+            run: Box::new(move |_| handler(Err(error))),
+        });
+        Operation::ENDED
+    }
+}
+
+pub(crate) struct Pending<T, H> {
+    sequence: u64,
+    origin: Origin,
+    needs_nothing: bool,
+    /// `None` once it has been emptied: then the box waits to be used again.
+    body: Option<(T, H)>,
+}
+
+impl<T, H> Pending<T, H> {
+    /// Boxes an operation, in `spare` if that is an emptied box of the same type.
+    pub(crate) fn boxed<S>(
+        spare: Option<Box<dyn Op<S>>>,
+        sequence: u64,
+        origin: Origin,
+        mut transfer: T,
+        handler: H,
+    ) -> Box<dyn Op<S>>
+    where
+        S: Descriptor,
+        T: Transfer<S>,
+        H: FnOnce(T::Outcome) + 'static,
+    {
+        let pending = Pending {
+            sequence,
+            origin,
+            needs_nothing: transfer.needs_nothing(),
+            body: Some((transfer, handler)),
+        };
+        if let Some(mut spare) = spare {
+            if let Some(slot) = spare.as_any_mut().downcast_mut() {
+                *slot = pending;
+                return spare;
+            }
+        }
+        Box::new(pending)
+    }
+}
+
+impl<S, T, H> Op<S> for Pending<T, H>
+where
+    S: Descriptor,
+    T: Transfer<S>,
+    H: FnOnce(T::Outcome) + 'static,
+{
+    fn advance(mut self: Box<Self>, attempt: &Attempt<'_, S>) -> Option<Box<dyn Op<S>>> {
+        let (transfer, _) = self.body.as_mut()?;
+        let Some(mut result) = transfer.perform(attempt) else {
+            return Some(self);
+        };
+        let transferred = transfer.transferred();
+        if attempt.was_cancelled() && result.is_err() {
+            result = Err(error::aborted(transferred));
+        }
+        let (transfer, handler) = self.body.take()?;
+        let origin = self.origin;
+        // The emptied box is kept before the handler runs, so that the operation it starts next finds it.
+        attempt.keep(self);
+        attempt.finished();
+        let result = result.map_err(|error| error::with_transferred(error, transferred));
+        attempt.engine().call(T::KIND, origin, || handler(transfer.finish(result)));
+        None
+    }
+
+    fn abort(mut self: Box<Self>, engine: &Rc<Engine>) {
+        if let Some((transfer, handler)) = self.body.take() {
+            let error = error::aborted(transfer.transferred());
+            engine.post(Task {
+                kind: T::KIND,
+                origin: self.origin,
+                is_handler: true,
+                run: Box::new(move |_| handler(transfer.finish(Err(error)))),
+            });
+        }
+    }
+
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn origin(&self) -> (&'static str, Origin) {
+        (T::KIND, self.origin)
+    }
+
+    fn needs_nothing(&self) -> bool {
+        self.needs_nothing
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}

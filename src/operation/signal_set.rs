@@ -1,0 +1,334 @@
+//! `SignalSet`: signals of the operating system as completions.
+//!
+//! The signal handler, signal-hook's, does the one thing that is safe in it: it writes a byte into a pipe of that
+//! signal. The loop reads the pipe like any other source, counts the bytes, and completes the waits.
+
+use crate::engine::key::{Operation, Origin, Place};
+use crate::engine::outstanding::Work;
+use crate::engine::reactor::{AnyEntry, Entry, Handler, State};
+use crate::engine::ready::{Interest, Ready};
+use crate::engine::state::{Engine, Task};
+use crate::engine::trace::tell;
+use crate::error;
+use crate::handle::Handle;
+use mio::net::UnixStream;
+use signal_hook::SigId;
+use signal_hook::low_level::{pipe, unregister};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io::{self, ErrorKind, Read};
+use std::panic::Location;
+use std::rc::Rc;
+
+/// A set of signals to wait for. Asio's `signal_set`.
+///
+/// Cheap to clone; clones are the same set. Signals that arrive while nobody waits are kept, one notification each,
+/// and every set that contains a signal gets its own. An outstanding wait keeps the set.
+///
+/// While a signal is in any set of the process its default action does not happen. After the last set has gone it
+/// still does not: the signal is then ignored.
+///
+/// ```no_run
+/// use ioctx::{IoContext, SignalSet};
+///
+/// let mut io = IoContext::new()?;
+/// let signals = SignalSet::new(&io);
+/// signals.add(2)?; // SIGINT
+/// signals.add(15)?; // SIGTERM
+/// let handle = io.handle().clone();
+/// signals.async_wait(move |signal| {
+///     println!("got signal {signal:?}");
+///     handle.stop();
+/// });
+/// io.run()?;
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Clone)]
+pub struct SignalSet {
+    set: Rc<Set>,
+}
+
+struct Set {
+    handle: Handle,
+    /// In the slab, without a source: so that its waits are found by their keys and by the context.
+    waits: Rc<Entry<Waits>>,
+    watched: RefCell<BTreeMap<i32, Watched>>,
+}
+
+struct Watched {
+    id: SigId,
+    pipe: Rc<Entry<SignalPipe>>,
+}
+
+struct Waits {
+    handle: Handle,
+    background: Cell<bool>,
+    queue: RefCell<VecDeque<Wait>>,
+    /// Signals that arrived and were not waited for yet.
+    arrived: RefCell<VecDeque<i32>>,
+}
+
+struct Wait {
+    sequence: u64,
+    origin: Origin,
+    background: bool,
+    handler: Box<dyn FnOnce(io::Result<i32>)>,
+    /// Keeps the set, and so its signals, while the wait is outstanding.
+    _set: Rc<Set>,
+}
+
+struct SignalPipe {
+    signal: i32,
+    source: RefCell<Option<UnixStream>>,
+    waits: Rc<Entry<Waits>>,
+}
+
+impl SignalSet {
+    /// A set without signals.
+    pub fn new(context: &impl AsRef<Handle>) -> SignalSet {
+        let handle = context.as_ref().clone();
+        let waits = Rc::new(Entry {
+            state: State::default(),
+            handler: Waits {
+                handle: handle.clone(),
+                background: Cell::new(false),
+                queue: RefCell::default(),
+                arrived: RefCell::default(),
+            },
+        });
+        if handle.engine.is_alive() {
+            let entry: AnyEntry = waits.clone();
+            handle.engine.reactor.insert(&entry);
+        }
+        let watched = RefCell::default();
+        let set = Rc::new(Set { handle, waits, watched });
+        SignalSet { set }
+    }
+
+    /// Its waits from here on are not counted as outstanding: they do not keep [`run`](crate::IoContext::run) alive.
+    #[must_use = "this is the set"]
+    pub fn background(self) -> SignalSet {
+        self.set.waits.handler.background.set(true);
+        self
+    }
+
+    /// Adds a signal, by its number. Adding it again changes nothing. `add`
+    ///
+    /// # Errors
+    ///
+    /// The signal cannot be caught or must not be (`InvalidInput`: SIGKILL, SIGSTOP, SIGILL, SIGFPE, SIGSEGV), there
+    /// is no such signal, no descriptor is free (each signal takes two), or the context has gone.
+    pub fn add(&self, signal: i32) -> io::Result<()> {
+        let Set { handle, waits, watched } = &*self.set;
+        handle.engine.check_alive()?;
+        if watched.borrow().contains_key(&signal) {
+            return Ok(());
+        }
+        if signal_hook::consts::FORBIDDEN.contains(&signal) {
+            let text = format!("signal {signal} cannot be waited for");
+            return Err(io::Error::new(ErrorKind::InvalidInput, text));
+        }
+        let (ours, handlers) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let source = UnixStream::from_std(ours);
+        let pipe = Rc::new(Entry {
+            state: State::default(),
+            handler: SignalPipe {
+                signal,
+                source: RefCell::new(Some(source)),
+                waits: Rc::clone(waits),
+            },
+        });
+        pipe.register(&handle.engine)?;
+        match pipe::register(signal, handlers) {
+            Ok(id) => {
+                watched.borrow_mut().insert(signal, Watched { id, pipe });
+                Ok(())
+            }
+            Err(error) => {
+                pipe.unregister(&handle.engine);
+                Err(error)
+            }
+        }
+    }
+
+    /// Calls `handler` with the number of the next signal of the set: at once, in a later step, if one has arrived
+    /// since the last wait. `async_wait`
+    #[track_caller]
+    pub fn async_wait(&self, handler: impl FnOnce(io::Result<i32>) + 'static) -> Operation {
+        let Set { handle, waits, .. } = &*self.set;
+        let engine = &handle.engine;
+        let Some(slot) = waits.state.slot() else {
+            return Operation::ENDED; // The context has gone: the handler is dropped unrun.
+        };
+        let background = waits.handler.background.get();
+        if !background {
+            engine.scheduler.work_started();
+        }
+        let sequence = engine.next_sequence();
+        waits.handler.queue.borrow_mut().push_back(Wait {
+            sequence,
+            origin: engine.origin(Location::caller()),
+            background,
+            handler: Box::new(handler),
+            _set: Rc::clone(&self.set),
+        });
+        waits.handler.deliver();
+        let place = Place::Slot(slot);
+        Operation { place, sequence }
+    }
+
+    /// Ends every outstanding wait as [aborted](crate::error::is_aborted). Signals that have arrived stay. `cancel`
+    pub fn cancel(&self) {
+        let waits = &self.set.waits.handler;
+        let queue = waits.queue.take();
+        for wait in queue {
+            waits.complete(wait, Err(error::aborted(0)));
+        }
+    }
+}
+
+impl Waits {
+    /// Gives each signal that has arrived to the wait that has waited longest.
+    fn deliver(&self) {
+        loop {
+            let (wait, signal) = {
+                let (mut queue, mut arrived) = (self.queue.borrow_mut(), self.arrived.borrow_mut());
+                if queue.is_empty() || arrived.is_empty() {
+                    return;
+                }
+                (queue.pop_front(), arrived.pop_front())
+            };
+            if let (Some(wait), Some(signal)) = (wait, signal) {
+                self.complete(wait, Ok(signal));
+            }
+        }
+    }
+
+    fn complete(&self, wait: Wait, result: io::Result<i32>) {
+        let engine = &self.handle.engine;
+        if !wait.background {
+            engine.scheduler.work_finished();
+        }
+        let handler = wait.handler;
+        engine.post(Task {
+            kind: "async_wait",
+            origin: wait.origin,
+            is_handler: true,
+            run: Box::new(move |_| handler(result)),
+        });
+    }
+}
+
+impl Handler for Waits {
+    fn dispatch(&self, _state: &State) {}
+
+    fn cancel(&self, _state: &State, sequence: u64) -> bool {
+        let wait = {
+            let mut queue = self.queue.borrow_mut();
+            let position = queue.iter().position(|wait| wait.sequence == sequence);
+            position.and_then(|position| queue.remove(position))
+        };
+        let found = wait.is_some();
+        if let Some(wait) = wait {
+            self.complete(wait, Err(error::aborted(0)));
+        }
+        found
+    }
+
+    fn abandon(&self) {
+        drop(self.queue.take());
+    }
+
+    fn describe(&self, tell: &mut dyn FnMut(Work)) {
+        for wait in self.queue.borrow().iter().filter(|wait| !wait.background) {
+            tell(Work::new("async_wait", "SignalSet", None, wait.origin));
+        }
+    }
+}
+
+impl Entry<SignalPipe> {
+    fn register(self: &Rc<Self>, engine: &Engine) -> io::Result<()> {
+        let entry: AnyEntry = self.clone();
+        let token = engine.reactor.insert(&entry);
+        self.state.set_interest(Interest::READABLE);
+        let registered = match self.handler.source.borrow_mut().as_mut() {
+            Some(source) => engine.reactor.register(source, token, mio::Interest::READABLE),
+            None => Ok(()),
+        };
+        if registered.is_err() {
+            drop(engine.remove(&self.state));
+        }
+        registered
+    }
+
+    fn unregister(&self, engine: &Engine) {
+        drop(engine.remove(&self.state));
+        if let Some(mut source) = self.handler.source.take() {
+            let _ = engine.reactor.deregister(&mut source); // It is closed next, whatever this says.
+        }
+    }
+}
+
+impl Handler for SignalPipe {
+    /// Takes every byte that the signal handler wrote. Internal: the waits' handlers are what counts.
+    fn dispatch(&self, state: &State) {
+        let mut bytes = [0; 64];
+        let engine = &self.waits.handler.handle.engine;
+        loop {
+            let read = match self.source.borrow_mut().as_mut() {
+                Some(source) => source.read(&mut bytes),
+                None => Ok(0),
+            };
+            match read {
+                Ok(n) if n > 0 => {
+                    tell!(engine, "signal {} arrived {n} times", self.signal);
+                    let mut arrived = self.waits.handler.arrived.borrow_mut();
+                    arrived.extend(std::iter::repeat_n(self.signal, n));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => break,
+            }
+        }
+        state.clear(Ready::READABLE);
+        self.waits.handler.deliver();
+    }
+
+    fn cancel(&self, _state: &State, _sequence: u64) -> bool {
+        false
+    }
+
+    fn abandon(&self) {
+        if let Some(mut source) = self.source.take() {
+            let _ = self.waits.handler.handle.engine.reactor.deregister(&mut source);
+        }
+    }
+
+    fn describe(&self, _tell: &mut dyn FnMut(Work)) {}
+}
+
+impl Drop for Set {
+    fn drop(&mut self) {
+        let engine = &self.handle.engine;
+        for watched in self.watched.get_mut().values() {
+            unregister(watched.id);
+            watched.pipe.unregister(engine);
+        }
+        drop(engine.remove(&self.waits.state));
+        engine.descriptor_closed();
+    }
+}
+
+impl AsRef<Handle> for SignalSet {
+    fn as_ref(&self) -> &Handle {
+        &self.set.handle
+    }
+}
+
+impl fmt::Debug for SignalSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signals: Vec<i32> = self.set.watched.borrow().keys().copied().collect();
+        f.debug_struct("SignalSet").field("signals", &signals).finish()
+    }
+}

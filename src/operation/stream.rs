@@ -1,0 +1,203 @@
+//! The operations of every stream: reading and writing, some or all, and waiting without a buffer.
+
+use super::object::{Attempt, Descriptor, Direction};
+use super::pending::Transfer;
+use crate::engine::ready::Ready;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io::{self, ErrorKind, Read, Write};
+
+/// Reads what is there.
+pub(crate) struct ReadSome<B>(pub(crate) B);
+
+impl<S, B> Transfer<S> for ReadSome<B>
+where
+    S: Descriptor,
+    for<'s> &'s S: Read,
+    B: AsMut<[u8]> + 'static,
+{
+    const KIND: &'static str = "async_read_some";
+    type Value = usize;
+    type Outcome = (io::Result<usize>, B);
+
+    #[inline]
+    fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<usize>> {
+        let buffer = self.0.as_mut();
+        if buffer.is_empty() {
+            return Some(Err(empty_buffer()));
+        }
+        unless_blocked(attempt.io(|io| io.read(buffer)))
+    }
+
+    fn finish(self, result: io::Result<usize>) -> Self::Outcome {
+        (result, self.0)
+    }
+
+    /// An empty buffer is refused without waiting for data.
+    fn needs_nothing(&mut self) -> bool {
+        self.0.as_mut().is_empty()
+    }
+}
+
+/// Writes what there is room for.
+pub(crate) struct WriteSome<B>(pub(crate) B);
+
+impl<S, B> Transfer<S> for WriteSome<B>
+where
+    S: Descriptor,
+    for<'s> &'s S: Write,
+    B: AsRef<[u8]> + 'static,
+{
+    const KIND: &'static str = "async_write_some";
+    type Value = usize;
+    type Outcome = (io::Result<usize>, B);
+
+    fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<usize>> {
+        let buffer = self.0.as_ref();
+        if buffer.is_empty() {
+            return Some(Ok(0));
+        }
+        unless_blocked(attempt.io(|io| io.write(buffer)))
+    }
+
+    fn finish(self, result: io::Result<usize>) -> Self::Outcome {
+        (result, self.0)
+    }
+
+    fn needs_nothing(&mut self) -> bool {
+        self.0.as_ref().is_empty()
+    }
+}
+
+/// Reads until the buffer is full.
+pub(crate) struct ReadAll<B> {
+    pub(crate) buffer: B,
+    /// Bytes read so far.
+    pub(crate) done: usize,
+}
+
+impl<S, B> Transfer<S> for ReadAll<B>
+where
+    S: Descriptor,
+    for<'s> &'s S: Read,
+    B: AsMut<[u8]> + 'static,
+{
+    const KIND: &'static str = "async_read";
+    type Value = usize;
+    type Outcome = (io::Result<usize>, B);
+
+    fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<usize>> {
+        let buffer = self.buffer.as_mut();
+        while let Some(rest) = buffer.get_mut(self.done..).filter(|rest| !rest.is_empty()) {
+            match unless_blocked(attempt.io(|io| io.read(rest)))? {
+                Ok(0) => return Some(Err(ErrorKind::UnexpectedEof.into())),
+                Ok(n) => self.done += n,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        Some(Ok(self.done))
+    }
+
+    fn finish(self, result: io::Result<usize>) -> Self::Outcome {
+        (result, self.buffer)
+    }
+
+    fn transferred(&self) -> usize {
+        self.done
+    }
+
+    fn needs_nothing(&mut self) -> bool {
+        self.buffer.as_mut().is_empty()
+    }
+}
+
+/// Writes the whole buffer.
+pub(crate) struct WriteAll<B> {
+    pub(crate) buffer: B,
+    /// Bytes written so far.
+    pub(crate) done: usize,
+}
+
+impl<S, B> Transfer<S> for WriteAll<B>
+where
+    S: Descriptor,
+    for<'s> &'s S: Write,
+    B: AsRef<[u8]> + 'static,
+{
+    const KIND: &'static str = "async_write";
+    type Value = usize;
+    type Outcome = (io::Result<usize>, B);
+
+    #[inline]
+    fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<usize>> {
+        let buffer = self.buffer.as_ref();
+        while let Some(rest) = buffer.get(self.done..).filter(|rest| !rest.is_empty()) {
+            match unless_blocked(attempt.io(|io| io.write(rest)))? {
+                Ok(0) => return Some(Err(ErrorKind::WriteZero.into())),
+                Ok(n) => self.done += n,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        Some(Ok(self.done))
+    }
+
+    fn finish(self, result: io::Result<usize>) -> Self::Outcome {
+        (result, self.buffer)
+    }
+
+    fn transferred(&self) -> usize {
+        self.done
+    }
+
+    fn needs_nothing(&mut self) -> bool {
+        self.buffer.as_ref().is_empty()
+    }
+}
+
+/// Waits until a call in its direction would not block, and transfers nothing.
+pub(crate) struct WaitFor(pub(crate) Direction);
+
+impl<S: Descriptor> Transfer<S> for WaitFor {
+    const KIND: &'static str = "async_wait";
+    type Value = ();
+    type Outcome = io::Result<()>;
+
+    /// The remembered bit may be out of date, because plain calls on the socket do not go through it: so the kernel
+    /// is asked.
+    fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<()>> {
+        let (flags, bits) = match self.0 {
+            Direction::Read => (PollFlags::IN, Ready::READABLE),
+            Direction::Write => (PollFlags::OUT, Ready::WRITABLE),
+            Direction::Exception => (PollFlags::PRI, Ready::PRIORITY | Ready::ERROR),
+        };
+        let asked = attempt.io(|io| {
+            let mut descriptors = [PollFd::new(io.get_ref(), flags)];
+            Ok(poll(&mut descriptors, Some(&Timespec::default()))?)
+        });
+        match asked {
+            Ok(0) => {
+                attempt.state.clear(bits);
+                None
+            }
+            Ok(_) => Some(Ok(())),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn finish(self, result: io::Result<()>) -> Self::Outcome {
+        result
+    }
+}
+
+/// `None` if the call would have blocked.
+#[inline]
+fn unless_blocked<R>(result: io::Result<R>) -> Option<io::Result<R>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        result => Some(result),
+    }
+}
+
+/// Why reading into nothing is refused: `Ok(0)` would mean the end of the stream.
+pub(crate) fn empty_buffer() -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, "read_some needs a buffer that is not empty")
+}
