@@ -5,6 +5,7 @@ use crate::engine::state::{Alarm, Armed, Engine, Repeat, deadline_after};
 use crate::engine::timer_queue::TimerKey;
 use crate::handle::Handle;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::panic::Location;
@@ -160,7 +161,7 @@ struct Shared {
 /// the list has doubled: so the list is never more than twice what is outstanding, at no cost per wait.
 #[derive(Default)]
 struct Waits {
-    keys: Vec<TimerKey>,
+    keys: VecDeque<TimerKey>,
     prune_at: usize,
 }
 
@@ -212,15 +213,11 @@ impl Timer {
     /// Ends the oldest outstanding wait as [aborted](crate::error::is_aborted). Returns how many it ended: one or none.
     pub fn cancel_one(&self) -> usize {
         loop {
-            let oldest = {
-                let keys = &mut self.shared.waits.borrow_mut().keys;
-                if keys.is_empty() {
-                    return 0;
-                }
-                keys.remove(0)
-            };
-            if self.shared.handle.engine.cancel_timer(oldest) {
-                return 1;
+            let oldest = self.shared.waits.borrow_mut().keys.pop_front();
+            match oldest {
+                None => return 0,
+                Some(oldest) if self.shared.handle.engine.cancel_timer(oldest) => return 1,
+                Some(_) => {}
             }
         }
     }
@@ -264,7 +261,7 @@ impl Timer {
                 waits.keys.retain(|key| timers.get(*key).is_some());
                 waits.prune_at = (2 * waits.keys.len()).max(8);
             }
-            waits.keys.push(key);
+            waits.keys.push_back(key);
         }
         operation(key)
     }
