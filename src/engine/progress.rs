@@ -17,8 +17,8 @@ pub(crate) enum Step {
     Wait,
     ReadClock,
     DispatchReadiness,
-    /// The second half of step 5: what the first half started on other objects.
-    DispatchStarted,
+    /// The second half of step 5: what was left over in the last turn, and what the first half started.
+    DispatchReadyList,
     CompleteTimers,
     RunHandlers,
 }
@@ -31,7 +31,7 @@ impl fmt::Display for Step {
             Step::DecideSleep => "2 decide sleep",
             Step::Wait => "3 wait",
             Step::ReadClock => "4 read clock",
-            Step::DispatchReadiness | Step::DispatchStarted => "5 dispatch readiness",
+            Step::DispatchReadiness | Step::DispatchReadyList => "5 dispatch readiness",
             Step::CompleteTimers => "6 complete timers",
             Step::RunHandlers => "7 run handlers",
         })
@@ -44,6 +44,10 @@ pub(crate) struct Progress {
     step: Cell<Step>,
     /// How many entries or handlers this step may still call: those that were there when it began.
     left: Cell<usize>,
+    /// How many events of the batch were delivered.
+    cursor: Cell<usize>,
+    /// The batch was full, so the poller may hold more.
+    full: Cell<bool>,
     /// The turn's one reading of the clock.
     now: Cell<Instant>,
     /// Timers armed from this sequence number on wait for the next turn.
@@ -53,9 +57,9 @@ pub(crate) struct Progress {
     running: Cell<bool>,
     /// Whether a handler is in progress.
     in_handler: Cell<bool>,
-    /// Handlers run by the call in progress, and how many it asked for.
-    ran: Cell<usize>,
+    /// How many handlers the call in progress asked for, and how many of them it may still run.
     limit: Cell<usize>,
+    allowed: Cell<usize>,
     deadline: Cell<Option<Instant>>,
 }
 
@@ -65,12 +69,14 @@ impl Progress {
             number: Cell::new(0),
             step: Cell::new(Step::Outside),
             left: Cell::new(0),
+            cursor: Cell::new(0),
+            full: Cell::new(false),
             now: Cell::new(Instant::now()),
             timer_cut: Cell::new(0),
             running: Cell::new(false),
             in_handler: Cell::new(false),
-            ran: Cell::new(0),
             limit: Cell::new(usize::MAX),
+            allowed: Cell::new(usize::MAX),
             deadline: Cell::new(None),
         }
     }
@@ -106,6 +112,25 @@ impl Progress {
         left > 0
     }
 
+    /// Begins a batch of events.
+    pub(crate) fn begin_batch(&self, full: bool) {
+        self.cursor.set(0);
+        self.full.set(full);
+    }
+
+    pub(crate) fn cursor(&self) -> usize {
+        self.cursor.get()
+    }
+
+    #[inline]
+    pub(crate) fn count_event(&self) {
+        self.cursor.set(self.cursor.get() + 1);
+    }
+
+    pub(crate) fn was_batch_full(&self) -> bool {
+        self.full.get()
+    }
+
     pub(crate) fn now(&self) -> Instant {
         self.now.get()
     }
@@ -123,8 +148,8 @@ impl Progress {
 
     pub(crate) fn begin_call(&self, limit: usize, deadline: Option<Instant>) {
         self.running.set(true);
-        self.ran.set(0);
         self.limit.set(limit);
+        self.allowed.set(limit);
         self.deadline.set(deadline);
     }
 
@@ -141,19 +166,19 @@ impl Progress {
     }
 
     pub(crate) fn ran(&self) -> usize {
-        self.ran.get()
+        self.limit.get() - self.allowed.get()
     }
 
     /// Whether the call has run as many handlers as it may, or for as long.
     #[inline]
     pub(crate) fn is_spent(&self) -> bool {
-        self.ran.get() >= self.limit.get() || self.deadline.get().is_some_and(|deadline| Instant::now() >= deadline)
+        self.allowed.get() == 0 || self.deadline.get().is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Counts a handler and marks it as in progress until the result is dropped, by a panic too.
     #[inline]
     pub(crate) fn enter_handler(&self) -> InHandler<'_> {
-        self.ran.set(self.ran.get() + 1);
+        self.allowed.set(self.allowed.get().saturating_sub(1));
         self.in_handler.set(true);
         InHandler(self)
     }

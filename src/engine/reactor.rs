@@ -1,15 +1,14 @@
-//! The reactor: mio's poller, the slab of registrations, and the list of those that are ready.
+//! The reactor: mio's poller, the slab of registrations, and the list of those that are due without an event.
 //!
 //! ```text
-//!   event --token--> slot { generation, entry } --Rc--> Entry { state | handler }
-//!                                                          ^
-//!            ready list [ Rc | Rc | Rc ... ] --------------+
+//!   event --token--> slot { generation, entry } --Rc--> a handler { state, ... }
+//!                                                              ^
+//!              ready list [ Rc | Rc ... ] ---------------------+
 //! ```
 //!
-//! The poller tells of each change once. `harvest` writes what it tells into each entry's `State` and puts the entry
-//! on the ready list if somebody asked for it; no handler runs meanwhile. Handlers are then called from that list,
-//! first in, first out, each entry at most once per pass. So the list is at once the batch, the queue of those with
-//! something left over, and the place where an interrupted turn goes on.
+//! The poller tells of each change once. What it tells is written into the entry's [`State`], and the entry is called
+//! if somebody asked for that. An entry with something left over after its call, and one that became due otherwise
+//! (an operation was started on it while it was ready), is put on the ready list, at most once.
 
 use super::outstanding::Work;
 use super::ready::{Interest, Ready};
@@ -28,27 +27,44 @@ pub(crate) const WAKER: Token = Token(usize::MAX);
 
 /// What is called when a registration is ready.
 pub(crate) trait Handler {
-    /// Does what `state` says can be done and is wanted. Called from step 5 of the turn, never nested.
-    fn dispatch(&self, state: &State);
+    fn state(&self) -> &State;
+
+    /// Does what can be done and is wanted. Called from step 5 of the turn, never nested.
+    fn dispatch(&self);
 
     /// Cancels the operation with this sequence number; `false` if there is none.
-    fn cancel(&self, state: &State, sequence: u64) -> bool;
+    fn cancel(&self, sequence: u64) -> bool;
 
     /// The context is going: drop every user value and close the source.
     fn abandon(&self);
 
     /// Tells what is outstanding here.
     fn describe(&self, tell: &mut dyn FnMut(Work));
+
+    /// Notes what the poller told, and calls the handler if it is due and not on the ready list. Returns whether
+    /// something was left over. A provided method, so that one virtual call does it all.
+    #[inline]
+    fn on_event(&self, told: Ready) -> bool {
+        self.state().set(told);
+        !self.state().queued.get() && self.call()
+    }
+
+    /// Calls the handler if it is due. Returns whether something was left over.
+    #[inline]
+    fn call(&self) -> bool {
+        let state = self.state();
+        if state.is_due() {
+            state.queued.set(true); // What its own handlers start, this very call takes care of.
+            self.dispatch();
+        }
+        let left_over = state.is_due();
+        state.queued.set(left_over);
+        left_over
+    }
 }
 
-/// One registration: what the loop remembers of it, and whom it calls.
-pub(crate) struct Entry<H: ?Sized> {
-    pub(crate) state: State,
-    pub(crate) handler: H,
-}
-
-/// A registration in the slab, whatever its handler.
-pub(crate) type AnyEntry = Rc<Entry<dyn Handler>>;
+/// A registration, whatever its handler.
+pub(crate) type Entry = Rc<dyn Handler>;
 
 /// What the loop remembers of one registration.
 #[derive(Default)]
@@ -60,15 +76,17 @@ pub(crate) struct State {
     queued: Cell<bool>,
     /// Not called while set, whatever is ready.
     paused: Cell<bool>,
-    /// Its place in the slab; `None` before it is inserted and after it is removed.
+    /// Its place in the slab; `None` before it is inserted and after it is removed, when the interest is empty too.
     token: Cell<Option<Token>>,
 }
 
 impl State {
+    #[inline]
     pub(crate) fn ready(&self) -> Ready {
         self.ready.get()
     }
 
+    #[inline]
     pub(crate) fn interest(&self) -> Interest {
         self.interest.get()
     }
@@ -84,6 +102,7 @@ impl State {
         self.ready.set(self.ready.get().without(bits));
     }
 
+    #[inline]
     pub(crate) fn set(&self, bits: Ready) {
         self.ready.set(self.ready.get() | bits);
     }
@@ -93,16 +112,13 @@ impl State {
         self.ready.set(Ready::NONE);
     }
 
+    #[inline]
     pub(crate) fn set_interest(&self, interest: Interest) {
         // The end of a stream can be read again and again, but is announced once: whoever asks anew is shown it.
         if interest.is_readable() && self.ready.get().is_read_closed() {
             self.set(Ready::READABLE);
         }
         self.interest.set(interest);
-    }
-
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused.get()
     }
 
     pub(crate) fn set_paused(&self, paused: bool) {
@@ -136,13 +152,13 @@ impl State {
     /// Whether the entry is to be called, now or in the next turn.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
-        !self.wanted().is_none() && !self.paused.get() && self.token.get().is_some()
+        !self.wanted().is_none() && !self.paused.get()
     }
 }
 
 struct Slot {
     generation: u32,
-    entry: AnyEntry,
+    entry: Entry,
 }
 
 /// The half of the poller that sleeps. It belongs to the `IoContext`, because sleeping needs `&mut`; the half that
@@ -165,26 +181,45 @@ impl Poller {
     pub(crate) fn registry(&self) -> &mio::Registry {
         self.poll.registry()
     }
+
+    /// Sleeps until something happens, at most `timeout`. Returns how many events there are; being interrupted by a
+    /// signal counts as none.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            Err(error) => return Err(error),
+        }
+        Ok(self.events.iter().count())
+    }
+
+    /// Whether the last batch was full, so that the poller may hold more.
+    pub(crate) fn is_full(&self, events: usize) -> bool {
+        events >= self.capacity
+    }
+
+    /// What the poller told in the last wait, from the event at `cursor` on.
+    #[inline]
+    pub(crate) fn events(&self, cursor: usize) -> impl Iterator<Item = (Token, Ready)> {
+        self.events.iter().skip(cursor).map(|event| (event.token(), readiness(event)))
+    }
 }
 
 pub(crate) struct Reactor {
     /// `None` once the context has gone.
     registry: RefCell<Option<mio::Registry>>,
-    /// The last batch was full: the poller may hold more.
-    full: Cell<bool>,
     slab: RefCell<Slab<Slot>>,
     generation: Cell<u32>,
-    /// Ready and not yet called; the front came first.
-    ready: RefCell<VecDeque<AnyEntry>>,
-    /// Called, and something was left over: their next call is in the next turn, ahead of newer events.
-    left_over: RefCell<VecDeque<AnyEntry>>,
+    /// Due and not yet called; the front came first. With `left_over` it holds each entry at most once: `queued`.
+    ready: RefCell<VecDeque<Entry>>,
+    /// Called in this turn, and something was left over: their next call is in the next turn.
+    left_over: RefCell<VecDeque<Entry>>,
 }
 
 impl Reactor {
     pub(crate) fn new(registry: mio::Registry) -> Reactor {
         Reactor {
             registry: RefCell::new(Some(registry)),
-            full: Cell::new(false),
             slab: RefCell::new(Slab::new()),
             generation: Cell::new(0),
             ready: RefCell::new(VecDeque::new()),
@@ -199,7 +234,7 @@ impl Reactor {
     // The slab.
 
     /// Gives the entry a slot. The caller registers its source under the token, or removes it again.
-    pub(crate) fn insert(&self, entry: &AnyEntry) -> Token {
+    pub(crate) fn insert(&self, entry: &Entry) -> Token {
         let generation = self.generation.get().wrapping_add(1) & GENERATION_MASK;
         self.generation.set(generation);
         let index = self.slab.borrow_mut().insert(Slot {
@@ -207,32 +242,33 @@ impl Reactor {
             entry: Rc::clone(entry),
         });
         let token = pack(index, generation);
-        entry.state.token.set(Some(token));
+        entry.state().token.set(Some(token));
         token
     }
 
     /// Frees the entry's slot: from here on no event reaches it, not even one already in the batch.
     /// The entry is handed out for the caller to drop when nothing is borrowed.
-    pub(crate) fn remove(&self, state: &State) -> Option<AnyEntry> {
+    pub(crate) fn remove(&self, state: &State) -> Option<Entry> {
         let (index, _) = unpack(state.token.take()?);
+        state.interest.set(Interest::NONE);
         Some(self.slab.borrow_mut().try_remove(index)?.entry)
     }
 
-    pub(crate) fn entry(&self, index: u32) -> Option<AnyEntry> {
+    pub(crate) fn entry(&self, index: u32) -> Option<Entry> {
         let slab = self.slab.borrow();
         slab.get(index as usize).map(|slot| Rc::clone(&slot.entry))
     }
 
-    pub(crate) fn entries(&self) -> Vec<AnyEntry> {
+    pub(crate) fn entries(&self) -> Vec<Entry> {
         let slab = self.slab.borrow();
         slab.iter().map(|(_, slot)| Rc::clone(&slot.entry)).collect()
     }
 
-    pub(crate) fn take_all(&self) -> Vec<AnyEntry> {
+    pub(crate) fn take_all(&self) -> Vec<Entry> {
         let mut slab = self.slab.borrow_mut();
-        let mut entries: Vec<AnyEntry> = slab.drain().map(|slot| slot.entry).collect();
+        let mut entries: Vec<Entry> = slab.drain().map(|slot| slot.entry).collect();
         for entry in &entries {
-            entry.state.token.set(None);
+            entry.state().token.set(None);
         }
         entries.extend(self.ready.borrow_mut().drain(..));
         entries.extend(self.left_over.borrow_mut().drain(..));
@@ -255,74 +291,48 @@ impl Reactor {
         self.registry()?.deregister(source)
     }
 
-    /// Sleeps until something happens, at most `timeout`, and harvests what the poller tells.
-    /// Returns how many events there were; being interrupted by a signal counts as none.
-    pub(crate) fn wait(&self, poller: &mut Poller, timeout: Option<Duration>) -> io::Result<usize> {
-        match poller.poll.poll(&mut poller.events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
-            polled => polled?,
-        }
-        let count = self.harvest(&poller.events);
-        self.full.set(count >= poller.capacity);
-        Ok(count)
-    }
-
-    fn harvest(&self, events: &mio::Events) -> usize {
-        let mut ready = self.ready.borrow_mut();
-        ready.append(&mut self.left_over.borrow_mut());
+    /// The entry that a token means. A token of a slot that was freed, or freed and given to another, means nobody.
+    #[inline]
+    pub(crate) fn find(&self, token: Token) -> Option<Entry> {
+        let (index, generation) = unpack(token);
         let slab = self.slab.borrow();
-        let mut count = 0;
-        for event in events {
-            count += 1;
-            let (index, generation) = unpack(event.token());
-            // An event for a slot that was freed, or freed and given to another, finds nobody.
-            let Some(slot) = slab.get(index).filter(|slot| slot.generation == generation) else {
-                continue;
-            };
-            let state = &slot.entry.state;
-            state.set(readiness(event));
-            if !state.wanted().is_none() && !state.queued.get() && !state.paused.get() {
-                state.queued.set(true);
-                ready.push_back(Rc::clone(&slot.entry));
-            }
-        }
-        count
+        let slot = slab.get(index).filter(|slot| slot.generation == generation)?;
+        Some(Rc::clone(&slot.entry))
     }
 
     // The ready list.
 
     /// Puts the entry on the ready list if it is due and not there yet; `true` if it was put there.
-    #[inline]
-    pub(crate) fn enqueue(&self, entry: &AnyEntry) -> bool {
-        let queue = entry.state.is_due() && !entry.state.queued.replace(true);
+    pub(crate) fn enqueue(&self, entry: &Entry) -> bool {
+        let state = entry.state();
+        let queue = state.is_due() && !state.queued.replace(true);
         if queue {
             self.ready.borrow_mut().push_back(Rc::clone(entry));
         }
         queue
     }
 
-    #[inline]
-    pub(crate) fn next_ready(&self) -> Option<AnyEntry> {
+    pub(crate) fn next_ready(&self) -> Option<Entry> {
         self.ready.borrow_mut().pop_front()
     }
 
-    /// Ends a call of the entry: it may be queued again, and is, for the next turn, if something was left over.
-    #[inline]
-    pub(crate) fn dispatched(&self, entry: AnyEntry) {
-        if entry.state.is_due() {
-            self.left_over.borrow_mut().push_back(entry);
-        } else {
-            entry.state.queued.set(false);
-        }
+    /// Keeps an entry for the next turn, because something was left over after its call.
+    pub(crate) fn leave_over(&self, entry: Entry) {
+        self.left_over.borrow_mut().push_back(entry);
+    }
+
+    /// Begins a turn: what was left over in the last one becomes ready.
+    pub(crate) fn take_up_left_over(&self) {
+        self.ready.borrow_mut().append(&mut self.left_over.borrow_mut());
     }
 
     pub(crate) fn ready_len(&self) -> usize {
         self.ready.borrow().len()
     }
 
-    /// Whether there is something to do without asking the kernel, or the kernel has more to tell.
+    /// Whether there is something to do without asking the kernel.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.ready.borrow().is_empty() || !self.left_over.borrow().is_empty() || self.full.get()
+        !self.ready.borrow().is_empty() || !self.left_over.borrow().is_empty()
     }
 
     /// Closes this half of the poller; every source has been deregistered.

@@ -4,7 +4,7 @@ use super::inbox::Inbox;
 use super::key::{Cancel, Operation, Origin, Place};
 use super::outstanding::{Outstanding, Work};
 use super::progress::Progress;
-use super::reactor::{AnyEntry, Reactor, State, WAKER};
+use super::reactor::{Entry, Reactor, State, WAKER};
 use super::scheduler::Scheduler;
 use super::timer_queue::{TimerKey, TimerQueue};
 use super::trace::{Teller, tell};
@@ -74,7 +74,7 @@ pub(crate) struct Engine {
     pub(crate) channels: RefCell<Slab<Rc<dyn Any>>>,
     guards: RefCell<Slab<Origin>>,
     /// Registrations waiting for a descriptor to be closed.
-    starved: RefCell<Vec<(AnyEntry, TimerKey)>>,
+    starved: RefCell<Vec<(Entry, TimerKey)>>,
     /// The turn in progress; see `turn.rs`.
     pub(crate) turn: Progress,
     pub(crate) teller: Teller,
@@ -218,7 +218,7 @@ impl Engine {
         let found = match operation.place {
             Place::Timer(slot) => self.cancel_timer(TimerKey { slot, sequence }),
             Place::Slot(slot) => match self.reactor.entry(slot) {
-                Some(entry) => entry.handler.cancel(&entry.state, sequence),
+                Some(entry) => entry.cancel(sequence),
                 None => false,
             },
             Place::Ended => false,
@@ -230,23 +230,23 @@ impl Engine {
 
     /// Queues the entry for step 5 if what it wants is ready.
     #[inline]
-    pub(crate) fn enqueue(&self, entry: &AnyEntry) {
+    pub(crate) fn enqueue(&self, entry: &Entry) {
         if self.reactor.enqueue(entry) {
             self.kick();
         }
     }
 
     /// Takes the entry out of the slab. No event reaches it from here on.
-    pub(crate) fn remove(&self, state: &State) -> Option<AnyEntry> {
+    pub(crate) fn remove(&self, state: &State) -> Option<Entry> {
         if !self.starved.borrow().is_empty() {
-            self.starved.borrow_mut().retain(|(entry, _)| !std::ptr::eq(&entry.state, state));
+            self.starved.borrow_mut().retain(|(entry, _)| !std::ptr::eq(entry.state(), state));
         }
         self.reactor.remove(state)
     }
 
     /// Leaves the entry alone for a while, whatever becomes ready; its readiness is remembered.
-    pub(crate) fn pause(&self, entry: &AnyEntry, pause: Duration, origin: Origin) -> Option<TimerKey> {
-        entry.state.set_paused(true);
+    pub(crate) fn pause(&self, entry: &Entry, pause: Duration, origin: Origin) -> Option<TimerKey> {
+        entry.state().set_paused(true);
         let paused = Rc::clone(entry);
         let armed = Armed {
             kind: "pause",
@@ -257,13 +257,13 @@ impl Engine {
         self.arm(deadline_after(pause), armed)
     }
 
-    fn resume(&self, entry: &AnyEntry) {
-        entry.state.set_paused(false);
+    fn resume(&self, entry: &Entry) {
+        entry.state().set_paused(false);
         self.enqueue(entry);
     }
 
     /// Pauses an entry that found no free descriptor, until one is closed or the retry time has passed.
-    pub(crate) fn starve(&self, entry: &AnyEntry, origin: Origin) {
+    pub(crate) fn starve(&self, entry: &Entry, origin: Origin) {
         if let Some(key) = self.pause(entry, self.config.accept_retry, origin) {
             let mut starved = self.starved.borrow_mut();
             starved.retain(|(other, _)| !Rc::ptr_eq(other, entry));
@@ -287,7 +287,7 @@ impl Engine {
     pub(crate) fn outstanding(&self) -> Outstanding {
         let mut all = Outstanding::default();
         for entry in self.reactor.entries() {
-            entry.handler.describe(&mut |work| all.push(work));
+            entry.describe(&mut |work| all.push(work));
         }
         for armed in self.timers.borrow().values().filter(|armed| !armed.background) {
             all.push(Work::new(armed.kind, "Timer", None, armed.origin));
@@ -317,7 +317,7 @@ impl Engine {
             let entries = self.reactor.take_all();
             let channels = self.channels.take();
             for entry in &entries {
-                entry.handler.abandon();
+                entry.abandon();
             }
             if mail.is_empty() && tasks.is_empty() && armed.is_empty() && entries.is_empty() && channels.is_empty() {
                 break;

@@ -34,6 +34,8 @@ pub(crate) use tell;
 pub(crate) struct Teller {
     /// Whether somebody listens; asked once a turn, so that a silent loop pays one load and one branch per line.
     tracing: Cell<bool>,
+    /// Whether calls of handlers are watched: traced, or timed because a threshold is set.
+    watching: Cell<bool>,
     slow: Option<Duration>,
     /// Whether the warning about blocking calls was given.
     warned: Cell<bool>,
@@ -43,6 +45,7 @@ impl Teller {
     pub(crate) fn new(slow: Option<Duration>) -> Self {
         Teller {
             tracing: Cell::new(false),
+            watching: Cell::new(slow.is_some()),
             slow,
             warned: Cell::new(false),
         }
@@ -51,7 +54,9 @@ impl Teller {
     /// Asks the logger whether it wants the trace.
     #[inline]
     pub(crate) fn look(&self) {
-        self.tracing.set(log::log_enabled!(target: TARGET, log::Level::Trace));
+        let tracing = log::log_enabled!(target: TARGET, log::Level::Trace);
+        self.tracing.set(tracing);
+        self.watching.set(tracing || self.slow.is_some());
     }
 
     /// Whether somebody listens.
@@ -70,7 +75,7 @@ impl Teller {
     /// Whether calls of handlers are watched at all.
     #[inline]
     pub(crate) fn watches_calls(&self) -> bool {
-        self.tracing.get() || self.slow.is_some()
+        self.watching.get()
     }
 
     /// Runs a handler, tells of it, and warns if it was slow.

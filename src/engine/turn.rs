@@ -2,7 +2,7 @@
 
 use super::key::Origin;
 use super::progress::Step;
-use super::reactor::{AnyEntry, Poller};
+use super::reactor::{Entry, Poller};
 use super::state::{Alarm, Engine, Task, deadline_after};
 use super::trace::tell;
 use std::fmt;
@@ -38,15 +38,15 @@ impl Engine {
             let sleep = self.decide_sleep(patience); // 2. decide how long to sleep
             self.wait(poller, sleep)?; // 3. wait
             self.read_clock(); // 4. read the clock, once
-            turn.enter(Step::DispatchReadiness, self.reactor.ready_len());
+            turn.enter(Step::DispatchReadiness, 0);
         }
         if turn.is_at(Step::DispatchReadiness) {
-            self.dispatch_readiness()?; // 5. dispatch readiness ...
-            turn.enter(Step::DispatchStarted, self.reactor.ready_len());
+            self.dispatch_events(poller)?; // 5. dispatch readiness: what the poller told ...
+            turn.enter(Step::DispatchReadyList, self.reactor.ready_len());
         }
-        if turn.is_at(Step::DispatchStarted) {
-            self.dispatch_readiness()?; // ... and, in one more pass, what that started
-            turn.enter(Step::CompleteTimers, usize::MAX);
+        if turn.is_at(Step::DispatchReadyList) {
+            self.dispatch_ready_list()?; // ... then, in one pass, what was left over and what that started
+            turn.enter(Step::CompleteTimers, 0);
         }
         if turn.is_at(Step::CompleteTimers) {
             self.complete_timers()?; // 6. complete due timers
@@ -114,16 +114,20 @@ impl Engine {
 
     /// Whether something can be done without sleeping.
     pub(crate) fn is_busy(&self) -> bool {
-        self.scheduler.len() > 0 || self.reactor.is_busy()
+        self.scheduler.len() > 0 || self.reactor.is_busy() || self.turn.was_batch_full()
     }
 
     fn wait(&self, poller: &mut Poller, sleep: Sleep) -> Result<(), Left> {
         self.turn.enter(Step::Wait, 0);
         tell!(self, "may sleep {sleep}");
-        let waited = self.reactor.wait(poller, sleep.limit);
+        let waited = poller.wait(sleep.limit);
         self.inbox.awake();
         match waited {
-            Ok(events) => tell!(self, "{events} events"),
+            Ok(events) => {
+                tell!(self, "{events} events");
+                self.turn.begin_batch(poller.is_full(events));
+                self.reactor.take_up_left_over();
+            }
             Err(error) => {
                 self.turn.enter(Step::Outside, 0);
                 return Err(Left::Error(error));
@@ -139,16 +143,28 @@ impl Engine {
         tell!(self, "{:.3?} since the last reading", self.turn.now() - before);
     }
 
-    fn dispatch_readiness(&self) -> Result<(), Left> {
+    fn dispatch_events(&self, poller: &Poller) -> Result<(), Left> {
+        for (token, told) in poller.events(self.turn.cursor()) {
+            self.turn.count_event();
+            if let Some(entry) = self.reactor.find(token) {
+                tell!(self, "token {} ready: {told:?}", entry.state().slot().unwrap_or_default());
+                let mut called = Called::new(self, entry);
+                called.left_over = called.entry.on_event(told);
+                drop(called);
+                self.may_go_on()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn dispatch_ready_list(&self) -> Result<(), Left> {
         while self.turn.take_one() {
             let Some(entry) = self.reactor.next_ready() else {
                 break;
             };
-            let called = Called {
-                engine: self,
-                entry: Some(entry),
-            };
-            called.dispatch();
+            tell!(self, "token {} still ready: {:?}", entry.state().slot().unwrap_or_default(), entry.state().ready());
+            let mut called = Called::new(self, entry);
+            called.left_over = called.entry.call();
             drop(called);
             self.may_go_on()?;
         }
@@ -230,28 +246,32 @@ impl Engine {
     }
 }
 
-/// An entry during its call. Its end puts the entry back on the list if something is left over, after a panic too.
+/// An entry during its call. The end of it keeps the entry for the next turn if something is left over, after a panic
+/// too.
 struct Called<'a> {
     engine: &'a Engine,
-    /// `Some` until the end.
-    entry: Option<AnyEntry>,
+    entry: Entry,
+    /// Presumed until the call has returned.
+    left_over: bool,
 }
 
-impl Called<'_> {
-    fn dispatch(&self) {
-        if let Some(entry) = &self.entry {
-            if let Some(slot) = entry.state.slot() {
-                tell!(self.engine, "token {slot} ready: {:?}", entry.state.ready());
-                entry.handler.dispatch(&entry.state);
-            }
+impl<'a> Called<'a> {
+    #[inline]
+    fn new(engine: &'a Engine, entry: Entry) -> Self {
+        let left_over = true;
+        Called {
+            engine,
+            entry,
+            left_over,
         }
     }
 }
 
 impl Drop for Called<'_> {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(entry) = self.entry.take() {
-            self.engine.reactor.dispatched(entry);
+        if self.left_over {
+            self.engine.reactor.leave_over(Rc::clone(&self.entry));
         }
     }
 }

@@ -26,7 +26,7 @@ impl<S: Descriptor> Shared<S> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     // The loop need not try what was just found not to be ready: an event will tell.
-                    self.state().clear(direction.interest().as_ready());
+                    self.state.clear(direction.interest().as_ready());
                     if self.non_blocking.get() {
                         return Err(error);
                     }

@@ -21,7 +21,7 @@
 
 use crate::engine::key::Origin;
 use crate::engine::outstanding::Work;
-use crate::engine::reactor::{AnyEntry, Entry, Handler, State};
+use crate::engine::reactor::{Entry, Handler, State};
 use crate::engine::ready::{Interest, Ready};
 use crate::engine::state::Engine;
 use crate::engine::trace::{TARGET, tell};
@@ -87,6 +87,7 @@ impl Direction {
 }
 
 pub(crate) struct Object<S: Descriptor> {
+    pub(crate) state: State,
     pub(crate) handle: Handle,
     /// `None` while the object is not open. Borrowed for single system calls only.
     source: RefCell<Option<S>>,
@@ -113,7 +114,7 @@ struct Queue<S: Descriptor> {
 
 /// A handle of the user's on an object: cheap to clone. What `Socket` and `Acceptor` are made of.
 pub(crate) struct Shared<S: Descriptor> {
-    entry: Rc<Entry<Object<S>>>,
+    object: Rc<Object<S>>,
 }
 
 impl<S: Descriptor> Shared<S> {
@@ -125,6 +126,7 @@ impl<S: Descriptor> Shared<S> {
             })
         };
         let object = Object {
+            state: State::default(),
             handle,
             source: RefCell::new(source),
             queues: [queue(), queue(), queue()],
@@ -135,16 +137,14 @@ impl<S: Descriptor> Shared<S> {
             lingers: Cell::new(false),
             non_blocking: Cell::new(false),
         };
-        let entry = Rc::new(Entry {
-            state: State::default(),
-            handler: object,
-        });
-        Shared { entry }
+        Shared {
+            object: Rc::new(object),
+        }
     }
 
     /// Queues an operation. Performing it is the business of a later step.
     pub(super) fn enqueue(&self, direction: Direction, operation: Box<dyn Op<S>>) {
-        let state = &self.entry.state;
+        let state = &self.state;
         let needs_nothing = operation.needs_nothing();
         self.queues[direction as usize].borrow_mut().operations.push_back(operation);
         self.handle.engine.scheduler.work_started();
@@ -153,7 +153,7 @@ impl<S: Descriptor> Shared<S> {
             state.demand_call();
         }
         if state.is_due() {
-            let entry: AnyEntry = self.entry.clone();
+            let entry: Entry = self.object.clone();
             self.handle.engine.enqueue(&entry);
         }
     }
@@ -164,14 +164,14 @@ impl<S: Descriptor> Shared<S> {
 
     /// Hands the descriptor to the poller, at the object's first operation. Returns its slot.
     pub(super) fn register(&self) -> io::Result<u32> {
-        let state = &self.entry.state;
+        let state = &self.state;
         if let Some(slot) = state.slot() {
             return Ok(slot);
         }
         let engine = &self.handle.engine;
         let mut source = self.source.borrow_mut();
         let source = source.as_mut().ok_or_else(error::not_open)?;
-        let entry: AnyEntry = self.entry.clone();
+        let entry: Entry = self.object.clone();
         let token = engine.reactor.insert(&entry);
         if let Err(error) = engine.reactor.register(source, token, S::WATCH) {
             drop(engine.remove(state));
@@ -180,10 +180,6 @@ impl<S: Descriptor> Shared<S> {
         let slot = state.slot().unwrap_or_default();
         tell!(engine, "registered token {slot}: {}", S::OBJECT);
         Ok(slot)
-    }
-
-    pub(crate) fn state(&self) -> &State {
-        &self.entry.state
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -201,7 +197,7 @@ impl<S: Descriptor> Shared<S> {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the object is already open"));
         }
         *self.source.borrow_mut() = Some(make()?);
-        self.entry.state.reset();
+        self.state.reset();
         Ok(())
     }
 
@@ -217,7 +213,7 @@ impl<S: Descriptor> Shared<S> {
 
     /// The descriptor begins a new life (it connects, it listens): what was known of its readiness is void.
     pub(crate) fn start_anew(&self, writable: bool) -> io::Result<()> {
-        let state = &self.entry.state;
+        let state = &self.state;
         state.reset();
         if writable {
             state.set(Ready::WRITABLE);
@@ -248,17 +244,17 @@ impl<S: Descriptor> Shared<S> {
     }
 
     pub(crate) fn cancel(&self) {
-        self.cancel_all(&self.entry.state);
+        self.cancel_all();
     }
 
     pub(crate) fn close(&self) {
-        drop(self.take_source(&self.entry.state));
+        drop(self.take_source());
         self.handle.engine.descriptor_closed();
     }
 
     /// Aborts everything and hands the descriptor out, no longer in the poller.
     pub(crate) fn release(&self) -> io::Result<S> {
-        self.take_source(&self.entry.state).ok_or_else(error::not_open)
+        self.take_source().ok_or_else(error::not_open)
     }
 }
 
@@ -266,31 +262,31 @@ impl<S: Descriptor> Deref for Shared<S> {
     type Target = Object<S>;
 
     fn deref(&self) -> &Object<S> {
-        &self.entry.handler
+        &self.object
     }
 }
 
 impl<S: Descriptor> Clone for Shared<S> {
     fn clone(&self) -> Self {
         self.handles.set(self.handles.get() + 1);
-        let entry = Rc::clone(&self.entry);
-        Shared { entry }
+        let object = Rc::clone(&self.object);
+        Shared { object }
     }
 }
 
 impl<S: Descriptor> Drop for Shared<S> {
     fn drop(&mut self) {
         self.handles.set(self.handles.get() - 1);
-        self.close_if_unused(&self.entry.state);
+        self.close_if_unused();
     }
 }
 
 impl<S: Descriptor> Object<S> {
     /// Closes the object when nobody can use it any more and no operation does.
     #[inline]
-    fn close_if_unused(&self, state: &State) {
-        if self.handles.get() == 0 && state.interest() == Interest::NONE {
-            if let Some(source) = self.take_source(state) {
+    fn close_if_unused(&self) {
+        if self.handles.get() == 0 && self.state.interest() == Interest::NONE {
+            if let Some(source) = self.take_source() {
                 if self.lingers.get() {
                     // A drop must not block.
                     let _ = socket2::SockRef::from(&source).set_linger(None);
@@ -302,9 +298,9 @@ impl<S: Descriptor> Object<S> {
     }
 
     /// Ends every outstanding operation as aborted, through the ready queue.
-    fn cancel_all(&self, state: &State) {
+    fn cancel_all(&self) {
         self.cancellations.set(self.cancellations.get().wrapping_add(1));
-        state.set_interest(Interest::NONE);
+        self.state.set_interest(Interest::NONE);
         for queue in &self.queues {
             let operations = std::mem::take(&mut queue.borrow_mut().operations);
             for operation in operations {
@@ -314,18 +310,18 @@ impl<S: Descriptor> Object<S> {
         }
     }
 
-    fn take_source(&self, state: &State) -> Option<S> {
+    fn take_source(&self) -> Option<S> {
         let mut source = self.source.borrow_mut().take()?;
-        self.cancel_all(state);
+        self.cancel_all();
         let engine = &self.handle.engine;
-        if let Some(slot) = state.slot() {
+        if let Some(slot) = self.state.slot() {
             if let Err(error) = engine.reactor.deregister(&mut source) {
                 log::debug!(target: TARGET, "deregister: {error}");
             }
-            drop(engine.remove(state));
+            drop(engine.remove(&self.state));
             tell!(engine, "deregistered token {slot}: {}", S::OBJECT);
         }
-        state.reset();
+        self.state.reset();
         if let Some(peer) = self.peer.take() {
             log::info!(target: TARGET, "closed {} {peer}", S::OBJECT);
         }
@@ -333,15 +329,14 @@ impl<S: Descriptor> Object<S> {
     }
 
     /// Performs the operation at the front of a queue, and runs its handler if that ends it.
-    fn perform_front(&self, state: &State, direction: Direction, budget: &Budget) -> Performed {
+    fn perform_front(&self, direction: Direction, budget: &Budget) -> Performed {
         let front = self.queues[direction as usize].borrow_mut().operations.pop_front();
         let Some(operation) = front else {
-            state.set_interest(state.interest().without(direction.interest()));
+            self.state.set_interest(self.state.interest().without(direction.interest()));
             return Performed::NotYet;
         };
         let attempt = Attempt {
             object: self,
-            state,
             direction,
             budget,
             cancellations: self.cancellations.get(),
@@ -362,27 +357,27 @@ impl<S: Descriptor> Object<S> {
 
     /// The front of a queue has gone: the interest follows the queue, and a new front that needs nothing is due.
     #[inline]
-    fn look_at_front(&self, state: &State, direction: Direction) {
+    fn look_at_front(&self, direction: Direction) {
         match self.queues[direction as usize].borrow().operations.front() {
-            None => state.set_interest(state.interest().without(direction.interest())),
-            Some(front) if front.needs_nothing() => state.demand_call(),
+            None => self.state.set_interest(self.state.interest().without(direction.interest())),
+            Some(front) if front.needs_nothing() => self.state.demand_call(),
             Some(_) => {}
         }
     }
 
     /// The direction to go on with: one that is ready, not yet `blocked` in this dispatch, and preferably not the last.
-    fn next_direction(&self, state: &State, blocked: Interest, last: Direction) -> Option<Direction> {
-        let wanted = state.wanted();
+    fn next_direction(&self, blocked: Interest, last: Direction) -> Option<Direction> {
+        let wanted = self.state.wanted();
         let can = |direction: &Direction| {
             let interest = direction.interest();
-            !blocked.intersects(interest) && (!wanted.of(interest).is_none() || self.front_needs_nothing(state, *direction))
+            !blocked.intersects(interest) && (!wanted.of(interest).is_none() || self.front_needs_nothing(*direction))
         };
         let others = Direction::ALL.into_iter().filter(|direction| *direction != last);
         others.chain([last]).find(can)
     }
 
-    fn front_needs_nothing(&self, state: &State, direction: Direction) -> bool {
-        state.is_call_demanded()
+    fn front_needs_nothing(&self, direction: Direction) -> bool {
+        self.state.is_call_demanded()
             && self.queues[direction as usize].borrow().operations.front().is_some_and(|front| front.needs_nothing())
     }
 }
@@ -394,18 +389,23 @@ enum Performed {
 }
 
 impl<S: Descriptor> Handler for Object<S> {
-    fn dispatch(&self, state: &State) {
+    #[inline]
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn dispatch(&self) {
         let engine = &self.handle.engine;
         let budget = Budget::new(&engine.config);
         let mut blocked = Interest::NONE;
         let mut last = Direction::Exception;
         let mut handlers_left = engine.config.handlers_per_dispatch;
         while handlers_left > 0 {
-            let Some(direction) = self.next_direction(state, blocked, last) else {
-                state.forget_demand();
+            let Some(direction) = self.next_direction(blocked, last) else {
+                self.state.forget_demand();
                 break;
             };
-            match self.perform_front(state, direction, &budget) {
+            match self.perform_front(direction, &budget) {
                 Performed::Done => handlers_left -= 1,
                 Performed::NotYet => blocked = blocked | direction.interest(),
             }
@@ -414,10 +414,10 @@ impl<S: Descriptor> Handler for Object<S> {
                 break;
             }
         }
-        self.close_if_unused(state);
+        self.close_if_unused();
     }
 
-    fn cancel(&self, state: &State, sequence: u64) -> bool {
+    fn cancel(&self, sequence: u64) -> bool {
         for direction in Direction::ALL {
             let operation = {
                 let operations = &mut self.queues[direction as usize].borrow_mut().operations;
@@ -426,9 +426,9 @@ impl<S: Descriptor> Handler for Object<S> {
             };
             if let Some(operation) = operation {
                 self.handle.engine.scheduler.work_finished();
-                self.look_at_front(state, direction);
+                self.look_at_front(direction);
                 operation.abort(&self.handle.engine);
-                self.close_if_unused(state);
+                self.close_if_unused();
                 return true;
             }
         }
@@ -458,7 +458,6 @@ impl<S: Descriptor> Handler for Object<S> {
 /// One attempt to perform the operation at the front of a queue.
 pub(crate) struct Attempt<'a, S: Descriptor> {
     pub(crate) object: &'a Object<S>,
-    pub(crate) state: &'a State,
     direction: Direction,
     budget: &'a Budget,
     cancellations: u32,
@@ -472,7 +471,7 @@ impl<S: Descriptor> Attempt<'_, S> {
     pub(crate) fn io<R>(&self, call: impl FnOnce(&Io<'_, S>) -> io::Result<R>) -> io::Result<R> {
         let source = self.object.source.borrow();
         let source = source.as_ref().ok_or_else(error::not_open)?;
-        call(&Io::new(source, self.state, &self.object.handle.engine, self.budget))
+        call(&Io::new(source, &self.object.state, &self.object.handle.engine, self.budget))
     }
 
     pub(crate) fn engine(&self) -> &Rc<Engine> {
@@ -485,7 +484,7 @@ impl<S: Descriptor> Attempt<'_, S> {
         if self.outstanding.replace(false) {
             self.engine().scheduler.work_finished();
         }
-        self.object.look_at_front(self.state, self.direction);
+        self.object.look_at_front(self.direction);
     }
 
     /// Keeps an emptied box for the next operation in this direction.
@@ -504,7 +503,7 @@ impl<S: Descriptor> Attempt<'_, S> {
         if !self.object.starving.replace(true) {
             log::warn!(target: TARGET, "{} waits for a free descriptor: {error}", S::OBJECT);
         }
-        let entry = self.state.slot().and_then(|slot| self.engine().reactor.entry(slot));
+        let entry = self.object.state.slot().and_then(|slot| self.engine().reactor.entry(slot));
         if let Some(entry) = entry {
             self.engine().starve(&entry, origin);
         }

@@ -5,7 +5,7 @@
 
 use crate::engine::key::{Operation, Origin, Place};
 use crate::engine::outstanding::Work;
-use crate::engine::reactor::{AnyEntry, Entry, Handler, State};
+use crate::engine::reactor::{Entry, Handler, State};
 use crate::engine::ready::{Interest, Ready};
 use crate::engine::state::{Engine, Task};
 use crate::engine::trace::tell;
@@ -52,16 +52,17 @@ pub struct SignalSet {
 struct Set {
     handle: Handle,
     /// In the slab, without a source: so that its waits are found by their keys and by the context.
-    waits: Rc<Entry<Waits>>,
+    waits: Rc<Waits>,
     watched: RefCell<BTreeMap<i32, Watched>>,
 }
 
 struct Watched {
     id: SigId,
-    pipe: Rc<Entry<SignalPipe>>,
+    pipe: Rc<SignalPipe>,
 }
 
 struct Waits {
+    state: State,
     handle: Handle,
     background: Cell<bool>,
     queue: RefCell<VecDeque<Wait>>,
@@ -79,26 +80,25 @@ struct Wait {
 }
 
 struct SignalPipe {
+    state: State,
     signal: i32,
     source: RefCell<Option<UnixStream>>,
-    waits: Rc<Entry<Waits>>,
+    waits: Rc<Waits>,
 }
 
 impl SignalSet {
     /// A set without signals.
     pub fn new(context: &impl AsRef<Handle>) -> SignalSet {
         let handle = context.as_ref().clone();
-        let waits = Rc::new(Entry {
+        let waits = Rc::new(Waits {
             state: State::default(),
-            handler: Waits {
-                handle: handle.clone(),
-                background: Cell::new(false),
-                queue: RefCell::default(),
-                arrived: RefCell::default(),
-            },
+            handle: handle.clone(),
+            background: Cell::new(false),
+            queue: RefCell::default(),
+            arrived: RefCell::default(),
         });
         if handle.engine.is_alive() {
-            let entry: AnyEntry = waits.clone();
+            let entry: Entry = waits.clone();
             handle.engine.reactor.insert(&entry);
         }
         let watched = RefCell::default();
@@ -109,7 +109,7 @@ impl SignalSet {
     /// Its waits from here on are not counted as outstanding: they do not keep [`run`](crate::IoContext::run) alive.
     #[must_use = "this is the set"]
     pub fn background(self) -> SignalSet {
-        self.set.waits.handler.background.set(true);
+        self.set.waits.background.set(true);
         self
     }
 
@@ -132,13 +132,11 @@ impl SignalSet {
         let (ours, handlers) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let source = UnixStream::from_std(ours);
-        let pipe = Rc::new(Entry {
+        let pipe = Rc::new(SignalPipe {
             state: State::default(),
-            handler: SignalPipe {
-                signal,
-                source: RefCell::new(Some(source)),
-                waits: Rc::clone(waits),
-            },
+            signal,
+            source: RefCell::new(Some(source)),
+            waits: Rc::clone(waits),
         });
         pipe.register(&handle.engine)?;
         match pipe::register(signal, handlers) {
@@ -162,26 +160,26 @@ impl SignalSet {
         let Some(slot) = waits.state.slot() else {
             return Operation::ENDED; // The context has gone: the handler is dropped unrun.
         };
-        let background = waits.handler.background.get();
+        let background = waits.background.get();
         if !background {
             engine.scheduler.work_started();
         }
         let sequence = engine.next_sequence();
-        waits.handler.queue.borrow_mut().push_back(Wait {
+        waits.queue.borrow_mut().push_back(Wait {
             sequence,
             origin: engine.origin(Location::caller()),
             background,
             handler: Box::new(handler),
             _set: Rc::clone(&self.set),
         });
-        waits.handler.deliver();
+        waits.deliver();
         let place = Place::Slot(slot);
         Operation { place, sequence }
     }
 
     /// Ends every outstanding wait as [aborted](crate::error::is_aborted). Signals that have arrived stay. `cancel`
     pub fn cancel(&self) {
-        let waits = &self.set.waits.handler;
+        let waits = &self.set.waits;
         let queue = waits.queue.take();
         for wait in queue {
             waits.complete(wait, Err(error::aborted(0)));
@@ -222,9 +220,14 @@ impl Waits {
 }
 
 impl Handler for Waits {
-    fn dispatch(&self, _state: &State) {}
+    fn state(&self) -> &State {
+        &self.state
+    }
 
-    fn cancel(&self, _state: &State, sequence: u64) -> bool {
+    /// It is in the slab to be found, and has no source to be ready.
+    fn dispatch(&self) {}
+
+    fn cancel(&self, sequence: u64) -> bool {
         let wait = {
             let mut queue = self.queue.borrow_mut();
             let position = queue.iter().position(|wait| wait.sequence == sequence);
@@ -248,12 +251,12 @@ impl Handler for Waits {
     }
 }
 
-impl Entry<SignalPipe> {
+impl SignalPipe {
     fn register(self: &Rc<Self>, engine: &Engine) -> io::Result<()> {
-        let entry: AnyEntry = self.clone();
+        let entry: Entry = self.clone();
         let token = engine.reactor.insert(&entry);
         self.state.set_interest(Interest::READABLE);
-        let registered = match self.handler.source.borrow_mut().as_mut() {
+        let registered = match self.source.borrow_mut().as_mut() {
             Some(source) => engine.reactor.register(source, token, mio::Interest::READABLE),
             None => Ok(()),
         };
@@ -265,17 +268,21 @@ impl Entry<SignalPipe> {
 
     fn unregister(&self, engine: &Engine) {
         drop(engine.remove(&self.state));
-        if let Some(mut source) = self.handler.source.take() {
+        if let Some(mut source) = self.source.take() {
             let _ = engine.reactor.deregister(&mut source); // It is closed next, whatever this says.
         }
     }
 }
 
 impl Handler for SignalPipe {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
     /// Takes every byte that the signal handler wrote. Internal: the waits' handlers are what counts.
-    fn dispatch(&self, state: &State) {
+    fn dispatch(&self) {
         let mut bytes = [0; 64];
-        let engine = &self.waits.handler.handle.engine;
+        let engine = &self.waits.handle.engine;
         loop {
             let read = match self.source.borrow_mut().as_mut() {
                 Some(source) => source.read(&mut bytes),
@@ -284,24 +291,24 @@ impl Handler for SignalPipe {
             match read {
                 Ok(n) if n > 0 => {
                     tell!(engine, "signal {} arrived {n} times", self.signal);
-                    let mut arrived = self.waits.handler.arrived.borrow_mut();
+                    let mut arrived = self.waits.arrived.borrow_mut();
                     arrived.extend(std::iter::repeat_n(self.signal, n));
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 _ => break,
             }
         }
-        state.clear(Ready::READABLE);
-        self.waits.handler.deliver();
+        self.state.clear(Ready::READABLE);
+        self.waits.deliver();
     }
 
-    fn cancel(&self, _state: &State, _sequence: u64) -> bool {
+    fn cancel(&self, _sequence: u64) -> bool {
         false
     }
 
     fn abandon(&self) {
         if let Some(mut source) = self.source.take() {
-            let _ = self.waits.handler.handle.engine.reactor.deregister(&mut source);
+            let _ = self.waits.handle.engine.reactor.deregister(&mut source);
         }
     }
 

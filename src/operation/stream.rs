@@ -175,7 +175,7 @@ impl<S: Descriptor> Transfer<S> for WaitFor {
         });
         match asked {
             Ok(0) => {
-                attempt.state.clear(bits);
+                attempt.object.state.clear(bits);
                 None
             }
             Ok(_) => Some(Ok(())),

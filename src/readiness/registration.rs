@@ -4,9 +4,9 @@ use super::descriptor::Descriptor;
 use super::io::{Budget, Io};
 use crate::engine::key::Origin;
 use crate::engine::outstanding::Work;
-use crate::engine::reactor::{AnyEntry, Entry, Handler, State};
+use crate::engine::reactor::{Entry, Handler, State};
 use crate::engine::ready::{Interest, Ready};
-use crate::engine::trace::tell;
+use crate::engine::trace::{TARGET, tell};
 use crate::handle::Handle;
 use mio::event::Source;
 use std::any::{Any, TypeId};
@@ -80,27 +80,27 @@ impl Handle {
         let engine = &self.engine;
         engine.check_alive()?;
         let origin = engine.origin(Location::caller());
-        let entry = Rc::new(Entry {
+        let registered = Rc::new(Callback {
             state: State::default(),
-            handler: Callback {
-                handle: self.clone(),
-                origin,
-                background: Cell::new(false),
-                in_poller: Cell::new(None),
-                source: RefCell::new(Some(source)),
-                callback: RefCell::new(Some(callback)),
-            },
+            handle: self.clone(),
+            origin,
+            background: Cell::new(false),
+            in_poller: Cell::new(None),
+            body: RefCell::new(Body {
+                source: Some(source),
+                callback: Some(callback),
+            }),
         });
-        entry.state.set_interest(interest);
-        let in_slab: AnyEntry = entry.clone();
-        let token = engine.reactor.insert(&in_slab);
-        if let Err(error) = entry.handler.register_in_poller(token, interest) {
-            drop(engine.remove(&entry.state));
+        registered.state.set_interest(interest);
+        let entry: Entry = registered.clone();
+        let token = engine.reactor.insert(&entry);
+        if let Err(error) = registered.register_in_poller(token, interest) {
+            drop(engine.remove(&registered.state));
             return Err(error);
         }
         engine.scheduler.work_started();
-        tell!(engine, "registered token {}: {}", in_slab.state.slot().unwrap_or(0), origin.location);
-        Ok(Registration { entry })
+        tell!(engine, "registered token {}: {}", registered.state.slot().unwrap_or_default(), origin.location);
+        Ok(Registration { registered })
     }
 
     /// Registers any pollable descriptor: a terminal, a pipe, an eventfd, a device.
@@ -149,13 +149,13 @@ impl Handle {
 
 /// A registration, as seen by whoever made it. Dropping it detaches it: the registration lives on in the loop.
 pub struct Registration<S> {
-    entry: Rc<dyn Registered<S>>,
+    registered: Rc<dyn Registered<S>>,
 }
 
 impl<S> Registration<S> {
     /// Whether the registration has been released.
     pub fn is_released(&self) -> bool {
-        self.entry.state().token().is_none()
+        self.registered.registered_state().token().is_none()
     }
 
     /// Changes what the callback is called for. No system call on streams and listeners.
@@ -167,15 +167,15 @@ impl<S> Registration<S> {
         if self.is_released() {
             return Err(crate::error::not_open());
         }
-        self.entry.change_interest(interest)?;
-        self.entry.clone().enqueue();
+        self.registered.change_interest(interest)?;
+        Rc::clone(&self.registered).enqueue();
         Ok(())
     }
 
     /// Ends the registration: its callback is not called again, not even for an event of this turn, and is dropped
     /// (when it returns, if it is running). Does nothing if it has ended.
     pub fn release(&self) {
-        self.entry.release();
+        self.registered.release();
     }
 
     /// Ends the registration and gives the source back.
@@ -185,13 +185,13 @@ impl<S> Registration<S> {
     /// Its callback is running (`ResourceBusy`): it should return [`Next::Release`] instead. Or the context has gone,
     /// which closed the source.
     pub fn into_source(self) -> io::Result<S> {
-        self.entry.take_source()
+        self.registered.take_source()
     }
 
     /// Stops counting the registration as outstanding: it does not keep [`run`](crate::IoContext::run) alive.
     #[must_use = "this is the registration; drop it to detach it"]
     pub fn background(self) -> Self {
-        self.entry.make_background();
+        self.registered.make_background();
         self
     }
 }
@@ -199,25 +199,29 @@ impl<S> Registration<S> {
 impl<S> fmt::Debug for Registration<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registration")
-            .field("slot", &self.entry.state().slot())
-            .field("ready", &self.entry.state().ready())
-            .field("interest", &self.entry.state().interest())
+            .field("slot", &self.registered.registered_state().slot())
+            .field("ready", &self.registered.registered_state().ready())
+            .field("interest", &self.registered.registered_state().interest())
             .finish()
     }
 }
 
 /// One registered callback.
-///
-/// `source` and `callback` stay borrowed while the callback runs. Nothing else needs them then: handlers do not nest,
-/// and whoever releases the registration from inside leaves the rest to `finish_release`.
 struct Callback<S: Source + 'static, F> {
+    state: State,
     handle: Handle,
     origin: Origin,
     background: Cell<bool>,
     /// What the poller watches for; `None` when the source is not in the poller.
     in_poller: Cell<Option<mio::Interest>>,
-    source: RefCell<Option<S>>,
-    callback: RefCell<Option<F>>,
+    /// Borrowed while the callback runs. Nothing else needs it then: handlers do not nest, and whoever releases the
+    /// registration from inside leaves the rest to `finish_release`.
+    body: RefCell<Body<S, F>>,
+}
+
+struct Body<S, F> {
+    source: Option<S>,
+    callback: Option<F>,
 }
 
 impl<S, F> Callback<S, F>
@@ -227,7 +231,7 @@ where
 {
     fn register_in_poller(&self, token: mio::Token, interest: Interest) -> io::Result<()> {
         let watch = watch_for::<S>(interest).unwrap_or(mio::Interest::READABLE);
-        if let Some(source) = self.source.borrow_mut().as_mut() {
+        if let Some(source) = self.body.borrow_mut().source.as_mut() {
             self.handle.engine.reactor.register(source, token, watch)?;
             self.in_poller.set(Some(watch));
         }
@@ -236,15 +240,15 @@ where
 
     /// Tells the poller again what to watch for: needed when that changed, and on mio's poll(2) backend after every
     /// event of a foreign descriptor, which mio does not arm again by itself.
-    fn watch_again(&self, state: &State) -> io::Result<()> {
-        let (Some(token), Some(current)) = (state.token(), self.in_poller.get()) else {
+    fn watch_again(&self) -> io::Result<()> {
+        let (Some(token), Some(current)) = (self.state.token(), self.in_poller.get()) else {
             return Ok(());
         };
-        let wanted = watch_for::<S>(state.interest()).unwrap_or(current);
+        let wanted = watch_for::<S>(self.state.interest()).unwrap_or(current);
         let rearm = cfg!(mio_unsupported_force_poll_poll) && !is_mio_source::<S>();
         if wanted != current || rearm {
-            if let Ok(mut source) = self.source.try_borrow_mut() {
-                if let Some(source) = source.as_mut() {
+            if let Ok(mut body) = self.body.try_borrow_mut() {
+                if let Some(source) = body.source.as_mut() {
                     self.handle.engine.reactor.reregister(source, token, wanted)?;
                     self.in_poller.set(Some(wanted));
                 }
@@ -253,10 +257,10 @@ where
         Ok(())
     }
 
-    fn release(&self, state: &State) {
+    fn end(&self) {
         let engine = &self.handle.engine;
-        tell!(engine, "released token {}", state.slot().unwrap_or(u32::MAX));
-        if let Some(entry) = engine.remove(state) {
+        tell!(engine, "released token {}", self.state.slot().unwrap_or(u32::MAX));
+        if let Some(entry) = engine.remove(&self.state) {
             if !self.background.get() {
                 engine.scheduler.work_finished();
             }
@@ -265,36 +269,24 @@ where
         }
     }
 
-    /// The part of a release that a running callback puts off until it returns.
-    fn finish_release(&self) {
-        self.leave_poller();
-        let callback = self.callback.try_borrow_mut().ok().and_then(|mut callback| callback.take());
-        drop(callback);
-    }
-
-    fn leave_poller(&self) {
-        if let Ok(mut source) = self.source.try_borrow_mut() {
-            if let (Some(source), Some(_)) = (source.as_mut(), self.in_poller.take()) {
-                if let Err(error) = self.handle.engine.reactor.deregister(source) {
-                    log::debug!(target: "ioctx", "deregister: {error}");
-                }
-            }
-        }
-    }
-
-    fn follow(&self, state: &State, next: Next) {
+    #[inline]
+    fn follow(&self, next: Next) {
         match next {
             Next::Keep => {}
-            Next::Interest(interest) => state.set_interest(interest),
-            Next::Pause(pause) => {
-                if let Some(entry) = state.slot().and_then(|slot| self.handle.engine.reactor.entry(slot)) {
-                    self.handle.engine.pause(&entry, pause, self.origin);
-                }
-            }
-            Next::Release => return self.release(state),
+            Next::Interest(interest) => self.state.set_interest(interest),
+            Next::Pause(pause) => self.pause(pause),
+            Next::Release => return self.end(),
         }
-        if let Err(error) = self.watch_again(state) {
-            log::error!(target: "ioctx", "cannot watch on, from {}: {error}", self.origin.location);
+        if !is_watched_whole::<S>() {
+            if let Err(error) = self.watch_again() {
+                log::error!(target: TARGET, "cannot watch on, from {}: {error}", self.origin.location);
+            }
+        }
+    }
+
+    fn pause(&self, pause: Duration) {
+        if let Some(entry) = self.state.slot().and_then(|slot| self.handle.engine.reactor.entry(slot)) {
+            self.handle.engine.pause(&entry, pause, self.origin);
         }
     }
 }
@@ -304,58 +296,97 @@ where
     S: Source + 'static,
     F: FnMut(&Io<'_, S>, Ready) -> Next + 'static,
 {
-    fn dispatch(&self, state: &State) {
+    #[inline]
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn dispatch(&self) {
         let engine = &*self.handle.engine;
+        let _completion = Completion(self);
         let next = {
-            let source = self.source.borrow();
-            let mut callback = self.callback.borrow_mut();
-            let (Some(source), Some(callback)) = (source.as_ref(), callback.as_mut()) else {
+            let mut body = self.body.borrow_mut();
+            let Body {
+                source: Some(source),
+                callback: Some(callback),
+            } = &mut *body
+            else {
                 return;
             };
             let budget = Budget::new(&engine.config);
-            let io = Io::new(source, state, engine, &budget);
-            engine.call("callback", self.origin, || callback(&io, state.wanted()))
+            let io = Io::new(source, &self.state, engine, &budget);
+            engine.call("callback", self.origin, || callback(&io, self.state.wanted()))
         };
-        if state.token().is_some() {
-            self.follow(state, next);
-        } else {
-            self.finish_release(); // It was released from inside.
+        if self.state.token().is_some() {
+            self.follow(next);
         }
     }
 
-    fn cancel(&self, _state: &State, _sequence: u64) -> bool {
+    fn cancel(&self, _sequence: u64) -> bool {
         false
     }
 
     fn abandon(&self) {
         self.leave_poller();
-        let source = self.source.try_borrow_mut().ok().and_then(|mut source| source.take());
-        let callback = self.callback.try_borrow_mut().ok().and_then(|mut callback| callback.take());
-        drop((source, callback));
+        let body = self.body.try_borrow_mut().map(|mut body| (body.source.take(), body.callback.take()));
+        drop(body);
     }
 
     fn describe(&self, tell: &mut dyn FnMut(Work)) {
         if !self.background.get() {
-            let endpoint = self.source.try_borrow().ok().and_then(|source| endpoint(source.as_ref()?));
+            let endpoint = self.body.try_borrow().ok().and_then(|body| endpoint(body.source.as_ref()?));
             tell(Work::new("registration", short_name::<S>(), endpoint, self.origin));
+        }
+    }
+}
+
+impl<S: Source + 'static, F> Callback<S, F> {
+    /// The part of a release that a running callback puts off until it returns.
+    fn finish_release(&self) {
+        self.leave_poller();
+        let callback = self.body.try_borrow_mut().ok().and_then(|mut body| body.callback.take());
+        drop(callback);
+    }
+
+    fn leave_poller(&self) {
+        if let Ok(mut body) = self.body.try_borrow_mut() {
+            if let (Some(source), Some(_)) = (body.source.as_mut(), self.in_poller.take()) {
+                if let Err(error) = self.handle.engine.reactor.deregister(source) {
+                    log::debug!(target: TARGET, "deregister: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// Completes a release from inside the callback when that has returned, or panicked.
+struct Completion<'a, S: Source + 'static, F>(&'a Callback<S, F>);
+
+impl<S: Source + 'static, F> Drop for Completion<'_, S, F> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.state.token().is_none() {
+            self.0.finish_release();
         }
     }
 }
 
 impl<S: Source + 'static, F> Drop for Callback<S, F> {
     fn drop(&mut self) {
-        if let (Some(source), Some(_)) = (self.source.get_mut().as_mut(), self.in_poller.take()) {
-            let _ = self.handle.engine.reactor.deregister(source); // Closing it is next, whatever this says.
-        }
-        if self.source.take().is_some() {
-            self.handle.engine.descriptor_closed();
+        let engine = &self.handle.engine;
+        if let Some(mut source) = self.body.get_mut().source.take() {
+            if self.in_poller.take().is_some() {
+                let _ = engine.reactor.deregister(&mut source); // Closing it is next, whatever this says.
+            }
+            drop(source);
+            engine.descriptor_closed();
         }
     }
 }
 
 /// What a [`Registration`] needs of its entry, whatever the callback's type.
 trait Registered<S> {
-    fn state(&self) -> &State;
+    fn registered_state(&self) -> &State;
     fn change_interest(&self, interest: Interest) -> io::Result<()>;
     fn enqueue(self: Rc<Self>);
     fn release(&self);
@@ -363,43 +394,51 @@ trait Registered<S> {
     fn make_background(&self);
 }
 
-impl<S, F> Registered<S> for Entry<Callback<S, F>>
+impl<S, F> Registered<S> for Callback<S, F>
 where
     S: Source + 'static,
     F: FnMut(&Io<'_, S>, Ready) -> Next + 'static,
 {
-    fn state(&self) -> &State {
+    fn registered_state(&self) -> &State {
         &self.state
     }
 
     fn change_interest(&self, interest: Interest) -> io::Result<()> {
         self.state.set_interest(interest);
-        self.handler.watch_again(&self.state)
+        self.watch_again()
     }
 
     fn enqueue(self: Rc<Self>) {
-        let engine = Rc::clone(&self.handler.handle.engine);
-        let entry: AnyEntry = self;
+        let engine = Rc::clone(&self.handle.engine);
+        let entry: Entry = self;
         engine.enqueue(&entry);
     }
 
     fn release(&self) {
-        self.handler.release(&self.state);
+        self.end();
     }
 
     fn take_source(&self) -> io::Result<S> {
-        self.handler.release(&self.state);
-        let mut source = self.handler.source.try_borrow_mut().map_err(|_| {
+        self.end();
+        let mut body = self.body.try_borrow_mut().map_err(|_| {
             io::Error::new(ErrorKind::ResourceBusy, "the source is in its callback: return Next::Release")
         })?;
-        source.take().ok_or_else(crate::error::context_gone)
+        body.source.take().ok_or_else(crate::error::context_gone)
     }
 
     fn make_background(&self) {
-        if self.state.token().is_some() && !self.handler.background.replace(true) {
-            self.handler.handle.engine.scheduler.work_finished();
+        if self.state.token().is_some() && !self.background.replace(true) {
+            self.handle.engine.scheduler.work_finished();
         }
     }
+}
+
+/// Whether the poller watches the source for all it may ever be wanted for, so that there is nothing to tell it again.
+fn is_watched_whole<S: 'static>() -> bool {
+    is::<S, mio::net::TcpStream>()
+        || is::<S, mio::net::UnixStream>()
+        || is::<S, mio::net::TcpListener>()
+        || is::<S, mio::net::UnixListener>()
 }
 
 /// What the poller watches for on behalf of `interest`; `None` leaves it as it is.

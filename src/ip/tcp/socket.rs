@@ -352,7 +352,7 @@ impl Transfer<TcpStream> for Connect {
             Err(error) => Some(Err(error)),
         };
         if outcome.is_none() {
-            attempt.state.clear(Direction::Write.interest().as_ready());
+            attempt.object.state.clear(Direction::Write.interest().as_ready());
         }
         outcome
     }
