@@ -6,6 +6,7 @@
 //! only then reads again: so a client that sends without reading is not read from, cannot make the server grow, and
 //! gets every byte back once it reads. SIGINT or SIGTERM ends it gracefully, a second one at once.
 
+#[macro_use]
 mod cli;
 
 use cli::{Failure, failed};
@@ -42,7 +43,7 @@ struct Options {
 fn serve(options: &Options) -> Result<(), Failure> {
     let mut io = IoContext::new()?;
     let acceptor = Acceptor::listen_on(&io, options.endpoint).map_err(failed(options.endpoint))?;
-    println!("listening on {}", acceptor.local_endpoint()?);
+    say!("listening on {}", acceptor.local_endpoint()?);
     let server = Server::new(&io, acceptor, options);
     server.accept();
     server.end_on_signal(options.grace)?;
@@ -130,7 +131,12 @@ impl Server {
     }
 
     fn close_connections(&self, which: impl Fn(&Connection) -> bool) {
-        let connections: Vec<_> = self.connections.borrow().iter().filter_map(|(_, c)| c.upgrade()).collect();
+        let connections: Vec<_> = self
+            .connections
+            .borrow()
+            .iter()
+            .filter_map(|(_, c)| c.upgrade())
+            .collect();
         for connection in connections.iter().filter(|connection| which(connection)) {
             connection.socket.close();
         }
@@ -152,19 +158,23 @@ impl Connection {
         if self.server.ending.get() && self.socket.available().unwrap_or(0) == 0 {
             return;
         }
-        self.socket.clone().async_read_some(buffer, move |(read, buffer)| match read {
-            Ok(0) => {}
-            Ok(n) => self.write(Part::to(buffer, n)),
-            Err(error) => log::debug!("read: {error}"),
-        });
+        self.socket
+            .clone()
+            .async_read_some(buffer, move |(read, buffer)| match read {
+                Ok(0) => {}
+                Ok(n) => self.write(Part::to(buffer, n)),
+                Err(error) => log::debug!("read: {error}"),
+            });
     }
 
     fn write(self: Rc<Self>, bytes: Part<Vec<u8>>) {
         self.idle.set(false);
-        self.socket.clone().async_write(bytes, move |(wrote, bytes)| match wrote {
-            Ok(_) => self.read(bytes.into_inner()),
-            Err(error) => log::debug!("write: {error}"),
-        });
+        self.socket
+            .clone()
+            .async_write(bytes, move |(wrote, bytes)| match wrote {
+                Ok(_) => self.read(bytes.into_inner()),
+                Err(error) => log::debug!("write: {error}"),
+            });
     }
 }
 

@@ -1,11 +1,15 @@
 //! The echo server on the bare readiness layer: the shortest way to see the slab and its callbacks.
 //!
-//!     cargo run --release --example readiness_echo [ADDR]        # default 127.0.0.1:7000
+//!     cargo run --release --example readiness_echo [ADDR]
 //!
 //! One callback accepts, and registers one more callback per connection. What a peer does not take back yet waits in
 //! that connection's buffer, and while it does, nothing more is read: a client that sends without reading cannot make
 //! the server grow.
 
+#[macro_use]
+mod cli;
+
+use cli::{Failure, failed};
 use ioctx::mio::net::{TcpListener, TcpStream};
 use ioctx::{Handle, Interest, Io, IoContext, Next, Ready};
 use std::cell::RefCell;
@@ -15,37 +19,27 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-const USAGE: &str = "usage: readiness_echo [ADDR]\n\nEchoes what TCP clients send. ADDR is IP:PORT, default \
-                     127.0.0.1:7000; port 0 takes a free one.";
+const USAGE: &str = "\
+usage: readiness_echo [ADDR]
+
+Sends back what each TCP client sends.
+
+  ADDR  IP:PORT to listen on, default 127.0.0.1:7000; port 0 takes a free one";
 
 fn main() -> ExitCode {
-    env_logger::init();
-    let argument = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7000".into());
-    if argument == "--help" || argument == "-h" {
-        println!("{USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let Ok(address) = argument.parse() else {
-        eprintln!("readiness_echo: {argument:?} is not an address such as 127.0.0.1:7000 or [::1]:7000");
-        return ExitCode::from(2);
-    };
-    match serve(address) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("readiness_echo: {address}: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::run(USAGE, |arguments| serve(cli::address(arguments)?))
 }
 
-fn serve(address: SocketAddr) -> io::Result<()> {
+fn serve(address: SocketAddr) -> Result<(), Failure> {
     let mut io = IoContext::new()?;
-    let listener = TcpListener::bind(address)?;
-    println!("listening on {}", listener.local_addr()?);
+    let listener = TcpListener::bind(address).map_err(failed(address))?;
+    say!("listening on {}", listener.local_addr()?);
     let handle = io.handle().clone();
     // One read buffer for everybody: callbacks never nest, and an idle connection then holds none.
     let buffer = Rc::new(RefCell::new(vec![0; 64 * 1024]));
-    io.register(listener, Interest::READABLE, move |listener, _| accept(&handle, listener, &buffer))?;
+    io.register(listener, Interest::READABLE, move |listener, _| {
+        accept(&handle, listener, &buffer)
+    })?;
     io.run()?;
     Ok(())
 }
@@ -74,6 +68,7 @@ fn echo(buffer: Rc<RefCell<Vec<u8>>>) -> impl FnMut(&Io<TcpStream>, Ready) -> Ne
     let mut unsent = Vec::new();
     move |stream, _| match echo_what_came(stream, &mut buffer.borrow_mut(), &mut unsent) {
         Ok(next) => next,
+        Err(error) if error.kind() == WouldBlock => Next::Keep,
         Err(error) => {
             log::debug!("connection lost: {error}");
             Next::Release
@@ -82,25 +77,22 @@ fn echo(buffer: Rc<RefCell<Vec<u8>>>) -> impl FnMut(&Io<TcpStream>, Ready) -> Ne
 }
 
 fn echo_what_came(stream: &Io<TcpStream>, buffer: &mut [u8], unsent: &mut Vec<u8>) -> io::Result<Next> {
-    loop {
-        while !unsent.is_empty() {
-            match stream.write(unsent) {
-                Ok(n) => drop(unsent.drain(..n)),
-                Err(error) if error.kind() == WouldBlock => return Ok(Next::Interest(Interest::WRITABLE)),
-                Err(error) => return Err(error),
-            }
-        }
-        let n = match stream.read(buffer) {
-            Ok(0) => return Ok(Next::Release),
-            Ok(n) => n,
-            Err(error) if error.kind() == WouldBlock => return Ok(Next::Interest(Interest::READABLE)),
-            Err(error) => return Err(error),
-        };
-        let sent = match stream.write(&buffer[..n]) {
-            Ok(sent) => sent,
-            Err(error) if error.kind() == WouldBlock => 0,
-            Err(error) => return Err(error),
-        };
-        unsent.extend_from_slice(&buffer[sent..n]);
+    if !unsent.is_empty() {
+        let sent = stream.write(unsent)?;
+        unsent.drain(..sent);
+        return Ok(Next::Interest(if unsent.is_empty() { Interest::READABLE } else { Interest::WRITABLE }));
     }
+    let n = match stream.read(buffer)? {
+        0 => return Ok(Next::Release),
+        n => n,
+    };
+    let sent = match stream.write(&buffer[..n]) {
+        Err(error) if error.kind() == WouldBlock => 0,
+        written => written?,
+    };
+    if sent == n {
+        return Ok(Next::Keep); // and is called again at once if there is more to read
+    }
+    unsent.extend_from_slice(&buffer[sent..n]);
+    Ok(Next::Interest(Interest::WRITABLE))
 }

@@ -17,8 +17,9 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) event_batch: usize,
-    pub(crate) read_budget: usize,
     pub(crate) read_budget_bytes: usize,
+    /// What a read or write costs at least, in bytes: the bytes over the calls.
+    pub(crate) least_transfer: usize,
     pub(crate) accept_budget: usize,
     pub(crate) handlers_per_dispatch: usize,
     pub(crate) accept_retry: Duration,
@@ -30,8 +31,8 @@ impl Config {
     pub fn new() -> Self {
         Config {
             event_batch: 1024,
-            read_budget: 16,
             read_budget_bytes: 1024 * 1024,
+            least_transfer: 1024 * 1024 / 16,
             accept_budget: 64,
             handlers_per_dispatch: 16,
             accept_retry: Duration::from_millis(100),
@@ -51,8 +52,8 @@ impl Config {
     /// enough that a fast stream pays for a turn only now and then, little enough that the others hardly wait.
     #[must_use]
     pub fn read_budget(mut self, reads: usize, bytes: usize) -> Self {
-        self.read_budget = reads.max(1);
         self.read_budget_bytes = bytes.max(1);
+        self.least_transfer = bytes.max(1).div_ceil(reads.max(1));
         self
     }
 

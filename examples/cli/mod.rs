@@ -1,9 +1,21 @@
 //! What every example does at its edges: `--help`, one line on stderr for what is wrong, and the exit status:
 //! 2 for wrong usage, 1 for failure.
 
+#![allow(dead_code)] // Each example uses a part of this.
+
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
+
+/// Prints a line, as `println!`, which panics when nobody reads any more: `program | head -1`.
+#[allow(unused_macros)]
+macro_rules! say {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($line)*);
+    }};
+}
 
 /// Why a program ends early.
 pub enum Failure {
@@ -26,16 +38,38 @@ impl From<lexopt::Error> for Failure {
 }
 
 /// Names the thing that failed: `.map_err(failed("127.0.0.1:7000"))`.
-#[allow(dead_code)] // Not every example has something to name.
 pub fn failed<E: Display>(what: impl Display) -> impl FnOnce(E) -> Failure {
     move |error| Failure::Failed(format!("{what}: {error}"))
+}
+
+/// For a program without arguments.
+pub fn no_arguments(mut arguments: lexopt::Parser) -> Result<(), Failure> {
+    arguments
+        .next()?
+        .map_or(Ok(()), |argument| Err(argument.unexpected().into()))
+}
+
+/// For a server whose one argument is where to listen: 127.0.0.1:7000 if it is not given.
+pub fn address(mut arguments: lexopt::Parser) -> Result<SocketAddr, Failure> {
+    use lexopt::prelude::*;
+    let mut address = ([127, 0, 0, 1], 7000).into();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Value(value) => address = value.parse()?,
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    Ok(address)
 }
 
 /// Runs a program: `usage` is printed for `--help`.
 pub fn run(usage: &str, program: impl FnOnce(lexopt::Parser) -> Result<(), Failure>) -> ExitCode {
     env_logger::init();
-    if std::env::args().skip(1).any(|argument| argument == "--help" || argument == "-h") {
-        println!("{usage}");
+    if std::env::args_os()
+        .skip(1)
+        .any(|argument| argument == "--help" || argument == "-h")
+    {
+        say!("{usage}");
         return ExitCode::SUCCESS;
     }
     let parser = lexopt::Parser::from_env();
@@ -45,6 +79,6 @@ pub fn run(usage: &str, program: impl FnOnce(lexopt::Parser) -> Result<(), Failu
         Err(Failure::Usage(problem)) => (format!("{problem} (try --help)"), 2),
         Err(Failure::Failed(problem)) => (problem, 1),
     };
-    eprintln!("{name}: {problem}");
+    let _ = writeln!(io::stderr(), "{name}: {problem}");
     ExitCode::from(status)
 }

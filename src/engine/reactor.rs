@@ -12,6 +12,7 @@
 
 use super::outstanding::Work;
 use super::ready::{Interest, Ready};
+use super::timer_queue::TimerKey;
 use crate::error::context_gone;
 use mio::Token;
 use mio::event::Source;
@@ -74,8 +75,8 @@ pub(crate) struct State {
     interest: Cell<Interest>,
     /// Whether the entry is on the ready list, so that it is there at most once.
     queued: Cell<bool>,
-    /// Not called while set, whatever is ready.
-    paused: Cell<bool>,
+    /// Not called while set, whatever is ready: the timer that ends the pause.
+    paused: Cell<Option<TimerKey>>,
     /// Its place in the slab; `None` before it is inserted and after it is removed, when the interest is empty too.
     token: Cell<Option<Token>>,
 }
@@ -121,8 +122,9 @@ impl State {
         self.interest.set(interest);
     }
 
-    pub(crate) fn set_paused(&self, paused: bool) {
-        self.paused.set(paused);
+    /// Begins or ends a pause. Returns the timer that would have ended the former one.
+    pub(crate) fn set_paused(&self, until: Option<TimerKey>) -> Option<TimerKey> {
+        self.paused.replace(until)
     }
 
     pub(crate) fn token(&self) -> Option<Token> {
@@ -152,7 +154,15 @@ impl State {
     /// Whether the entry is to be called, now or in the next turn.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
-        !self.wanted().is_none() && !self.paused.get()
+        !self.wanted().is_none() && self.paused.get().is_none()
+    }
+}
+
+impl State {
+    /// Whether the entry is due and not on the ready list, nor in its call.
+    #[inline]
+    pub(crate) fn is_due_anew(&self) -> bool {
+        !self.queued.get() && self.is_due()
     }
 }
 
@@ -305,8 +315,9 @@ impl Reactor {
     /// Puts the entry on the ready list if it is due and not there yet; `true` if it was put there.
     pub(crate) fn enqueue(&self, entry: &Entry) -> bool {
         let state = entry.state();
-        let queue = state.is_due() && !state.queued.replace(true);
+        let queue = state.is_due_anew();
         if queue {
+            state.queued.set(true);
             self.ready.borrow_mut().push_back(Rc::clone(entry));
         }
         queue

@@ -241,12 +241,14 @@ impl Engine {
         if !self.starved.borrow().is_empty() {
             self.starved.borrow_mut().retain(|(entry, _)| !std::ptr::eq(entry.state(), state));
         }
+        if let Some(key) = state.set_paused(None) {
+            drop(self.disarm(key)); // It would hold on to the entry, and so to the source.
+        }
         self.reactor.remove(state)
     }
 
     /// Leaves the entry alone for a while, whatever becomes ready; its readiness is remembered.
     pub(crate) fn pause(&self, entry: &Entry, pause: Duration, origin: Origin) -> Option<TimerKey> {
-        entry.state().set_paused(true);
         let paused = Rc::clone(entry);
         let armed = Armed {
             kind: "pause",
@@ -254,11 +256,15 @@ impl Engine {
             background: true,
             alarm: Alarm::Internal(Box::new(move |engine| engine.resume(&paused))),
         };
-        self.arm(deadline_after(pause), armed)
+        let key = self.arm(deadline_after(pause), armed);
+        if let Some(former) = entry.state().set_paused(key) {
+            drop(self.disarm(former));
+        }
+        key
     }
 
     fn resume(&self, entry: &Entry) {
-        entry.state().set_paused(false);
+        entry.state().set_paused(None);
         self.enqueue(entry);
     }
 

@@ -152,7 +152,7 @@ impl<S: Descriptor> Shared<S> {
         if needs_nothing {
             state.demand_call();
         }
-        if state.is_due() {
+        if state.is_due_anew() {
             let entry: Entry = self.object.clone();
             self.handle.engine.enqueue(&entry);
         }
@@ -163,11 +163,17 @@ impl<S: Descriptor> Shared<S> {
     }
 
     /// Hands the descriptor to the poller, at the object's first operation. Returns its slot.
+    #[inline]
     pub(super) fn register(&self) -> io::Result<u32> {
-        let state = &self.state;
-        if let Some(slot) = state.slot() {
-            return Ok(slot);
+        match self.state.slot() {
+            Some(slot) => Ok(slot),
+            None => self.register_first(),
         }
+    }
+
+    #[cold]
+    fn register_first(&self) -> io::Result<u32> {
+        let state = &self.state;
         let engine = &self.handle.engine;
         let mut source = self.source.borrow_mut();
         let source = source.as_mut().ok_or_else(error::not_open)?;
@@ -285,7 +291,14 @@ impl<S: Descriptor> Object<S> {
     /// Closes the object when nobody can use it any more and no operation does.
     #[inline]
     fn close_if_unused(&self) {
-        if self.handles.get() == 0 && self.state.interest() == Interest::NONE {
+        if self.handles.get() == 0 {
+            self.close_unless_outstanding();
+        }
+    }
+
+    #[cold]
+    fn close_unless_outstanding(&self) {
+        if self.state.interest() == Interest::NONE {
             if let Some(source) = self.take_source() {
                 if self.lingers.get() {
                     // A drop must not block.
@@ -365,15 +378,23 @@ impl<S: Descriptor> Object<S> {
         }
     }
 
-    /// The direction to go on with: one that is ready, not yet `blocked` in this dispatch, and preferably not the last.
+    /// The direction to go on with: one that can be, is not `blocked` in this dispatch, and preferably not the last.
+    #[inline]
     fn next_direction(&self, blocked: Interest, last: Direction) -> Option<Direction> {
-        let wanted = self.state.wanted();
+        let open = self.state.interest().without(blocked);
+        let ready = self.state.ready().of(open);
+        let order = match last {
+            Direction::Read => [Direction::Write, Direction::Read, Direction::Exception],
+            _ => [Direction::Read, Direction::Write, Direction::Exception],
+        };
+        if ready.is_none() {
+            return None;
+        }
         let can = |direction: &Direction| {
             let interest = direction.interest();
-            !blocked.intersects(interest) && (!wanted.of(interest).is_none() || self.front_needs_nothing(*direction))
+            !ready.of(interest).is_none() || (open.intersects(interest) && self.front_needs_nothing(*direction))
         };
-        let others = Direction::ALL.into_iter().filter(|direction| *direction != last);
-        others.chain([last]).find(can)
+        order.into_iter().find(can)
     }
 
     fn front_needs_nothing(&self, direction: Direction) -> bool {

@@ -30,26 +30,30 @@ pub struct Io<'a, S> {
     budget: &'a Budget,
 }
 
-/// What is left of one dispatch.
+/// What is left of one dispatch. Reads and writes are paid for in bytes: one that moves few costs as many as its share
+/// of the calls, so that one number bounds both.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    reads: Cell<usize>,
-    read_bytes: Cell<usize>,
-    writes: Cell<usize>,
-    write_bytes: Cell<usize>,
+    read: Cell<usize>,
+    write: Cell<usize>,
     calls: Cell<usize>,
+    least: usize,
 }
 
 impl Budget {
     #[inline]
     pub(crate) fn new(config: &Config) -> Self {
         Budget {
-            reads: Cell::new(config.read_budget),
-            read_bytes: Cell::new(config.read_budget_bytes),
-            writes: Cell::new(config.read_budget),
-            write_bytes: Cell::new(config.read_budget_bytes),
+            read: Cell::new(config.read_budget_bytes),
+            write: Cell::new(config.read_budget_bytes),
             calls: Cell::new(config.accept_budget),
+            least: config.least_transfer,
         }
+    }
+
+    #[inline]
+    fn pay(&self, left: &Cell<usize>, bytes: usize) {
+        left.set(left.get().saturating_sub(bytes.max(self.least)));
     }
 }
 
@@ -85,7 +89,7 @@ impl<'a, S: 'static> Io<'a, S> {
     where
         for<'s> &'s S: Read,
     {
-        if !self.state.ready().is_readable() || !spend(&self.budget.reads) || self.budget.read_bytes.get() == 0 {
+        if !self.state.ready().is_readable() || self.budget.read.get() == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
         let mut source = self.source;
@@ -100,8 +104,7 @@ impl<'a, S: 'static> Io<'a, S> {
 
     #[inline]
     fn note_read(&self, n: usize, asked: usize) {
-        let left = self.budget.read_bytes.get();
-        self.budget.read_bytes.set(left.saturating_sub(n));
+        self.budget.pay(&self.budget.read, n);
         if n == asked {
             return;
         }
@@ -131,15 +134,14 @@ impl<'a, S: 'static> Io<'a, S> {
     where
         for<'s> &'s S: Write,
     {
-        if !self.state.ready().is_writable() || !spend(&self.budget.writes) || self.budget.write_bytes.get() == 0 {
+        if !self.state.ready().is_writable() || self.budget.write.get() == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
         let mut source = self.source;
         let written = uninterrupted(|| source.write(buffer));
         match &written {
             Ok(n) => {
-                let left = self.budget.write_bytes.get();
-                self.budget.write_bytes.set(left.saturating_sub(*n));
+                self.budget.pay(&self.budget.write, *n);
                 if *n < buffer.len() && short_transfer_drains::<S>() {
                     self.state.clear(Ready::WRITABLE);
                 }
@@ -171,9 +173,10 @@ impl<'a, S: 'static> Io<'a, S> {
     /// `WouldBlock`: not ready, or the accept budget of this dispatch is spent. Others as the call itself.
     pub fn try_io<R>(&self, direction: Interest, mut call: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
         let bits = direction.as_ready();
-        if self.state.ready().of(direction).is_none() || !spend(&self.budget.calls) {
+        if self.state.ready().of(direction).is_none() || self.budget.calls.get() == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
+        self.budget.calls.set(self.budget.calls.get() - 1);
         let result = uninterrupted(|| call(self.source));
         if let Err(error) = &result {
             self.note_error(error, bits);
@@ -199,13 +202,6 @@ fn outcome<R>(result: &io::Result<R>) -> String {
         Ok(_) => "succeeded".into(),
         Err(error) => format!("failed: {error}"),
     }
-}
-
-#[inline]
-fn spend(budget: &Cell<usize>) -> bool {
-    let left = budget.get();
-    budget.set(left.saturating_sub(1));
-    left > 0
 }
 
 #[inline]
