@@ -134,7 +134,8 @@ impl Engine {
     // Outstanding work.
 
     pub(crate) fn has_work(&self) -> bool {
-        self.scheduler.outstanding() > 0 || self.inbox.has_mail() || self.inbox.guards_held() > 0
+        let outstanding = self.scheduler.outstanding() > 0 || self.inbox.has_mail() || self.inbox.guards_held() > 0;
+        outstanding && self.alive.get()
     }
 
     pub(crate) fn hold(&self, origin: Origin) -> usize {

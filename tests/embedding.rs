@@ -1,0 +1,330 @@
+//! The loop inside another loop: the host sleeps on the descriptor for at most `next_timeout`, then calls `poll`.
+
+mod util;
+
+use ioctx::IoContext;
+use std::io;
+use std::time::Duration;
+
+/// P32: `next_timeout` is zero while anything is left to do, else the time to the next deadline, else none.
+#[test]
+fn next_timeout_tells_how_long_the_host_may_sleep() -> io::Result<()> {
+    let zero = Some(Duration::ZERO);
+    let mut io = IoContext::new()?;
+    assert_eq!(io.next_timeout(), None);
+    let guard = io.work_guard();
+    assert_eq!(io.next_timeout(), None, "a guard is nothing to do");
+    io.post(|| {});
+    io.post(|| {});
+    assert_eq!(io.next_timeout(), zero);
+    io.run_one()?;
+    assert_eq!(io.next_timeout(), zero);
+    io.poll()?;
+    assert_eq!(io.next_timeout(), None);
+    io.remote().post(|_| {}).expect("the context is there");
+    assert_eq!(io.next_timeout(), zero);
+    io.poll()?;
+    let far = io.after(Duration::from_secs(100), |_| {});
+    assert!(io.next_timeout() > Some(Duration::from_secs(90)) && io.next_timeout() <= Some(Duration::from_secs(100)));
+    let near = io.after(Duration::from_secs(10), |_| {});
+    assert!(io.next_timeout() <= Some(Duration::from_secs(10)));
+    io.cancel(near);
+    assert_eq!(io.next_timeout(), zero, "the abort is ready");
+    io.poll()?;
+    assert!(io.next_timeout() > Some(Duration::from_secs(90)));
+    io.stop();
+    assert_eq!(io.next_timeout(), None, "nothing will be done");
+    io.restart();
+    io.cancel(far);
+    io.poll()?;
+    io.after(Duration::ZERO, |_| {});
+    assert_eq!(io.next_timeout(), zero, "a deadline in the past");
+    assert_eq!(io.poll()?, 1);
+    drop(guard);
+    assert_eq!(io.next_timeout(), None);
+    Ok(())
+}
+
+#[cfg(not(mio_unsupported_force_poll_poll))]
+mod by_descriptor {
+    use crate::util::{Record, unix_pair};
+    use ioctx::mio::unix::SourceFd;
+    use ioctx::mio::{self, Token};
+    use ioctx::{Config, Handle, Interest, IoContext, Next};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use std::cell::Cell;
+    use std::io::{self, Write};
+    use std::os::fd::{AsFd, AsRawFd};
+    use std::rc::Rc;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    const STUCK: Duration = crate::util::STUCK;
+
+    /// A host's loop: sleeps on the loop's descriptor, and never for longer than it may.
+    trait Host {
+        /// Sleeps; `false` if it slept for as long as a test lasts at most.
+        fn sleep(&mut self, io: &IoContext) -> io::Result<bool>;
+
+        fn run(&mut self, io: &mut IoContext) -> io::Result<usize> {
+            let mut ran = 0;
+            while !io.stopped() {
+                assert!(self.sleep(io)?, "the host was left asleep");
+                ran += io.poll()?;
+            }
+            Ok(ran)
+        }
+    }
+
+    fn allowed(io: &IoContext) -> (Duration, bool) {
+        match io.next_timeout() {
+            Some(timeout) if timeout < STUCK => (timeout, true),
+            _ => (STUCK, false),
+        }
+    }
+
+    /// Level-triggered: poll(2).
+    struct Level;
+
+    impl Host for Level {
+        fn sleep(&mut self, io: &IoContext) -> io::Result<bool> {
+            let (timeout, is_short) = allowed(io);
+            let timeout = Timespec::try_from(timeout).expect("fits");
+            let ready = poll(
+                &mut [PollFd::from_borrowed_fd(io.as_fd(), PollFlags::IN)],
+                Some(&timeout),
+            )?;
+            Ok(ready > 0 || is_short)
+        }
+    }
+
+    /// Edge-triggered: a poller of mio's, which holds the loop's descriptor.
+    struct Edge(mio::Poll, mio::Events);
+
+    impl Edge {
+        fn new(io: &IoContext) -> io::Result<Edge> {
+            let poll = mio::Poll::new()?;
+            let fd = io.as_fd().as_raw_fd();
+            poll.registry()
+                .register(&mut SourceFd(&fd), Token(0), mio::Interest::READABLE)?;
+            Ok(Edge(poll, mio::Events::with_capacity(1)))
+        }
+    }
+
+    impl Host for Edge {
+        fn sleep(&mut self, io: &IoContext) -> io::Result<bool> {
+            let (timeout, is_short) = allowed(io);
+            self.0.poll(&mut self.1, Some(timeout))?;
+            Ok(!self.1.is_empty() || is_short)
+        }
+    }
+
+    fn with_each_host(
+        config: &Config,
+        test: impl Fn(&mut IoContext, &mut dyn Host) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut io = IoContext::with_config(config.clone())?;
+        test(&mut io, &mut Level)?;
+        let mut io = IoContext::with_config(config.clone())?;
+        let mut host = Edge::new(&io)?;
+        test(&mut io, &mut host)
+    }
+
+    /// Section 2: the doc's loop; `&mut dyn Host` has no generic `run`, so it is spelled out once more here.
+    fn drive(io: &mut IoContext, host: &mut dyn Host) -> io::Result<usize> {
+        host.run(io)
+    }
+
+    /// P32: timers, tasks, other threads, sources and storms of posts are all served, whichever kind of host sleeps.
+    #[test]
+    fn every_kind_of_work_is_served_by_every_kind_of_host() -> io::Result<()> {
+        fn chain(io: &Handle, left: u32) {
+            let handle = io.clone();
+            io.post(move || {
+                if left > 1 {
+                    chain(&handle, left - 1)
+                }
+            });
+        }
+        with_each_host(&Config::new(), |io, host| {
+            let (ours, mut theirs) = unix_pair();
+            theirs.write_all(b"before")?;
+            let writer = thread::spawn(move || {
+                for _ in 0..10 {
+                    theirs.write_all(b"more").expect("room");
+                    thread::yield_now();
+                }
+            });
+            let got = Rc::new(Cell::new(0));
+            let bytes = got.clone();
+            io.register(ours, Interest::READABLE, move |stream, _| {
+                loop {
+                    match stream.read(&mut [0; 3]) {
+                        Ok(0) => return Next::Release,
+                        Ok(n) => bytes.set(bytes.get() + n),
+                        Err(_) => return Next::Keep,
+                    }
+                }
+            })?;
+            chain(io, 10);
+            let started = Instant::now();
+            io.after(Duration::from_millis(20), move |_| {
+                assert!(started.elapsed() >= Duration::from_millis(20))
+            });
+            let (remote, guard) = (io.remote(), io.remote().work_guard());
+            let poster = thread::spawn(move || {
+                (0..10).for_each(|_| remote.post(|_| {}).expect("the context is there"));
+                drop(guard);
+            });
+            let ran = drive(io, host)?;
+            assert!(ran >= 10 + 1 + 10 + 1, "{ran}");
+            assert_eq!(got.get(), 6 + 10 * 4);
+            writer.join().expect("no panic");
+            poster.join().expect("no panic");
+            Ok(())
+        })
+    }
+
+    /// P32: what does not fit into one batch of events, or one dispatch, does not wait for another event.
+    #[test]
+    fn a_host_is_not_left_asleep_by_full_batches_and_spent_budgets() -> io::Result<()> {
+        with_each_host(&Config::new().event_batch(2).read_budget(2, 1 << 20), |io, host| {
+            let mut peers = Vec::new();
+            for _ in 0..20 {
+                let (ours, mut theirs) = unix_pair();
+                theirs.write_all(b"ten bytes!")?;
+                peers.push(theirs);
+                let mut left = 10;
+                io.register(ours, Interest::READABLE, move |stream, _| {
+                    while stream.read(&mut [0]).is_ok() {
+                        left -= 1;
+                    }
+                    if left == 0 { Next::Release } else { Next::Keep }
+                })?;
+            }
+            drive(io, host)?;
+            Ok(())
+        })
+    }
+
+    /// P32: a turn that the host leaves early, handler by handler, is gone on with.
+    #[test]
+    fn a_host_that_takes_one_handler_at_a_time_is_not_left_asleep() -> io::Result<()> {
+        with_each_host(&Config::new(), |io, host| {
+            let ran = Record::new();
+            let mut peers = Vec::new();
+            for n in 0..5 {
+                let (ours, mut theirs) = unix_pair();
+                theirs.write_all(b"x")?;
+                peers.push(theirs);
+                let (post, callback) = (ran.clone(), ran.clone());
+                io.post(move || post.push(n));
+                io.register(ours, Interest::READABLE, move |_, _| {
+                    callback.push(n);
+                    Next::Release
+                })?;
+            }
+            while !io.stopped() {
+                assert!(host.sleep(io)?, "the host was left asleep");
+                io.poll_one()?;
+            }
+            assert_eq!(ran.len(), 10);
+            Ok(())
+        })
+    }
+
+    /// P32: work queued, a deadline shortened, and readiness remembered outside a turn wake the descriptor, for a
+    /// host that looked at `next_timeout` before.
+    #[test]
+    fn work_made_outside_a_turn_wakes_the_descriptor() -> io::Result<()> {
+        fn is_awake(io: &IoContext) -> io::Result<bool> {
+            let mut descriptors = [PollFd::from_borrowed_fd(io.as_fd(), PollFlags::IN)];
+            Ok(poll(&mut descriptors, Some(&Timespec::default()))? > 0)
+        }
+        let (ours, mut theirs) = unix_pair();
+        let mut io = IoContext::new()?;
+        let _guard = io.work_guard();
+        let wait = io.after(Duration::from_secs(3600), |_| {});
+        let registration = io.register(ours, Interest::NONE, |_, _| Next::Interest(Interest::NONE))?;
+        theirs.write_all(b"x")?;
+        assert!(is_awake(&io)?);
+        io.poll()?;
+        io.poll()?;
+        assert!(!is_awake(&io)?, "awake with nothing to do");
+
+        type Act<'a> = (&'static str, usize, Box<dyn Fn(&IoContext) + 'a>);
+        let acts: [Act; 6] = [
+            ("post", 1, Box::new(|io| io.post(|| {}))),
+            ("dispatch", 1, Box::new(|io| io.dispatch(|| {}))),
+            (
+                "remembered readiness",
+                1,
+                Box::new(|_| registration.set_interest(Interest::READABLE).expect("there")),
+            ),
+            (
+                "task of a thread",
+                1,
+                Box::new(|io| io.remote().post(|_| {}).expect("there")),
+            ),
+            ("abort", 1, Box::new(move |io| drop(format!("{:?}", io.cancel(wait))))),
+            (
+                "nearer deadline",
+                0,
+                Box::new(|io| {
+                    io.after(Duration::from_secs(60), |_| {});
+                }),
+            ),
+        ];
+        for (what, handlers, act) in acts {
+            act(&io);
+            assert!(is_awake(&io)?, "{what} left the host asleep");
+            assert_eq!(io.poll()?, handlers, "{what}");
+            io.poll()?;
+            assert!(!is_awake(&io)?, "awake after {what}");
+        }
+        Ok(())
+    }
+
+    /// P32: the end of the last guard on another thread, and a stop, wake the host, too.
+    #[test]
+    fn a_host_notices_the_end_of_the_last_guard_and_a_stop() -> io::Result<()> {
+        with_each_host(&Config::new(), |io, host| {
+            let guard = io.remote().work_guard();
+            let thread = thread::spawn(move || drop(guard));
+            assert_eq!(drive(io, host)?, 0);
+            thread.join().expect("no panic");
+
+            let _guard = io.work_guard();
+            let remote = io.remote();
+            let thread = thread::spawn(move || remote.stop());
+            assert_eq!(drive(io, host)?, 0);
+            thread.join().expect("no panic");
+            io.restart();
+            Ok(())
+        })
+    }
+
+    /// P32: a loop inside a loop: one context serves as the host of another, by `register_fd` of its descriptor.
+    #[test]
+    fn one_context_can_host_another() -> io::Result<()> {
+        let mut outer = crate::util::context();
+        let mut inner = IoContext::new()?;
+        let ran = Record::new();
+        let (ours, mut theirs) = unix_pair();
+        let seen = ran.clone();
+        inner.register(ours, Interest::READABLE, move |_, _| {
+            seen.push("inner");
+            Next::Release
+        })?;
+        let fd = inner.as_fd().try_clone_to_owned()?;
+        outer.register_fd(fd, Interest::READABLE, move |_, _| {
+            inner.poll().expect("the poller works");
+            if inner.stopped() { Next::Release } else { Next::Keep }
+        })?;
+        outer.poll()?;
+        theirs.write_all(b"x")?;
+        outer.run()?;
+        assert_eq!(ran.take(), ["inner"]);
+        Ok(())
+    }
+}
