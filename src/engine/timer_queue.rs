@@ -55,10 +55,6 @@ impl<T> TimerQueue<T> {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.heap.len()
-    }
-
     /// Arms a timer. `sequence` is its identity and its place among equal deadlines.
     pub(crate) fn insert(&mut self, deadline: Instant, sequence: u64, value: T) -> TimerKey {
         let slot = self.slots.insert(Slot {
@@ -242,7 +238,7 @@ mod tests {
                     model.push((ms, sequence, value, key));
                 }
             }
-            assert_eq!(queue.len(), model.len());
+            assert_eq!(queue.heap.len(), model.len());
             let least = model.iter().map(|m| m.0).min();
             assert_eq!(queue.earliest(), least.map(|ms| epoch + Duration::from_millis(ms)));
         }
@@ -268,6 +264,6 @@ mod tests {
         for n in 1..100_000_u32 {
             queue.rearm(key, now + Duration::from_micros(n.into()), n.into());
         }
-        assert_eq!((queue.len(), queue.heap.capacity() <= 4, queue.slots.capacity() <= 4), (1, true, true));
+        assert_eq!((queue.heap.len(), queue.heap.capacity() <= 4, queue.slots.capacity() <= 4), (1, true, true));
     }
 }

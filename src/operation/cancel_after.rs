@@ -1,6 +1,6 @@
 //! A limit on the time of any operation.
 
-use crate::engine::key::Operation;
+use crate::engine::key::{Cancel, Operation};
 use crate::engine::state::{Alarm, Armed, deadline_after};
 use crate::error;
 use crate::handle::Handle;
@@ -107,8 +107,8 @@ pub fn cancel_at<R: Outcome>(
             let limit = Rc::clone(&limit);
             Box::new(move |engine| {
                 limit.timer.set(None);
-                limit.expired.set(true);
-                engine.cancel(operation);
+                // If somebody else has cancelled it already, it ends as aborted.
+                limit.expired.set(engine.cancel(operation) == Cancel::Requested);
             })
         }),
     };

@@ -1,6 +1,7 @@
 //! The operation layer: asynchronous operations, one-shot, each with a handler and a key.
 
 pub(crate) mod part;
+mod queue;
 pub(crate) mod object;
 pub(crate) mod pending;
 pub(crate) mod blocking;

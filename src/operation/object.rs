@@ -19,6 +19,7 @@
 //! The interest of an object *is* its queues: a direction's bit is set exactly while its queue holds something or its
 //! front is being performed.
 
+use super::queue::Queue;
 use crate::engine::key::Origin;
 use crate::engine::outstanding::Work;
 use crate::engine::reactor::{Entry, Handler, State};
@@ -32,7 +33,6 @@ use crate::readiness::io::{Budget, Io};
 use mio::event::Source;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::AsFd;
@@ -91,7 +91,9 @@ pub(crate) struct Object<S: Descriptor> {
     pub(crate) handle: Handle,
     /// `None` while the object is not open. Borrowed for single system calls only.
     source: RefCell<Option<S>>,
-    queues: [RefCell<Queue<S>>; 3],
+    queues: [Queue<Box<dyn Op<S>>>; 3],
+    /// The last operation's box of each direction, emptied: the next of the same type needs no allocation.
+    spares: [Cell<Option<Box<dyn Op<S>>>>; 3],
     /// How many [`Shared`] there are. With none left and no operation outstanding, the object closes.
     handles: Cell<usize>,
     /// Bumped whenever all operations are cancelled. One that is being performed is in no queue just then, and learns
@@ -106,12 +108,6 @@ pub(crate) struct Object<S: Descriptor> {
     pub(crate) non_blocking: Cell<bool>,
 }
 
-struct Queue<S: Descriptor> {
-    operations: VecDeque<Box<dyn Op<S>>>,
-    /// The last operation's box, emptied: the next operation of the same type needs no allocation.
-    spare: Option<Box<dyn Op<S>>>,
-}
-
 /// A handle of the user's on an object: cheap to clone. What `Socket` and `Acceptor` are made of.
 pub(crate) struct Shared<S: Descriptor> {
     object: Rc<Object<S>>,
@@ -119,17 +115,12 @@ pub(crate) struct Shared<S: Descriptor> {
 
 impl<S: Descriptor> Shared<S> {
     pub(crate) fn new(handle: Handle, source: Option<S>) -> Self {
-        let queue = || {
-            RefCell::new(Queue {
-                operations: VecDeque::new(),
-                spare: None,
-            })
-        };
         let object = Object {
             state: State::default(),
             handle,
             source: RefCell::new(source),
-            queues: [queue(), queue(), queue()],
+            queues: [Queue::new(), Queue::new(), Queue::new()],
+            spares: Default::default(),
             handles: Cell::new(1),
             cancellations: Cell::new(0),
             starving: Cell::new(false),
@@ -146,7 +137,7 @@ impl<S: Descriptor> Shared<S> {
     pub(super) fn enqueue(&self, direction: Direction, operation: Box<dyn Op<S>>) {
         let state = &self.state;
         let needs_nothing = operation.needs_nothing();
-        self.queues[direction as usize].borrow_mut().operations.push_back(operation);
+        self.queues[direction as usize].push_back(operation);
         self.handle.engine.scheduler.work_started();
         state.set_interest(state.interest() | direction.interest());
         if needs_nothing {
@@ -159,7 +150,7 @@ impl<S: Descriptor> Shared<S> {
     }
 
     pub(super) fn take_spare(&self, direction: Direction) -> Option<Box<dyn Op<S>>> {
-        self.queues[direction as usize].borrow_mut().spare.take()
+        self.spares[direction as usize].take()
     }
 
     /// Hands the descriptor to the poller, at the object's first operation. Returns its slot.
@@ -260,6 +251,7 @@ impl<S: Descriptor> Shared<S> {
 
     /// Aborts everything and hands the descriptor out, no longer in the poller.
     pub(crate) fn release(&self) -> io::Result<S> {
+        self.handle.engine.check_alive()?;
         self.take_source().ok_or_else(error::not_open)
     }
 }
@@ -298,16 +290,20 @@ impl<S: Descriptor> Object<S> {
 
     #[cold]
     fn close_unless_outstanding(&self) {
-        if self.state.interest() == Interest::NONE {
+        if self.state.interest().without(Interest::DEMANDED) == Interest::NONE {
             if let Some(source) = self.take_source() {
-                if self.lingers.get() {
-                    // A drop must not block.
-                    let _ = socket2::SockRef::from(&source).set_linger(None);
-                }
-                drop(source);
+                self.drop_without_blocking(source);
                 self.handle.engine.descriptor_closed();
             }
         }
+    }
+
+    /// Closes the descriptor; a lingering close, which blocks, is for an explicit `close` only.
+    fn drop_without_blocking(&self, source: S) {
+        if self.lingers.get() {
+            let _ = socket2::SockRef::from(&source).set_linger(None); // If this fails, close decides.
+        }
+        drop(source);
     }
 
     /// Ends every outstanding operation as aborted, through the ready queue.
@@ -315,8 +311,7 @@ impl<S: Descriptor> Object<S> {
         self.cancellations.set(self.cancellations.get().wrapping_add(1));
         self.state.set_interest(Interest::NONE);
         for queue in &self.queues {
-            let operations = std::mem::take(&mut queue.borrow_mut().operations);
-            for operation in operations {
+            while let Some(operation) = queue.pop_front() {
                 self.handle.engine.scheduler.work_finished();
                 operation.abort(&self.handle.engine);
             }
@@ -343,63 +338,82 @@ impl<S: Descriptor> Object<S> {
 
     /// Performs the operation at the front of a queue, and runs its handler if that ends it.
     fn perform_front(&self, direction: Direction, budget: &Budget) -> Performed {
-        let front = self.queues[direction as usize].borrow_mut().operations.pop_front();
-        let Some(operation) = front else {
+        let engine = &self.handle.engine;
+        let queue = &self.queues[direction as usize];
+        let Some(operation) = queue.pop_front() else {
             self.state.set_interest(self.state.interest().without(direction.interest()));
             return Performed::NotYet;
         };
+        // It counts as outstanding again only if it goes back: so a panic in its buffer leaves the count right.
+        engine.scheduler.work_finished();
         let attempt = Attempt {
             object: self,
             direction,
             budget,
             cancellations: self.cancellations.get(),
-            outstanding: Cell::new(true),
         };
         let Some(operation) = operation.advance(&attempt) else {
             return Performed::Done;
         };
         if attempt.was_cancelled() {
             attempt.finished();
-            operation.abort(&self.handle.engine);
+            operation.abort(engine);
             return Performed::Done;
         }
-        attempt.outstanding.set(false); // It is counted on, in its queue.
-        self.queues[direction as usize].borrow_mut().operations.push_front(operation);
+        engine.scheduler.work_started();
+        queue.push_front(operation);
         Performed::NotYet
     }
 
-    /// The front of a queue has gone: the interest follows the queue, and a new front that needs nothing is due.
+    /// The front of a queue has gone. The interest follows the queue; a new front is shown the end of the stream, if
+    /// that has been seen, and is due at once if it needs nothing.
     #[inline]
     fn look_at_front(&self, direction: Direction) {
-        match self.queues[direction as usize].borrow().operations.front() {
-            None => self.state.set_interest(self.state.interest().without(direction.interest())),
-            Some(front) if front.needs_nothing() => self.state.demand_call(),
-            Some(_) => {}
+        let interest = self.state.interest();
+        if self.queues[direction as usize].is_empty() {
+            self.state.set_interest(interest.without(direction.interest()));
+        } else {
+            self.state.set_interest(interest);
+            if self.front_needs_nothing(direction) {
+                self.state.demand_call();
+            }
         }
     }
 
-    /// The direction to go on with: one that can be, is not `blocked` in this dispatch, and preferably not the last.
+    fn front_needs_nothing(&self, direction: Direction) -> bool {
+        self.queues[direction as usize].look_at_front(|front| front.needs_nothing()).unwrap_or(false)
+    }
+
+    /// The direction to go on with: one that can be and is not `blocked` in this dispatch. Errors come first, then
+    /// what ends a connection attempt; reading and writing take turns.
     #[inline]
     fn next_direction(&self, blocked: Interest, last: Direction) -> Option<Direction> {
         let open = self.state.interest().without(blocked);
         let ready = self.state.ready().of(open);
-        let order = match last {
-            Direction::Read => [Direction::Write, Direction::Read, Direction::Exception],
-            _ => [Direction::Read, Direction::Write, Direction::Exception],
-        };
         if ready.is_none() {
             return None;
         }
-        let can = |direction: &Direction| {
-            let interest = direction.interest();
-            !ready.of(interest).is_none() || (open.intersects(interest) && self.front_needs_nothing(*direction))
+        let order = match last {
+            Direction::Write => [Direction::Exception, Direction::Read, Direction::Write],
+            _ => [Direction::Exception, Direction::Write, Direction::Read],
         };
-        order.into_iter().find(can)
+        let is_ready = order.into_iter().find(|direction| !ready.of(direction.interest()).is_none());
+        is_ready.or_else(|| {
+            // Only a demand is left.
+            order.into_iter().find(|direction| open.intersects(direction.interest()) && self.front_needs_nothing(*direction))
+        })
     }
 
-    fn front_needs_nothing(&self, direction: Direction) -> bool {
-        self.state.is_call_demanded()
-            && self.queues[direction as usize].borrow().operations.front().is_some_and(|front| front.needs_nothing())
+    /// Arms the descriptor again where the poller needs it: mio's poll(2) backend does so by itself only when one of
+    /// its own calls has answered `WouldBlock`.
+    fn watch_again(&self) {
+        if cfg!(mio_unsupported_force_poll_poll) {
+            if let (Some(token), Some(source)) = (self.state.token(), self.source.borrow_mut().as_mut()) {
+                if let Err(error) = self.handle.engine.reactor.reregister(source, token, S::WATCH) {
+                    log::error!(target: TARGET, "cannot watch on: {error}");
+                }
+            }
+        }
     }
 }
 
@@ -439,16 +453,16 @@ impl<S: Descriptor> Handler for Object<S> {
     }
 
     fn cancel(&self, sequence: u64) -> bool {
+        let engine = &self.handle.engine;
         for direction in Direction::ALL {
-            let operation = {
-                let operations = &mut self.queues[direction as usize].borrow_mut().operations;
-                let position = operations.iter().position(|operation| operation.sequence() == sequence);
-                position.and_then(|position| operations.remove(position))
-            };
-            if let Some(operation) = operation {
-                self.handle.engine.scheduler.work_finished();
+            let queue = &self.queues[direction as usize];
+            if let Some(operation) = queue.remove(|operation| operation.sequence() == sequence) {
+                engine.scheduler.work_finished();
                 self.look_at_front(direction);
-                operation.abort(&self.handle.engine);
+                operation.abort(engine);
+                if let Some(entry) = self.state.slot().and_then(|slot| engine.reactor.entry(slot)) {
+                    engine.enqueue(&entry); // The new front may need nothing.
+                }
                 self.close_if_unused();
                 return true;
             }
@@ -457,21 +471,26 @@ impl<S: Descriptor> Handler for Object<S> {
     }
 
     fn abandon(&self) {
-        let source = self.source.borrow_mut().take();
-        let queues: Vec<Queue<S>> = self.queues.iter().map(|queue| queue.replace(Queue::default())).collect();
-        if let Some(mut source) = source {
+        if let Some(mut source) = self.source.take() {
             let _ = self.handle.engine.reactor.deregister(&mut source); // It is closed next, whatever this says.
+            self.drop_without_blocking(source);
         }
-        drop(queues);
+        for (queue, spare) in self.queues.iter().zip(&self.spares) {
+            while let Some(operation) = queue.pop_front() {
+                self.handle.engine.scheduler.work_finished();
+                drop(operation);
+            }
+            drop(spare.take());
+        }
     }
 
     fn describe(&self, tell: &mut dyn FnMut(Work)) {
         let endpoint = self.source.borrow().as_ref().and_then(S::endpoint);
         for queue in &self.queues {
-            for operation in &queue.borrow().operations {
+            queue.for_each(|operation| {
                 let (kind, origin) = operation.origin();
                 tell(Work::new(kind, S::OBJECT, endpoint.clone(), origin));
-            }
+            });
         }
     }
 }
@@ -482,8 +501,6 @@ pub(crate) struct Attempt<'a, S: Descriptor> {
     direction: Direction,
     budget: &'a Budget,
     cancellations: u32,
-    /// Whether the operation still counts as outstanding here. A panic in its buffer drops it: then this ends its work.
-    outstanding: Cell<bool>,
 }
 
 impl<S: Descriptor> Attempt<'_, S> {
@@ -499,22 +516,25 @@ impl<S: Descriptor> Attempt<'_, S> {
         &self.object.handle.engine
     }
 
-    /// The operation has ended: it stops being outstanding before its handler runs.
+    /// The operation has ended; its handler is about to run.
     #[inline]
     pub(crate) fn finished(&self) {
-        if self.outstanding.replace(false) {
-            self.engine().scheduler.work_finished();
-        }
         self.object.look_at_front(self.direction);
     }
 
     /// Keeps an emptied box for the next operation in this direction.
     #[inline]
     pub(crate) fn keep(&self, emptied: Box<dyn Op<S>>) {
-        let old = self.object.queues[self.direction as usize].borrow_mut().spare.replace(emptied);
-        drop(old);
+        self.object.spares[self.direction as usize].set(Some(emptied));
     }
 
+    /// The kernel said, outside of mio's sight, that the direction is not ready.
+    pub(crate) fn not_ready(&self, bits: Ready) {
+        self.object.state.clear(bits);
+        self.object.watch_again();
+    }
+
+    #[inline]
     pub(crate) fn was_cancelled(&self) -> bool {
         self.cancellations != self.object.cancellations.get()
     }
@@ -532,23 +552,5 @@ impl<S: Descriptor> Attempt<'_, S> {
 
     pub(crate) fn fed(&self) {
         self.object.starving.set(false);
-    }
-}
-
-impl<S: Descriptor> Drop for Attempt<'_, S> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.outstanding.get() {
-            self.finished();
-        }
-    }
-}
-
-impl<S: Descriptor> Default for Queue<S> {
-    fn default() -> Self {
-        Queue {
-            operations: VecDeque::new(),
-            spare: None,
-        }
     }
 }

@@ -175,7 +175,7 @@ impl<S: Descriptor> Transfer<S> for WaitFor {
         });
         match asked {
             Ok(0) => {
-                attempt.object.state.clear(bits);
+                attempt.not_ready(bits);
                 None
             }
             Ok(_) => Some(Ok(())),

@@ -93,10 +93,10 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// It is not a TCP socket (`InvalidInput`), this acceptor is open already (`AlreadyExists`), or the context has
+    /// It is not a TCP socket or it is connected (`InvalidInput`), this acceptor is open already (`AlreadyExists`), or the context has
     /// gone. The descriptor is closed.
     pub fn assign(&self, descriptor: impl Into<OwnedFd>) -> io::Result<()> {
-        let socket = adopt(descriptor.into())?;
+        let socket = adopt(descriptor.into(), true)?;
         self.object.open(|| Ok(listener(socket)))
     }
 
@@ -138,7 +138,7 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// The acceptor is not open.
+    /// The acceptor is not open, or the context has gone.
     pub fn release(&self) -> io::Result<OwnedFd> {
         Ok(OwnedFd::from(std::net::TcpListener::from(self.object.release()?)))
     }

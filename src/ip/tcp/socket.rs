@@ -10,6 +10,7 @@ use crate::operation::pending::Transfer;
 use crate::operation::stream::{ReadAll, ReadSome, WaitFor, WriteAll, WriteSome, empty_buffer};
 use crate::option::SocketOption;
 use mio::net::TcpStream;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::SockRef;
 use std::fmt;
@@ -106,10 +107,10 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// It is not a TCP socket (`InvalidInput`), this socket is open already (`AlreadyExists`), or the context has
+    /// It is not a TCP socket or it listens (`InvalidInput`), this socket is open already (`AlreadyExists`), or the context has
     /// gone. The descriptor is closed.
     pub fn assign(&self, descriptor: impl Into<OwnedFd>) -> io::Result<()> {
-        let socket = adopt(descriptor.into())?;
+        let socket = adopt(descriptor.into(), false)?;
         self.object.open(|| Ok(stream(socket)))?;
         self.object.opened();
         Ok(())
@@ -155,7 +156,7 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// The socket is not open.
+    /// The socket is not open, or the context has gone.
     pub fn release(&self) -> io::Result<OwnedFd> {
         Ok(OwnedFd::from(std::net::TcpStream::from(self.object.release()?)))
     }
@@ -332,9 +333,16 @@ fn connected(stream: &TcpStream) -> Option<io::Result<()>> {
     // An event may come early, and a socket that is not connected yet has no error: the peer's address decides.
     match stream.peer_addr() {
         Ok(_) => Some(Ok(())),
-        Err(error) if error.kind() == ErrorKind::NotConnected => None,
+        Err(error) if error.kind() == ErrorKind::NotConnected && !has_hung_up(stream) => None,
         Err(error) => Some(Err(error)),
     }
+}
+
+/// Whether the attempt is over although it left no error: a plain read may have taken that.
+fn has_hung_up(stream: &TcpStream) -> bool {
+    let mut descriptors = [PollFd::new(stream, PollFlags::OUT)];
+    let over = PollFlags::HUP | PollFlags::ERR;
+    poll(&mut descriptors, Some(&Timespec::default())).is_ok() && descriptors[0].revents().intersects(over)
 }
 
 struct Connect {
@@ -352,7 +360,7 @@ impl Transfer<TcpStream> for Connect {
             Err(error) => Some(Err(error)),
         };
         if outcome.is_none() {
-            attempt.object.state.clear(Direction::Write.interest().as_ready());
+            attempt.not_ready(Direction::Write.interest().as_ready());
         }
         outcome
     }

@@ -37,12 +37,17 @@ pub(super) fn listener(socket: Socket) -> TcpListener {
 ///
 /// # Errors
 ///
-/// `InvalidInput`: it is something else.
-pub(super) fn adopt(descriptor: OwnedFd) -> io::Result<Socket> {
+/// `InvalidInput`: it is something else, or it listens and should not, or should and does not.
+pub(super) fn adopt(descriptor: OwnedFd, listens: bool) -> io::Result<Socket> {
+    let invalid = |what| Err(io::Error::new(ErrorKind::InvalidInput, what));
     let socket = Socket::from(descriptor);
-    let is_tcp = socket.r#type()? == Type::STREAM && matches!(domain(&socket)?, Domain::IPV4 | Domain::IPV6);
-    if !is_tcp {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "the descriptor is not a TCP socket"));
+    if !is_tcp(&socket) {
+        return invalid("the descriptor is not a TCP socket");
+    }
+    match rustix::net::sockopt::socket_acceptconn(&socket) {
+        Ok(true) if !listens => return invalid("the descriptor is a listening socket"),
+        Ok(false) if listens && socket.peer_addr().is_ok() => return invalid("the descriptor is a connected socket"),
+        _ => {}
     }
     socket.set_nonblocking(true)?;
     #[cfg(target_vendor = "apple")]
@@ -50,7 +55,9 @@ pub(super) fn adopt(descriptor: OwnedFd) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The address family, from the address: not every system can be asked for it directly.
-fn domain(socket: &Socket) -> io::Result<Domain> {
-    Ok(socket.local_addr()?.domain())
+/// The address family comes from the address: not every system can be asked for it directly.
+fn is_tcp(socket: &Socket) -> bool {
+    let family = socket.local_addr().map(|address| address.domain());
+    let stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
+    stream && family.is_ok_and(|family| matches!(family, Domain::IPV4 | Domain::IPV6))
 }
