@@ -80,7 +80,11 @@ fn echo_what_came(stream: &Io<TcpStream>, buffer: &mut [u8], unsent: &mut Vec<u8
     if !unsent.is_empty() {
         let sent = stream.write(unsent)?;
         unsent.drain(..sent);
-        return Ok(Next::Interest(if unsent.is_empty() { Interest::READABLE } else { Interest::WRITABLE }));
+        return Ok(Next::Interest(if unsent.is_empty() {
+            Interest::READABLE
+        } else {
+            Interest::WRITABLE
+        }));
     }
     let n = match stream.read(buffer)? {
         0 => return Ok(Next::Release),

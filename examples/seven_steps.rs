@@ -12,7 +12,6 @@
 #[macro_use]
 mod cli;
 
-use cli::Failure;
 use ioctx::IoContext;
 use ioctx::ip::tcp::{Acceptor, Endpoint, Protocol, Socket};
 use std::fmt::{Debug, Display};

@@ -73,7 +73,8 @@ pub fn run(usage: &str, program: impl FnOnce(lexopt::Parser) -> Result<(), Failu
         return ExitCode::SUCCESS;
     }
     let parser = lexopt::Parser::from_env();
-    let name = parser.bin_name().unwrap_or("example").to_owned();
+    let path = parser.bin_name().unwrap_or("example").to_owned();
+    let name = path.rsplit('/').next().unwrap_or(&path);
     let (problem, status) = match program(parser) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Usage(problem)) => (format!("{problem} (try --help)"), 2),
