@@ -80,10 +80,10 @@ class Server:
         found = re.fullmatch(r"listening on (.*):(\d+)\n", line)
         check(found, f"{name}: no listening line but {line!r}; stderr: {self.stderr()}")
         self.address = (found[1], int(found[2]))
-        # What it holds without a client; its memory once it has had the first.
-        self.first_descriptors = self.descriptors()
+        # What it holds without a client, once it has had the first and is at rest again.
         self.echoes()
-        self.first_resident = self.resident()
+        time.sleep(0.2)
+        self.first_descriptors, self.first_resident = self.descriptors(), self.resident()
 
     def proc(self, path):
         return pathlib.Path(f"/proc/{self.process.pid}/{path}")
