@@ -1,0 +1,120 @@
+//! What the listing of outstanding work says: kind, object, endpoint, age, file and line.
+
+mod util;
+
+use ioctx::mio::net::{TcpListener, UnixStream};
+use ioctx::{Handle, Interest, IoContext, Next, Timer, Work, cancel_after};
+use std::io;
+use std::time::Duration;
+use util::{tcp_pair, unix_pair};
+
+const LONG: Duration = Duration::from_secs(3600);
+
+/// The one piece of work there is.
+#[track_caller]
+fn only(io: &Handle) -> Work {
+    let outstanding = io.outstanding();
+    assert_eq!(outstanding.len(), 1, "{outstanding}");
+    outstanding.iter().next().expect("just counted").clone()
+}
+
+/// Section 1: every kind of work names the very line that started it; an ended one is not listed.
+#[test]
+fn each_piece_of_work_names_the_line_that_started_it() -> io::Result<()> {
+    type Start = fn(&Handle) -> (u32, Box<dyn std::any::Any>);
+    let starts: [(&str, &str, Start); 9] = [
+        ("after", "Timer", |io| (line!(), Box::new(io.after(LONG, |_| {})))),
+        ("every", "Timer", |io| (line!(), Box::new(io.every(LONG, || {})))),
+        ("async_wait", "Timer", |io| {
+            (line!(), Box::new(Timer::new(io).async_wait(|_| {})))
+        }),
+        ("after", "Timer", |io| {
+            let (line, start) = (line!(), |done: Box<dyn FnOnce(io::Result<()>)>| io.after(LONG, done));
+            (line, Box::new(cancel_after(io, LONG, start, |_| {})))
+        }),
+        ("work_guard", "IoContext", |io| (line!(), Box::new(io.work_guard()))),
+        ("work_guard", "Remote", |io| {
+            (line!(), Box::new(io.remote().work_guard()))
+        }),
+        ("remote post", "Remote", |io| {
+            (line!(), Box::new(io.remote().post(|_| {}).is_ok()))
+        }),
+        ("post", "ready handler", |io| (line!(), Box::new(io.post(|| {})))),
+        ("registration", "UnixStream", |io| {
+            let (ours, theirs) = unix_pair();
+            let (line, registered) = (line!(), io.register(ours, Interest::NONE, |_, _| Next::Keep));
+            (line, Box::new((registered.expect("a registration"), theirs)))
+        }),
+    ];
+    for (kind, object, start) in starts {
+        let io = IoContext::new()?;
+        let (line, _keep) = start(&io);
+        let work = only(&io);
+        assert_eq!((work.kind(), work.object(), work.endpoint()), (kind, object, None));
+        let location = work.location();
+        assert!(location.file().ends_with("outstanding.rs"), "{location}");
+        assert_eq!(location.line(), line, "{kind}");
+        assert!(work.age() < Duration::from_secs(600));
+        let text = work.to_string();
+        assert!(text.starts_with(&format!("{kind} on {object}, ")), "{text}");
+        assert!(text.contains(&format!("outstanding.rs:{line}:")), "{text}");
+        assert!(
+            format!("{io:#?}").contains(&format!("outstanding.rs:{line}:")),
+            "{io:#?}"
+        );
+    }
+    Ok(())
+}
+
+/// Section 1: a connection is listed with its peer, a listener with its own address.
+#[test]
+fn sockets_are_listed_with_their_endpoint() -> io::Result<()> {
+    let io = IoContext::new()?;
+    let (ours, theirs) = tcp_pair();
+    let connection = io.register(ours, Interest::READABLE, |_, _| Next::Keep)?;
+    let work = only(&io);
+    assert_eq!(
+        (work.object(), work.endpoint()),
+        ("TcpStream", Some(&*theirs.local_addr()?.to_string()))
+    );
+    connection.release();
+    let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
+    let address = listener.local_addr()?.to_string();
+    io.register(listener, Interest::READABLE, |_, _| Next::Keep)?;
+    let work = only(&io);
+    assert_eq!((work.object(), work.endpoint()), ("TcpListener", Some(&*address)));
+    assert!(work.to_string().contains(&address));
+    Ok(())
+}
+
+/// Section 1: a handler that runs is not outstanding any more; a callback that runs is.
+#[test]
+fn work_stops_being_outstanding_before_its_call() -> io::Result<()> {
+    let mut io = IoContext::new()?;
+    let handle = io.handle().clone();
+    io.post(move || assert!(handle.outstanding().is_empty() && handle.stopped()));
+    assert_eq!(io.run()?, 1);
+    let handle = io.handle().clone();
+    io.after(Duration::ZERO, move |_| {
+        assert!(handle.outstanding().is_empty() && handle.stopped())
+    });
+    assert_eq!(io.run()?, 1);
+    let (handle, (ours, _theirs)) = (io.handle().clone(), unix_pair());
+    let callback = move |_: &ioctx::Io<UnixStream>, _: ioctx::Ready| {
+        assert_eq!(only(&handle).kind(), "registration");
+        Next::Release
+    };
+    io.register(ours, Interest::WRITABLE, callback)?;
+    assert_eq!(io.run()?, 1);
+    Ok(())
+}
+
+/// Section 1: the listing is one line per piece of work, and empty when nothing is outstanding.
+#[test]
+fn the_listing_has_one_line_for_each() -> io::Result<()> {
+    let io = IoContext::new()?;
+    assert!(io.outstanding().is_empty() && io.outstanding().to_string().is_empty());
+    let _guards = [io.work_guard(), io.work_guard(), io.work_guard()];
+    assert_eq!(io.outstanding().to_string().lines().count(), 3);
+    Ok(())
+}

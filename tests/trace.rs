@@ -1,0 +1,229 @@
+//! What the loop tells: its trace and its warnings. The trace also shows when the loop woke up, and for what.
+//!
+//! Alone in its process, because of its logger. Every test runs on a thread of its own, and so do its lines.
+
+mod util;
+
+use ioctx::{Config, Interest, IoContext, Next, Timer};
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+use util::{drain, tcp_pair, unix_pair};
+
+struct Collector;
+
+thread_local! {
+    static LINES: RefCell<Vec<(log::Level, String)>> = const { RefCell::new(Vec::new()) };
+}
+
+impl log::Log for Collector {
+    fn enabled(&self, metadata: &log::Metadata) -> bool {
+        metadata.target().starts_with("ioctx")
+    }
+
+    fn log(&self, record: &log::Record) {
+        if self.enabled(record.metadata()) {
+            LINES.with_borrow_mut(|lines| lines.push((record.level(), record.args().to_string())));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn collect() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Collector).expect("the only logger");
+        log::set_max_level(log::LevelFilter::Trace);
+    });
+    LINES.take();
+}
+
+/// The lines since the last call, of this thread.
+fn lines(level: log::Level) -> Vec<String> {
+    LINES
+        .take()
+        .into_iter()
+        .filter(|(l, _)| *l == level)
+        .map(|(_, line)| line)
+        .collect()
+}
+
+fn count(lines: &[String], what: &str) -> usize {
+    lines.iter().filter(|line| line.contains(what)).count()
+}
+
+/// P1: the loop sleeps without one wake-up while nothing is ready, whatever is outstanding.
+/// Method: it tells each time that it goes to sleep; over a while with connections, guards, channels and a far timer
+/// it does so once.
+#[test]
+fn an_idle_loop_goes_to_sleep_once() -> io::Result<()> {
+    collect();
+    let mut io = IoContext::new()?;
+    let _guards = (io.work_guard(), io.remote().work_guard());
+    let _sender = io.channel(|_: u8| {});
+    io.after(Duration::from_secs(3600), |_| {});
+    let mut peers = Vec::new();
+    for interest in [Interest::READABLE, Interest::NONE, Interest::READABLE] {
+        let (ours, theirs) = tcp_pair();
+        io.register(ours, interest, |stream, _| {
+            assert!(drain(stream).expect("a read").0.is_empty());
+            Next::Keep
+        })?;
+        peers.push(theirs);
+    }
+    while io.poll_for(Duration::from_secs(60))? > 0 {} // The first edge of each: writable.
+    io.poll()?;
+    lines(log::Level::Trace);
+    let (started, window) = (Instant::now(), Duration::from_millis(250));
+    assert_eq!(io.run_for(window)?, 0);
+    assert!(started.elapsed() >= window);
+    let lines = lines(log::Level::Trace);
+    assert_eq!(count(&lines, "may sleep"), 1, "{lines:#?}");
+    Ok(())
+}
+
+/// P1: bytes that nobody asked for wake the loop once, not again and again.
+#[test]
+fn unread_bytes_do_not_keep_the_loop_awake() -> io::Result<()> {
+    collect();
+    let mut io = IoContext::new()?;
+    let (ours, mut theirs) = tcp_pair();
+    io.register(ours, Interest::NONE, |_, _| Next::Keep)?;
+    io.poll()?;
+    theirs.write_all(b"unexpected")?;
+    socket2::SockRef::from(&theirs).send_out_of_band(b"!")?;
+    drop(theirs);
+    lines(log::Level::Trace);
+    assert_eq!(io.run_for(Duration::from_millis(100))?, 0);
+    let lines = lines(log::Level::Trace);
+    // One for each change at most: bytes, urgent data, the end.
+    assert!(count(&lines, "may sleep") <= 4, "{lines:#?}");
+    Ok(())
+}
+
+/// P26: a change of interest on a stream or a listener is no system call.
+/// Method: being told anew what to watch for, an edge-triggered poller reports again what is already so.
+#[test]
+fn a_change_of_interest_on_a_stream_is_no_system_call() -> io::Result<()> {
+    collect();
+    let mut io = IoContext::new()?;
+    let (tcp, mut tcp_peer) = tcp_pair();
+    let (unix, mut unix_peer) = unix_pair();
+    tcp_peer.write_all(b"x")?;
+    unix_peer.write_all(b"x")?;
+    let tcp = io.register(tcp, Interest::NONE, |_, _| Next::Interest(Interest::NONE))?;
+    let unix = io.register(unix, Interest::NONE, |_, _| Next::Interest(Interest::NONE))?;
+    while io.poll_for(Duration::from_secs(60))? > 0 {}
+    for interest in [
+        Interest::READABLE,
+        Interest::WRITABLE,
+        Interest::READABLE | Interest::WRITABLE,
+        Interest::NONE,
+    ] {
+        lines(log::Level::Trace);
+        tcp.set_interest(interest)?;
+        unix.set_interest(interest)?;
+        let expected = if interest == Interest::NONE { 0 } else { 2 };
+        assert_eq!(io.poll()?, expected, "the readiness is remembered");
+        io.poll()?;
+        let lines = lines(log::Level::Trace);
+        assert_eq!(
+            (count(&lines, "0 events"), count(&lines, " events")),
+            (2, 2),
+            "{lines:#?}"
+        );
+    }
+    Ok(())
+}
+
+/// Section 3: the lines of one turn carry its number and the steps in order, and name what ran by file and line.
+#[test]
+fn the_trace_tells_a_turn_step_by_step() -> io::Result<()> {
+    collect();
+    let mut io = IoContext::new()?;
+    let (ours, mut theirs) = unix_pair();
+    theirs.write_all(b"x")?;
+    io.register(ours, Interest::READABLE, |_, _| Next::Release)?;
+    io.after(Duration::ZERO, |_| {});
+    io.remote().post(|_| {}).expect("the context is there");
+    let line = line!() + 1;
+    io.post(|| {});
+    assert_eq!(io.run()?, 4);
+    let lines = lines(log::Level::Trace);
+    let turn: Vec<_> = lines.iter().filter(|line| line.starts_with("turn 1 | ")).collect();
+    let steps: Vec<_> = turn
+        .iter()
+        .filter_map(|line| line.split(" | ").nth(1)?.split(' ').next())
+        .collect();
+    assert!(steps.is_sorted(), "{turn:#?}");
+    let expected = [
+        " | 1 take posted        | remote post from ",
+        " | 3 wait               | ",
+        " | 4 read clock         | ",
+        " | 5 dispatch readiness | token ",
+        " | 6 complete timers    | run after from ",
+        " | 7 run handlers       | run remote post from ",
+        &format!(" | 7 run handlers       | run post from tests/trace.rs:{line}:"),
+    ];
+    for expected in expected {
+        assert!(
+            turn.iter().any(|line| line.contains(expected)),
+            "no {expected:?} in {turn:#?}"
+        );
+    }
+    Ok(())
+}
+
+/// Section 2: a handler that takes longer than the threshold is named by file and line; the quick ones are not.
+#[test]
+fn a_slow_handler_is_named() -> io::Result<()> {
+    collect();
+    let mut io = IoContext::with_config(Config::new().slow_handler(Duration::from_millis(10)))?;
+    let slow = || std::thread::sleep(Duration::from_millis(15)); // Takes its time.
+    let (ours, _theirs) = unix_pair();
+    let first = line!() + 1;
+    io.post(slow);
+    io.after(Duration::ZERO, move |_| slow());
+    io.register(ours, Interest::WRITABLE, move |_, _| {
+        slow();
+        Next::Release
+    })?;
+    assert_eq!(io.run()?, 3);
+    let warnings = lines(log::Level::Warn);
+    assert_eq!(warnings.len(), 3, "{warnings:#?}");
+    for (n, kind) in [(0, "post"), (1, "after"), (2, "callback")] {
+        let place = format!("slow handler: {kind} from tests/trace.rs:{}:", first + n);
+        assert_eq!(count(&warnings, &place), 1, "no {place} in {warnings:#?}");
+    }
+    let mut io = IoContext::with_config(Config::new().slow_handler(Duration::from_secs(600)))?;
+    io.post(slow);
+    io.run()?;
+    assert!(lines(log::Level::Warn).is_empty());
+    Ok(())
+}
+
+/// Section 2: a blocking call inside a handler is warned about, once; outside it is fine.
+#[test]
+fn a_blocking_call_inside_a_handler_is_warned_about_once() -> io::Result<()> {
+    collect();
+    let mut io = IoContext::new()?;
+    let timer = Timer::new(&io);
+    timer.wait()?;
+    assert!(lines(log::Level::Warn).is_empty());
+    let mut line = 0;
+    for _ in 0..2 {
+        let timer = timer.clone();
+        line = line!() + 1;
+        io.post(move || timer.wait().expect("the context is there"));
+    }
+    io.run()?;
+    let warnings = lines(log::Level::Warn);
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(
+        warnings[0].contains(&format!("tests/trace.rs:{line}:")),
+        "{warnings:#?}"
+    );
+    Ok(())
+}
