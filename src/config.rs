@@ -17,10 +17,13 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) event_batch: usize,
-    pub(crate) read_budget_bytes: usize,
-    /// What a read or write costs at least, in bytes: the bytes over the calls.
+    /// What one source may move in one dispatch, in bytes; see `Budget`.
+    pub(crate) dispatch_bytes: usize,
+    /// What a read or a write costs at least, in bytes.
     pub(crate) least_transfer: usize,
-    pub(crate) accept_budget: usize,
+    /// What another call costs, in bytes.
+    pub(crate) least_call: usize,
+    accept_budget: usize,
     pub(crate) handlers_per_dispatch: usize,
     pub(crate) accept_retry: Duration,
     pub(crate) slow_handler: Option<Duration>,
@@ -31,13 +34,15 @@ impl Config {
     pub fn new() -> Self {
         Config {
             event_batch: 1024,
-            read_budget_bytes: 1024 * 1024,
-            least_transfer: 1024 * 1024 / 16,
+            dispatch_bytes: 0,
+            least_transfer: 0,
+            least_call: 0,
             accept_budget: 64,
             handlers_per_dispatch: 16,
             accept_retry: Duration::from_millis(100),
             slow_handler: None,
         }
+        .read_budget(16, 1024 * 1024)
     }
 
     /// Events taken from the poller in one turn. Default 1,024: 12 KiB of memory, and a wait with 18,000 busy
@@ -48,12 +53,12 @@ impl Config {
         self
     }
 
-    /// Reads, and as many writes, of one source in one dispatch. Default 16 reads or 1 MiB, whichever comes first:
-    /// enough that a fast stream pays for a turn only now and then, little enough that the others hardly wait.
+    /// Reads and writes of one source in one dispatch. Default 16 of them or 1 MiB, whichever comes first: enough that a fast stream pays for a turn only now and then, little enough that the others hardly wait.
     #[must_use]
-    pub fn read_budget(mut self, reads: usize, bytes: usize) -> Self {
-        self.read_budget_bytes = bytes.max(1);
-        self.least_transfer = bytes.max(1).div_ceil(reads.max(1));
+    pub fn read_budget(mut self, transfers: usize, bytes: usize) -> Self {
+        self.dispatch_bytes = bytes.max(1);
+        self.least_transfer = self.dispatch_bytes.div_ceil(transfers.max(1));
+        self.least_call = self.dispatch_bytes.div_ceil(self.accept_budget);
         self
     }
 
@@ -62,6 +67,7 @@ impl Config {
     #[must_use]
     pub fn accept_budget(mut self, calls: usize) -> Self {
         self.accept_budget = calls.max(1);
+        self.least_call = self.dispatch_bytes.div_ceil(self.accept_budget);
         self
     }
 

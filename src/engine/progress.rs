@@ -61,6 +61,8 @@ pub(crate) struct Progress {
     limit: Cell<usize>,
     allowed: Cell<usize>,
     deadline: Cell<Option<Instant>>,
+    /// Whether it asked for less than everything, so that the two have to be looked at.
+    is_limited: Cell<bool>,
 }
 
 impl Progress {
@@ -78,6 +80,7 @@ impl Progress {
             limit: Cell::new(usize::MAX),
             allowed: Cell::new(usize::MAX),
             deadline: Cell::new(None),
+            is_limited: Cell::new(false),
         }
     }
 
@@ -151,6 +154,7 @@ impl Progress {
         self.limit.set(limit);
         self.allowed.set(limit);
         self.deadline.set(deadline);
+        self.is_limited.set(limit < usize::MAX || deadline.is_some());
     }
 
     pub(crate) fn end_call(&self) {
@@ -172,13 +176,17 @@ impl Progress {
     /// Whether the call has run as many handlers as it may, or for as long.
     #[inline]
     pub(crate) fn is_spent(&self) -> bool {
+        self.is_limited.get() && self.is_limit_reached()
+    }
+
+    fn is_limit_reached(&self) -> bool {
         self.allowed.get() == 0 || self.deadline.get().is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Counts a handler and marks it as in progress until the result is dropped, by a panic too.
     #[inline]
     pub(crate) fn enter_handler(&self) -> InHandler<'_> {
-        self.allowed.set(self.allowed.get().saturating_sub(1));
+        self.allowed.set(self.allowed.get().wrapping_sub(1)); // `is_spent` is asked after every handler.
         self.in_handler.set(true);
         InHandler(self)
     }

@@ -78,25 +78,28 @@ impl Teller {
         self.watching.get()
     }
 
-    /// Runs a handler, tells of it, and warns if it was slow.
+    /// Tells of a call that begins.
     #[cold]
-    pub(crate) fn watch<R>(
-        &self,
-        turn: &Progress,
-        kind: &'static str,
-        location: &'static Location<'static>,
-        handler: impl FnOnce() -> R,
-    ) -> R {
+    pub(crate) fn begin_watch(&self, turn: &Progress, kind: &'static str, location: &'static Location<'static>) -> Watch {
         if self.tracing() {
             self.write(turn, format_args!("run {kind} from {location}"));
         }
         let started = Instant::now();
-        let result = handler();
+        Watch {
+            kind,
+            location,
+            started,
+        }
+    }
+
+    /// Warns if the call that ends was slow.
+    #[cold]
+    pub(crate) fn end_watch(&self, watch: Watch) {
+        let Watch { kind, location, started } = watch;
         let took = started.elapsed();
         if self.slow.is_some_and(|threshold| took > threshold) {
             log::warn!(target: TARGET, "slow handler: {kind} from {location} took {took:.3?}");
         }
-        result
     }
 
     /// Warns, once, that a handler made a call that blocks: it keeps every other client waiting.
@@ -105,4 +108,11 @@ impl Teller {
             log::warn!(target: TARGET, "blocking {call} inside a handler, at {location}: every other handler waits");
         }
     }
+}
+
+/// A watched call of a handler.
+pub(crate) struct Watch {
+    kind: &'static str,
+    location: &'static Location<'static>,
+    started: Instant,
 }

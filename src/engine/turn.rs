@@ -193,14 +193,14 @@ impl Engine {
             timers.rearm(key, next_period(deadline, repeat.period, now), self.next_sequence());
             drop(timers);
             tell!(self, "fired {:.3?} after its deadline", now - deadline);
-            self.call(kind, origin, || (repeat.callback.borrow_mut())());
+            self.call(kind, &origin, || (repeat.callback.borrow_mut())());
             return true;
         }
         drop(timers);
         if let Some(armed) = self.disarm(key) {
             tell!(self, "fired {:.3?} after its deadline", now - deadline);
             match armed.alarm {
-                Alarm::Wait(handler) => self.call(armed.kind, armed.origin, || handler(Ok(()))),
+                Alarm::Wait(handler) => self.call(armed.kind, &armed.origin, || handler(Ok(()))),
                 Alarm::Internal(act) => act(self),
                 Alarm::Repeat(_) => {}
             }
@@ -214,7 +214,7 @@ impl Engine {
                 break;
             };
             if task.is_handler {
-                self.call(task.kind, task.origin, || (task.run)(self));
+                self.call(task.kind, &task.origin, || (task.run)(self));
             } else {
                 (task.run)(self);
             }
@@ -224,14 +224,15 @@ impl Engine {
     }
 
     /// Calls user code: counted, watched, and marked as a handler in progress.
-    #[inline]
-    pub(crate) fn call<R>(&self, kind: &'static str, origin: Origin, handler: impl FnOnce() -> R) -> R {
+    #[inline(always)]
+    pub(crate) fn call<R>(&self, kind: &'static str, origin: &Origin, handler: impl FnOnce() -> R) -> R {
         let _in_handler = self.turn.enter_handler();
-        if self.teller.watches_calls() {
-            self.teller.watch(&self.turn, kind, origin.location, handler)
-        } else {
-            handler()
+        let watch = self.teller.watches_calls().then(|| self.teller.begin_watch(&self.turn, kind, origin.location));
+        let result = handler();
+        if let Some(watch) = watch {
+            self.teller.end_watch(watch);
         }
+        result
     }
 
     /// Asked after every handler: whether to leave the turn here.

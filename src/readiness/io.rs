@@ -30,30 +30,28 @@ pub struct Io<'a, S> {
     budget: &'a Budget,
 }
 
-/// What is left of one dispatch. Reads and writes are paid for in bytes: one that moves few costs as many as its share
-/// of the calls, so that one number bounds both.
+/// What is left of one dispatch, in bytes. Everything is paid for in bytes: a read or a write costs what it moves, but
+/// at least its share of the calls, and any other call its share. So one number bounds bytes and calls.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    read: Cell<usize>,
-    write: Cell<usize>,
-    calls: Cell<usize>,
-    least: usize,
+    left: Cell<usize>,
 }
 
 impl Budget {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(config: &Config) -> Self {
-        Budget {
-            read: Cell::new(config.read_budget_bytes),
-            write: Cell::new(config.read_budget_bytes),
-            calls: Cell::new(config.accept_budget),
-            least: config.least_transfer,
-        }
+        let left = Cell::new(config.dispatch_bytes);
+        Budget { left }
     }
 
-    #[inline]
-    fn pay(&self, left: &Cell<usize>, bytes: usize) {
-        left.set(left.get().saturating_sub(bytes.max(self.least)));
+    #[inline(always)]
+    fn is_spent(&self) -> bool {
+        self.left.get() == 0
+    }
+
+    #[inline(always)]
+    fn pay(&self, bytes: usize) {
+        self.left.set(self.left.get().saturating_sub(bytes));
     }
 }
 
@@ -84,12 +82,12 @@ impl<'a, S: 'static> Io<'a, S> {
     /// # Errors
     ///
     /// `WouldBlock`: nothing to read now, or the budget of this dispatch is spent. Others as read(2).
-    #[inline]
+    #[inline(always)]
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize>
     where
         for<'s> &'s S: Read,
     {
-        if !self.state.ready().is_readable() || self.budget.read.get() == 0 {
+        if !self.state.ready().is_readable() || self.budget.is_spent() {
             return Err(ErrorKind::WouldBlock.into());
         }
         let mut source = self.source;
@@ -102,9 +100,9 @@ impl<'a, S: 'static> Io<'a, S> {
         read
     }
 
-    #[inline]
+    #[inline(always)]
     fn note_read(&self, n: usize, asked: usize) {
-        self.budget.pay(&self.budget.read, n);
+        self.budget.pay(n.max(self.engine.config.least_transfer));
         if n == asked {
             return;
         }
@@ -129,19 +127,19 @@ impl<'a, S: 'static> Io<'a, S> {
     /// # Errors
     ///
     /// `WouldBlock`: no room now, or the budget of this dispatch is spent. Others as write(2).
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, buffer: &[u8]) -> io::Result<usize>
     where
         for<'s> &'s S: Write,
     {
-        if !self.state.ready().is_writable() || self.budget.write.get() == 0 {
+        if !self.state.ready().is_writable() || self.budget.is_spent() {
             return Err(ErrorKind::WouldBlock.into());
         }
         let mut source = self.source;
         let written = uninterrupted(|| source.write(buffer));
         match &written {
             Ok(n) => {
-                self.budget.pay(&self.budget.write, *n);
+                self.budget.pay((*n).max(self.engine.config.least_transfer));
                 if *n < buffer.len() && short_transfer_drains::<S>() {
                     self.state.clear(Ready::WRITABLE);
                 }
@@ -173,10 +171,10 @@ impl<'a, S: 'static> Io<'a, S> {
     /// `WouldBlock`: not ready, or the accept budget of this dispatch is spent. Others as the call itself.
     pub fn try_io<R>(&self, direction: Interest, mut call: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
         let bits = direction.as_ready();
-        if self.state.ready().of(direction).is_none() || self.budget.calls.get() == 0 {
+        if self.state.ready().of(direction).is_none() || self.budget.is_spent() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        self.budget.calls.set(self.budget.calls.get() - 1);
+        self.budget.pay(self.engine.config.least_call);
         let result = uninterrupted(|| call(self.source));
         if let Err(error) = &result {
             self.note_error(error, bits);

@@ -301,6 +301,7 @@ where
         &self.state
     }
 
+    #[inline(always)]
     fn dispatch(&self) {
         let engine = &*self.handle.engine;
         let _completion = Completion(self);
@@ -315,7 +316,7 @@ where
             };
             let budget = Budget::new(&engine.config);
             let io = Io::new(source, &self.state, engine, &budget);
-            engine.call("callback", self.origin, || callback(&io, self.state.wanted()))
+            engine.call("callback", &self.origin, || callback(&io, self.state.wanted()))
         };
         if self.state.token().is_some() {
             self.follow(next);
