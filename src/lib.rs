@@ -1,4 +1,62 @@
-//! Boost.Asio's `io_context` as a small, safe, hand-written event loop on mio.
+//! Boost.Asio's `io_context` as a small, safe, hand-written event loop on [mio].
+//!
+//! An [`IoContext`] watches sockets, timers and signals, and calls a handler when one is ready; while none is, it
+//! sleeps. One thread, no hidden ones, no `unsafe`, a handful of dependencies. It is made to be embedded in other
+//! programs, to run servers with tens of thousands of clients, and to be read.
+//!
+//! ```
+//! use ioctx::{IoContext, ip::tcp};
+//! use std::net::Ipv4Addr;
+//!
+//! /// Accepts one client after the other, for ever.
+//! fn serve(acceptor: tcp::Acceptor) {
+//!     acceptor.clone().async_accept(move |accepted| {
+//!         if let Ok((socket, peer)) = accepted {
+//!             println!("{peer} says hello");
+//!             socket.async_write("hello\n", |_| {}); // The socket closes when that is done.
+//!         }
+//!         serve(acceptor);
+//!     });
+//! }
+//!
+//! let mut io = IoContext::new()?;
+//! let acceptor = tcp::Acceptor::listen_on(&io, (Ipv4Addr::LOCALHOST, 0).into())?;
+//! serve(acceptor);
+//! # let handle = io.handle().clone();
+//! # io.post(move || handle.stop());
+//! io.run()?;
+//! # std::io::Result::Ok(())
+//! ```
+//!
+//! # Which layer
+//!
+//! Two ways in, over one slab of registrations. They mix freely in one context.
+//!
+//! | layer | take it when | you write | example |
+//! |---|---|---|---|
+//! | operations: [`ip::tcp`], [`Timer`], `SignalSet` | you know Asio, or want each step to be a call with one outcome | one-shot handlers; the buffer travels with the operation | `examples/echo_server.rs` |
+//! | readiness: [`Handle::register`], [`Handle::register_fd`] | you bring your own source or protocol library, or count instructions | one callback per source, called when it is ready | `examples/readiness_echo.rs` |
+//!
+//! # The rules of the house
+//!
+//! - A handler never runs inside the call that started its operation, and handlers never nest.
+//! - Every handler runs exactly once, or is dropped unrun together with its context.
+//! - An error of one connection is a value in that connection's handler. It ends nothing else.
+//! - A handler may close, cancel, drop, register or start anything, itself included.
+//! - Objects hold a [`Handle`]; the [`IoContext`] stays with whoever runs it.
+//!
+//! `docs/promises.md` in the repository lists all of them, each with the tests that carry it.
+//!
+//! # Reading the code
+//!
+//! The modules are floors, and a file uses only files of lower floors. Their order below, and inside each folder the
+//! order in its `mod.rs`, is the reading order: first the engine, `engine/turn.rs` above all; then the front door
+//! ([`Handle`], [`IoContext`], [`Remote`]); then readiness, operations, and the protocols. `docs/how-the-loop-works.md`
+//! is the guided tour.
+//!
+//! # Feature
+//!
+//! `signal`, on by default: `SignalSet`, through signal-hook.
 
 #[cfg(not(unix))]
 compile_error!("ioctx runs on Unix only for now: it needs epoll, kqueue or poll(2)");
@@ -21,8 +79,6 @@ pub use engine::outstanding::{Outstanding, Work};
 pub use engine::ready::{Interest, Ready};
 pub use handle::Handle;
 pub use io_context::IoContext;
-pub use remote::{PostError, Remote, SendError, Sender};
-pub use work::{RemoteWorkGuard, WorkGuard};
 pub use operation::cancel_after::{Outcome, cancel_after, cancel_at};
 pub use operation::part::Part;
 #[cfg(feature = "signal")]
@@ -31,6 +87,8 @@ pub use operation::timer::Timer;
 pub use readiness::descriptor::Descriptor;
 pub use readiness::io::Io;
 pub use readiness::registration::{Next, Registration};
+pub use remote::{PostError, Remote, SendError, Sender};
+pub use work::{RemoteWorkGuard, WorkGuard};
 
 /// The mio this crate stands on: [`Handle::register`] takes its sources.
 pub use mio;

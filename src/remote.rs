@@ -135,7 +135,9 @@ impl Remote {
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote").field("alive", &!self.inbox.is_closed()).finish()
+        f.debug_struct("Remote")
+            .field("alive", &!self.inbox.is_closed())
+            .finish()
     }
 }
 
@@ -223,7 +225,9 @@ impl<T> Clone for Sender<T> {
 
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("alive", &!self.link.inbox.is_closed()).finish()
+        f.debug_struct("Sender")
+            .field("alive", &!self.link.inbox.is_closed())
+            .finish()
     }
 }
 

@@ -44,7 +44,9 @@ impl Drop for WorkGuard {
 
 impl fmt::Debug for WorkGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkGuard").field("alive", &self.engine.is_alive()).finish()
+        f.debug_struct("WorkGuard")
+            .field("alive", &self.engine.is_alive())
+            .finish()
     }
 }
 
@@ -63,6 +65,8 @@ impl Drop for RemoteWorkGuard {
 
 impl fmt::Debug for RemoteWorkGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteWorkGuard").field("alive", &!self.inbox.is_closed()).finish()
+        f.debug_struct("RemoteWorkGuard")
+            .field("alive", &!self.inbox.is_closed())
+            .finish()
     }
 }

@@ -207,7 +207,10 @@ impl Poller {
     /// What the poller told in the last wait, from the event at `cursor` on.
     #[inline]
     pub(crate) fn events(&self, cursor: usize) -> impl Iterator<Item = (Token, Ready)> {
-        self.events.iter().skip(cursor).map(|event| (event.token(), readiness(event)))
+        self.events
+            .iter()
+            .skip(cursor)
+            .map(|event| (event.token(), readiness(event)))
     }
 }
 

@@ -19,13 +19,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What runs in step 7, or at a deadline.
+pub(crate) type Act = Box<dyn FnOnce(&Rc<Engine>)>;
+/// The same, on its way from another thread.
+pub(crate) type RemoteAct = Box<dyn FnOnce(&Rc<Engine>) + Send>;
+
 /// A handler that is ready: it runs in step 7.
 pub(crate) struct Task {
     pub(crate) kind: &'static str,
     pub(crate) origin: Origin,
     /// Whether it calls user code, so that it counts for `run` and its kin.
     pub(crate) is_handler: bool,
-    pub(crate) run: Box<dyn FnOnce(&Rc<Engine>)>,
+    pub(crate) run: Act,
 }
 
 /// The same, on its way from another thread.
@@ -33,7 +38,7 @@ pub(crate) struct Mail {
     pub(crate) kind: &'static str,
     pub(crate) origin: Origin,
     pub(crate) is_handler: bool,
-    pub(crate) run: Box<dyn FnOnce(&Rc<Engine>) + Send>,
+    pub(crate) run: RemoteAct,
 }
 
 /// What the timer queue holds.
@@ -52,7 +57,7 @@ pub(crate) enum Alarm {
     /// A callback, called once a period.
     Repeat(Rc<Repeat>),
     /// Something of the loop's own, such as the end of a pause; no user code.
-    Internal(Box<dyn FnOnce(&Rc<Engine>)>),
+    Internal(Act),
 }
 
 pub(crate) struct Repeat {
@@ -112,7 +117,11 @@ impl Engine {
     }
 
     pub(crate) fn check_alive(&self) -> io::Result<()> {
-        if self.alive.get() { Ok(()) } else { Err(error::context_gone()) }
+        if self.alive.get() {
+            Ok(())
+        } else {
+            Err(error::context_gone())
+        }
     }
 
     pub(crate) fn next_sequence(&self) -> u64 {
@@ -240,7 +249,9 @@ impl Engine {
     /// Takes the entry out of the slab. No event reaches it from here on.
     pub(crate) fn remove(&self, state: &State) -> Option<Entry> {
         if !self.starved.borrow().is_empty() {
-            self.starved.borrow_mut().retain(|(entry, _)| !std::ptr::eq(entry.state(), state));
+            self.starved
+                .borrow_mut()
+                .retain(|(entry, _)| !std::ptr::eq(entry.state(), state));
         }
         if let Some(key) = state.set_paused(None) {
             drop(self.disarm(key)); // It would hold on to the entry, and so to the source.

@@ -264,6 +264,13 @@ mod tests {
         for n in 1..100_000_u32 {
             queue.rearm(key, now + Duration::from_micros(n.into()), n.into());
         }
-        assert_eq!((queue.heap.len(), queue.heap.capacity() <= 4, queue.slots.capacity() <= 4), (1, true, true));
+        assert_eq!(
+            (
+                queue.heap.len(),
+                queue.heap.capacity() <= 4,
+                queue.slots.capacity() <= 4
+            ),
+            (1, true, true)
+        );
     }
 }

@@ -80,7 +80,12 @@ impl Teller {
 
     /// Tells of a call that begins.
     #[cold]
-    pub(crate) fn begin_watch(&self, turn: &Progress, kind: &'static str, location: &'static Location<'static>) -> Watch {
+    pub(crate) fn begin_watch(
+        &self,
+        turn: &Progress,
+        kind: &'static str,
+        location: &'static Location<'static>,
+    ) -> Watch {
         if self.tracing() {
             self.write(turn, format_args!("run {kind} from {location}"));
         }
@@ -95,7 +100,11 @@ impl Teller {
     /// Warns if the call that ends was slow.
     #[cold]
     pub(crate) fn end_watch(&self, watch: Watch) {
-        let Watch { kind, location, started } = watch;
+        let Watch {
+            kind,
+            location,
+            started,
+        } = watch;
         let took = started.elapsed();
         if self.slow.is_some_and(|threshold| took > threshold) {
             log::warn!(target: TARGET, "slow handler: {kind} from {location} took {took:.3?}");

@@ -147,7 +147,11 @@ impl Engine {
         for (token, told) in poller.events(self.turn.cursor()) {
             self.turn.count_event();
             if let Some(entry) = self.reactor.find(token) {
-                tell!(self, "token {} ready: {told:?}", entry.state().slot().unwrap_or_default());
+                tell!(
+                    self,
+                    "token {} ready: {told:?}",
+                    entry.state().slot().unwrap_or_default()
+                );
                 let mut called = Called::new(self, entry);
                 called.left_over = called.entry.on_event(told);
                 drop(called);
@@ -162,7 +166,12 @@ impl Engine {
             let Some(entry) = self.reactor.next_ready() else {
                 break;
             };
-            tell!(self, "token {} still ready: {:?}", entry.state().slot().unwrap_or_default(), entry.state().ready());
+            tell!(
+                self,
+                "token {} still ready: {:?}",
+                entry.state().slot().unwrap_or_default(),
+                entry.state().ready()
+            );
             let mut called = Called::new(self, entry);
             called.left_over = called.entry.call();
             drop(called);
@@ -227,7 +236,10 @@ impl Engine {
     #[inline(always)]
     pub(crate) fn call<R>(&self, kind: &'static str, origin: &Origin, handler: impl FnOnce() -> R) -> R {
         let _in_handler = self.turn.enter_handler();
-        let watch = self.teller.watches_calls().then(|| self.teller.begin_watch(&self.turn, kind, origin.location));
+        let watch = self
+            .teller
+            .watches_calls()
+            .then(|| self.teller.begin_watch(&self.turn, kind, origin.location));
         let result = handler();
         if let Some(watch) = watch {
             self.teller.end_watch(watch);
@@ -305,7 +317,9 @@ impl fmt::Display for Sleep {
 fn next_period(deadline: Instant, period: Duration, now: Instant) -> Instant {
     let late = now.saturating_duration_since(deadline).as_nanos();
     let periods = late / period.as_nanos().max(1) + 1;
-    let ahead = u32::try_from(periods).ok().and_then(|periods| period.checked_mul(periods));
+    let ahead = u32::try_from(periods)
+        .ok()
+        .and_then(|periods| period.checked_mul(periods));
     let next = ahead.and_then(|ahead| deadline.checked_add(ahead));
     next.unwrap_or_else(|| deadline_after(period)).max(now)
 }

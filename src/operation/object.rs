@@ -191,7 +191,10 @@ impl<S: Descriptor> Shared<S> {
     pub(crate) fn open(&self, make: impl FnOnce() -> io::Result<S>) -> io::Result<()> {
         self.handle.engine.check_alive()?;
         if self.is_open() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the object is already open"));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "the object is already open",
+            ));
         }
         *self.source.borrow_mut() = Some(make()?);
         self.state.reset();
@@ -341,7 +344,8 @@ impl<S: Descriptor> Object<S> {
         let engine = &self.handle.engine;
         let queue = &self.queues[direction as usize];
         let Some(operation) = queue.pop_front() else {
-            self.state.set_interest(self.state.interest().without(direction.interest()));
+            self.state
+                .set_interest(self.state.interest().without(direction.interest()));
             return Performed::NotYet;
         };
         // It counts as outstanding again only if it goes back: so a panic in its buffer leaves the count right.
@@ -381,7 +385,9 @@ impl<S: Descriptor> Object<S> {
     }
 
     fn front_needs_nothing(&self, direction: Direction) -> bool {
-        self.queues[direction as usize].look_at_front(|front| front.needs_nothing()).unwrap_or(false)
+        self.queues[direction as usize]
+            .look_at_front(|front| front.needs_nothing())
+            .unwrap_or(false)
     }
 
     /// The direction to go on with: one that can be and is not `blocked` in this dispatch. Errors come first, then
@@ -397,10 +403,14 @@ impl<S: Descriptor> Object<S> {
             Direction::Write => [Direction::Exception, Direction::Read, Direction::Write],
             _ => [Direction::Exception, Direction::Write, Direction::Read],
         };
-        let is_ready = order.into_iter().find(|direction| !ready.of(direction.interest()).is_none());
+        let is_ready = order
+            .into_iter()
+            .find(|direction| !ready.of(direction.interest()).is_none());
         is_ready.or_else(|| {
             // Only a demand is left.
-            order.into_iter().find(|direction| open.intersects(direction.interest()) && self.front_needs_nothing(*direction))
+            order
+                .into_iter()
+                .find(|direction| open.intersects(direction.interest()) && self.front_needs_nothing(*direction))
         })
     }
 
@@ -509,7 +519,12 @@ impl<S: Descriptor> Attempt<'_, S> {
     pub(crate) fn io<R>(&self, call: impl FnOnce(&Io<'_, S>) -> io::Result<R>) -> io::Result<R> {
         let source = self.object.source.borrow();
         let source = source.as_ref().ok_or_else(error::not_open)?;
-        call(&Io::new(source, &self.object.state, &self.object.handle.engine, self.budget))
+        call(&Io::new(
+            source,
+            &self.object.state,
+            &self.object.handle.engine,
+            self.budget,
+        ))
     }
 
     pub(crate) fn engine(&self) -> &Rc<Engine> {
@@ -544,7 +559,11 @@ impl<S: Descriptor> Attempt<'_, S> {
         if !self.object.starving.replace(true) {
             log::warn!(target: TARGET, "{} waits for a free descriptor: {error}", S::OBJECT);
         }
-        let entry = self.object.state.slot().and_then(|slot| self.engine().reactor.entry(slot));
+        let entry = self
+            .object
+            .state
+            .slot()
+            .and_then(|slot| self.engine().reactor.entry(slot));
         if let Some(entry) = entry {
             self.engine().starve(&entry, origin);
         }

@@ -144,7 +144,9 @@ where
         attempt.keep(self);
         attempt.finished();
         let result = result.map_err(|error| error::with_transferred(error, transferred));
-        attempt.engine().call(T::KIND, &origin, || handler(transfer.finish(result)));
+        attempt
+            .engine()
+            .call(T::KIND, &origin, || handler(transfer.finish(result)));
         None
     }
 

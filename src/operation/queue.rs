@@ -62,7 +62,10 @@ impl<T> Queue<T> {
             return self.pop_front();
         }
         let mut behind = self.behind.borrow_mut();
-        let item = behind.iter().position(is_it).and_then(|position| behind.remove(position))?;
+        let item = behind
+            .iter()
+            .position(is_it)
+            .and_then(|position| behind.remove(position))?;
         self.len.set(self.len.get() - 1);
         Some(item)
     }

@@ -276,6 +276,8 @@ impl AsRef<Handle> for Timer {
 impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left = self.expiry().saturating_duration_since(Instant::now());
-        f.debug_struct("Timer").field("expires_in", &left).finish_non_exhaustive()
+        f.debug_struct("Timer")
+            .field("expires_in", &left)
+            .finish_non_exhaustive()
     }
 }

@@ -42,7 +42,11 @@ impl<T: AsFd> Descriptor<T> {
     fn check(&self, wanted: PollFlags) -> io::Result<()> {
         let mut descriptors = [PollFd::new(&self.inner, wanted)];
         let ready = poll(&mut descriptors, Some(&Timespec::default()))?;
-        if ready == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        if ready == 0 {
+            Err(ErrorKind::WouldBlock.into())
+        } else {
+            Ok(())
+        }
     }
 }
 

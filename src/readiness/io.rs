@@ -96,7 +96,12 @@ impl<'a, S: 'static> Io<'a, S> {
             Ok(n) => self.note_read(*n, buffer.len()),
             Err(error) => self.note_error(error, Ready::READABLE | Ready::PRIORITY),
         }
-        tell!(self.engine, "token {} read {read:?} of {} bytes", self.slot(), buffer.len());
+        tell!(
+            self.engine,
+            "token {} read {read:?} of {} bytes",
+            self.slot(),
+            buffer.len()
+        );
         read
     }
 
@@ -146,7 +151,12 @@ impl<'a, S: 'static> Io<'a, S> {
             }
             Err(error) => self.note_error(error, Ready::WRITABLE),
         }
-        tell!(self.engine, "token {} wrote {written:?} of {} bytes", self.slot(), buffer.len());
+        tell!(
+            self.engine,
+            "token {} wrote {written:?} of {} bytes",
+            self.slot(),
+            buffer.len()
+        );
         written
     }
 

@@ -99,7 +99,12 @@ impl Handle {
             return Err(error);
         }
         engine.scheduler.work_started();
-        tell!(engine, "registered token {}: {}", registered.state.slot().unwrap_or_default(), origin.location);
+        tell!(
+            engine,
+            "registered token {}: {}",
+            registered.state.slot().unwrap_or_default(),
+            origin.location
+        );
         Ok(Registration { registered })
     }
 
@@ -137,13 +142,17 @@ impl Handle {
         T: AsFd + 'static,
         F: FnMut(&Io<'_, Descriptor<T>>, Ready) -> Next + 'static,
     {
-        self.register(Descriptor::new(descriptor), interest, callback).map_err(|error| {
-            if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) {
-                io::Error::new(ErrorKind::InvalidInput, "a regular file cannot be polled: it is always ready")
-            } else {
-                error
-            }
-        })
+        self.register(Descriptor::new(descriptor), interest, callback)
+            .map_err(|error| {
+                if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) {
+                    io::Error::new(
+                        ErrorKind::InvalidInput,
+                        "a regular file cannot be polled: it is always ready",
+                    )
+                } else {
+                    error
+                }
+            })
     }
 }
 
@@ -285,7 +294,11 @@ where
     }
 
     fn pause(&self, pause: Duration) {
-        if let Some(entry) = self.state.slot().and_then(|slot| self.handle.engine.reactor.entry(slot)) {
+        if let Some(entry) = self
+            .state
+            .slot()
+            .and_then(|slot| self.handle.engine.reactor.entry(slot))
+        {
             self.handle.engine.pause(&entry, pause, self.origin);
         }
     }
@@ -329,13 +342,20 @@ where
 
     fn abandon(&self) {
         self.leave_poller();
-        let body = self.body.try_borrow_mut().map(|mut body| (body.source.take(), body.callback.take()));
+        let body = self
+            .body
+            .try_borrow_mut()
+            .map(|mut body| (body.source.take(), body.callback.take()));
         drop(body);
     }
 
     fn describe(&self, tell: &mut dyn FnMut(Work)) {
         if !self.background.get() {
-            let endpoint = self.body.try_borrow().ok().and_then(|body| endpoint(body.source.as_ref()?));
+            let endpoint = self
+                .body
+                .try_borrow()
+                .ok()
+                .and_then(|body| endpoint(body.source.as_ref()?));
             tell(Work::new("registration", short_name::<S>(), endpoint, self.origin));
         }
     }
@@ -345,7 +365,11 @@ impl<S: Source + 'static, F> Callback<S, F> {
     /// The part of a release that a running callback puts off until it returns.
     fn finish_release(&self) {
         self.leave_poller();
-        let callback = self.body.try_borrow_mut().ok().and_then(|mut body| body.callback.take());
+        let callback = self
+            .body
+            .try_borrow_mut()
+            .ok()
+            .and_then(|mut body| body.callback.take());
         drop(callback);
     }
 
@@ -422,7 +446,10 @@ where
     fn take_source(&self) -> io::Result<S> {
         self.end();
         let mut body = self.body.try_borrow_mut().map_err(|_| {
-            io::Error::new(ErrorKind::ResourceBusy, "the source is in its callback: return Next::Release")
+            io::Error::new(
+                ErrorKind::ResourceBusy,
+                "the source is in its callback: return Next::Release",
+            )
         })?;
         body.source.take().ok_or_else(crate::error::context_gone)
     }
@@ -467,8 +494,9 @@ fn watch_for<S: 'static>(interest: Interest) -> Option<mio::Interest> {
 
 /// TCP is also watched for urgent data, because a read stops short at it without another event.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) const STREAM: mio::Interest =
-    mio::Interest::READABLE.add(mio::Interest::WRITABLE).add(mio::Interest::PRIORITY);
+pub(crate) const STREAM: mio::Interest = mio::Interest::READABLE
+    .add(mio::Interest::WRITABLE)
+    .add(mio::Interest::PRIORITY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) const STREAM: mio::Interest = mio::Interest::READABLE.add(mio::Interest::WRITABLE);
 

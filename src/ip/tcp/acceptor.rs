@@ -2,7 +2,7 @@
 
 use super::protocol::{Endpoint, Protocol};
 use super::socket::{Socket, Wait};
-use super::stream::{adopt, listener};
+use super::stream::{adopt, errno, listener};
 use crate::engine::key::{Operation, Origin};
 use crate::engine::ready::Interest;
 use crate::handle::Handle;
@@ -172,7 +172,8 @@ impl Acceptor {
     ///
     /// The endpoint is in use, not of this machine, or needs a privilege; or the acceptor is not open.
     pub fn bind(&self, endpoint: Endpoint) -> io::Result<()> {
-        self.object.with(|listener| SockRef::from(listener).bind(&endpoint.into()))
+        self.object
+            .with(|listener| SockRef::from(listener).bind(&endpoint.into()))
     }
 
     /// listen(2): from here on the kernel completes connections and keeps up to `backlog` of them until they are
@@ -237,10 +238,12 @@ impl Acceptor {
     #[track_caller]
     pub fn accept(&self) -> io::Result<(Socket, Endpoint)> {
         let location = Location::caller();
-        let (stream, peer) = self.object.blocking("accept", Direction::Read, location, |listener| loop {
-            match listener.accept() {
-                Err(error) if is_of_the_connection(&error) => {}
-                accepted => return accepted,
+        let (stream, peer) = self.object.blocking("accept", Direction::Read, location, |listener| {
+            loop {
+                match listener.accept() {
+                    Err(error) if is_of_the_connection(&error) => {}
+                    accepted => return accepted,
+                }
             }
         })?;
         Ok((Socket::accepted(&self.object.handle, stream), peer))
@@ -270,14 +273,16 @@ impl Acceptor {
     pub fn wait(&self, wait: Wait) -> io::Result<()> {
         let engine = &self.object.handle.engine;
         engine.teller.warn_if_blocking(&engine.turn, "wait", Location::caller());
-        self.object.with(|listener| sleep_until_ready(listener, wait.direction()))
+        self.object
+            .with(|listener| sleep_until_ready(listener, wait.direction()))
     }
 
     /// Calls `handler` when there is a connection to accept ([`Wait::Read`]), and accepts nothing. `async_wait`
     #[track_caller]
     pub fn async_wait(&self, wait: Wait, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let direction = wait.direction();
-        self.object.start(direction, WaitFor(direction), handler, Location::caller())
+        self.object
+            .start(direction, WaitFor(direction), handler, Location::caller())
     }
 }
 
@@ -314,10 +319,6 @@ impl Transfer<TcpListener> for Accept {
     }
 }
 
-fn errno(error: &io::Error) -> Option<Errno> {
-    error.raw_os_error().map(Errno::from_raw_os_error)
-}
-
 /// Errors of a connection that died in the backlog, which accept(2) reports though the listener is fine.
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(
@@ -336,7 +337,10 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 
 /// No descriptor or no memory for one: it passes, and the clients wait in the backlog meanwhile.
 fn is_starvation(error: &io::Error) -> bool {
-    matches!(errno(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+    matches!(
+        errno(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
 }
 
 impl AsRef<Handle> for Acceptor {

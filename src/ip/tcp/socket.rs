@@ -1,7 +1,7 @@
 //! `Socket`: a TCP stream.
 
 use super::protocol::{Endpoint, Protocol};
-use super::stream::{adopt, stream};
+use super::stream::{adopt, errno, stream};
 use crate::engine::key::Operation;
 use crate::handle::Handle;
 use crate::operation::blocking::sleep_until_ready;
@@ -268,11 +268,14 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// The peer refused, does not answer, or cannot be reached; the socket stays open. Or no descriptor is free.
+    /// The peer refused, does not answer, or cannot be reached; the socket stays open. Or it is connected already, or no
+    /// descriptor is free.
     #[track_caller]
     pub fn connect(&self, endpoint: Endpoint) -> io::Result<()> {
         let engine = &self.object.handle.engine;
-        engine.teller.warn_if_blocking(&engine.turn, "connect", Location::caller());
+        engine
+            .teller
+            .warn_if_blocking(&engine.turn, "connect", Location::caller());
         self.begin_connect(endpoint)?;
         loop {
             self.object.with(|stream| sleep_until_ready(stream, Direction::Write))?;
@@ -312,15 +315,26 @@ impl Socket {
         if !self.is_open() {
             self.open(Protocol::from(endpoint))?;
         }
-        let in_progress = |error: &io::Error| {
-            let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-            matches!(errno, Some(Errno::INPROGRESS | Errno::INTR | Errno::AGAIN))
-        };
-        match self.object.with(|stream| SockRef::from(stream).connect(&endpoint.into())) {
+        if self.remote_endpoint().is_ok() {
+            // Asked here, because Linux lets the first call after an asynchronous connect succeed once more.
+            return Err(Errno::ISCONN.into());
+        }
+        let mut issued = self.issue_connect(endpoint);
+        if matches!(&issued, Err(error) if errno(error) == Some(Errno::CONNABORTED)) {
+            issued = self.issue_connect(endpoint); // The end of a failed attempt, told once by Linux.
+        }
+        match issued {
             Ok(()) => self.object.start_anew(true),
-            Err(error) if in_progress(&error) => self.object.start_anew(false),
+            Err(error) if matches!(errno(&error), Some(Errno::INPROGRESS | Errno::INTR | Errno::AGAIN)) => {
+                self.object.start_anew(false)
+            }
             Err(error) => Err(error),
         }
+    }
+
+    fn issue_connect(&self, endpoint: Endpoint) -> io::Result<()> {
+        self.object
+            .with(|stream| SockRef::from(stream).connect(&endpoint.into()))
     }
 }
 
@@ -387,7 +401,8 @@ impl Socket {
             return Err(empty_buffer());
         }
         let location = Location::caller();
-        self.object.blocking("read_some", Direction::Read, location, |mut stream| stream.read(buffer))
+        self.object
+            .blocking("read_some", Direction::Read, location, |mut stream| stream.read(buffer))
     }
 
     /// Writes what there is room for, and blocks until there is some. `write_some`
@@ -398,7 +413,10 @@ impl Socket {
     #[track_caller]
     pub fn write_some(&self, buffer: &[u8]) -> io::Result<usize> {
         let location = Location::caller();
-        self.object.blocking("write_some", Direction::Write, location, |mut stream| stream.write(buffer))
+        self.object
+            .blocking("write_some", Direction::Write, location, |mut stream| {
+                stream.write(buffer)
+            })
     }
 
     /// Reads until `buffer` is full. `asio::read`
@@ -480,7 +498,8 @@ impl Socket {
         B: AsMut<[u8]> + 'static,
         H: FnOnce((io::Result<usize>, B)) + 'static,
     {
-        self.object.start(Direction::Read, ReadSome(buffer), handler, Location::caller())
+        self.object
+            .start(Direction::Read, ReadSome(buffer), handler, Location::caller())
     }
 
     /// Reads until `buffer` is full: one operation, however many reads it takes. `asio::async_read`
@@ -504,7 +523,8 @@ impl Socket {
         B: AsRef<[u8]> + 'static,
         H: FnOnce((io::Result<usize>, B)) + 'static,
     {
-        self.object.start(Direction::Write, WriteSome(buffer), handler, Location::caller())
+        self.object
+            .start(Direction::Write, WriteSome(buffer), handler, Location::caller())
     }
 
     /// Writes all of `buffer`: one operation, however many writes it takes. `asio::async_write`
@@ -527,7 +547,8 @@ impl Socket {
     #[track_caller]
     pub fn async_wait(&self, wait: Wait, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let direction = wait.direction();
-        self.object.start(direction, WaitFor(direction), handler, Location::caller())
+        self.object
+            .start(direction, WaitFor(direction), handler, Location::caller())
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::operation::object::Descriptor;
 use crate::readiness::registration::STREAM;
 use mio::net::{TcpListener, TcpStream};
+use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -60,4 +61,9 @@ fn is_tcp(socket: &Socket) -> bool {
     let family = socket.local_addr().map(|address| address.domain());
     let stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
     stream && family.is_ok_and(|family| matches!(family, Domain::IPV4 | Domain::IPV6))
+}
+
+/// The system's own name for an error, where it has one.
+pub(super) fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
 }
