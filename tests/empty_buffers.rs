@@ -1,0 +1,91 @@
+//! Operations on nothing.
+
+mod net;
+mod util;
+
+use ioctx::{Part, error};
+use net::{connection, finish};
+use std::io::{self, ErrorKind, Read, Write};
+use util::{Record, context};
+
+/// P21: reading some of nothing is refused, so that `Ok(0)` always means the end.
+#[test]
+fn read_some_into_nothing_is_invalid_input() -> io::Result<()> {
+    let mut io = context();
+    let (ours, _peer) = connection(&io)?;
+    assert_eq!(ours.read_some(&mut []).unwrap_err().kind(), ErrorKind::InvalidInput);
+    let refused =
+        |(read, _): (io::Result<usize>, Vec<u8>)| assert_eq!(read.unwrap_err().kind(), ErrorKind::InvalidInput);
+    ours.async_read_some(Vec::new(), refused);
+    assert_eq!(finish(&mut io), 1); // though the connection is quiet
+    ours.async_read_some(Part::new(vec![1, 2, 3], 2..2), |(read, part)| {
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(part.into_inner(), [1, 2, 3]);
+    });
+    assert_eq!(finish(&mut io), 1);
+    Ok(())
+}
+
+/// P21: all of nothing succeeds, also on a quiet connection, and touches no byte.
+#[test]
+fn all_of_nothing_succeeds_on_a_quiet_connection() -> io::Result<()> {
+    let mut io = context();
+    let (ours, mut peer) = connection(&io)?;
+    assert_eq!(ours.read(&mut [])?, 0);
+    assert_eq!(ours.write(&[])?, 0);
+    assert_eq!(ours.write_some(&[])?, 0);
+    ours.async_read(Vec::new(), |(read, _)| assert_eq!(read.unwrap(), 0));
+    ours.async_write(Vec::new(), |(wrote, _)| assert_eq!(wrote.unwrap(), 0));
+    ours.async_write_some(Vec::new(), |(wrote, _)| assert_eq!(wrote.unwrap(), 0));
+    assert_eq!(finish(&mut io), 3);
+    // And behind the end of the stream too.
+    drop(ours.shutdown(std::net::Shutdown::Write));
+    assert_eq!(peer.read(&mut [0; 1])?, 0);
+    drop(peer);
+    ours.async_read(Vec::new(), |(read, _)| assert_eq!(read.unwrap(), 0));
+    assert_eq!(finish(&mut io), 1);
+    Ok(())
+}
+
+/// P21, P10: an operation on nothing waits its turn behind those started before it.
+#[test]
+fn an_operation_on_nothing_keeps_its_place_in_the_queue() -> io::Result<()> {
+    let mut io = context();
+    let (ours, mut peer) = connection(&io)?;
+    let seen = Record::new();
+    let (first, second, third, fourth) = (seen.clone(), seen.clone(), seen.clone(), seen.clone());
+    ours.async_read([0; 1], move |_| first.push("one byte"));
+    ours.async_read([0; 0], move |(read, _)| {
+        second.push(if read.is_ok() { "nothing" } else { "failed" })
+    });
+    ours.async_read_some([0; 0], move |(read, _)| {
+        third.push(if read.is_err() { "refused" } else { "read" })
+    });
+    ours.async_read([0; 1], move |_| fourth.push("another byte"));
+    assert_eq!(io.poll()?, 0);
+    peer.write_all(b"x")?;
+    while seen.len() < 3 {
+        assert_eq!(io.run_one()?, 1);
+    }
+    assert_eq!(seen.take(), ["one byte", "nothing", "refused"]);
+    peer.write_all(b"y")?;
+    assert_eq!(finish(&mut io), 1);
+    Ok(())
+}
+
+/// P21, P4: not even an operation on nothing ends inside the call that starts it; cancelled before, it is aborted.
+#[test]
+fn an_operation_on_nothing_can_be_cancelled_before_it_ran() -> io::Result<()> {
+    let mut io = context();
+    let (ours, _peer) = connection(&io)?;
+    let seen = Record::new();
+    let told = seen.clone();
+    let key = ours.async_write(Vec::new(), move |(wrote, _)| {
+        told.push(error::is_aborted(&wrote.unwrap_err()))
+    });
+    assert_eq!(seen.len(), 0);
+    assert_eq!(io.cancel(key), ioctx::Cancel::Requested);
+    assert_eq!(finish(&mut io), 1);
+    assert_eq!(seen.take(), [true]);
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! P23, alone in its process, because it takes all descriptors there are: `harness = false`.
+
+use ioctx::ip::tcp;
+use ioctx::{Config, IoContext};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, TcpStream};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
+const STUCK: Duration = Duration::from_secs(20);
+
+fn main() -> io::Result<()> {
+    log::set_logger(&Counter).expect("the first logger");
+    log::set_max_level(LevelFilter::Trace);
+    waits_without_spinning_and_says_so_once()?;
+    is_served_when_this_context_closes_a_descriptor()?;
+    serves_a_backlog_through_one_free_descriptor()?;
+    the_blocking_call_returns_the_error()?;
+    cancel_ends_an_accept_that_waits_for_a_descriptor()?;
+    println!("an acceptor without descriptors waits, and serves everybody in the end");
+    Ok(())
+}
+
+/// P23: the accept stays outstanding, warns once, wakes at most 15 times a second, and is served soon after somebody
+/// else freed a descriptor, with no new connection needed.
+fn waits_without_spinning_and_says_so_once() -> io::Result<()> {
+    let mut io = IoContext::new()?;
+    let (acceptor, _client) = acceptor_with_client(&io)?;
+    let served = accept(&acceptor);
+    let mut taken = Taken::all()?;
+    let (warnings, turns, sleeps) = (WARNINGS.load(SeqCst), TURNS.load(SeqCst), SLEEPS.load(SeqCst));
+    let started = Instant::now();
+    assert_eq!(io.run_for(Duration::from_secs(1))?, 0);
+    let seconds = started.elapsed().as_secs_f64();
+    let (turns, woken) = (TURNS.load(SeqCst) - turns, SLEEPS.load(SeqCst) - sleeps);
+    assert!(
+        (woken as f64) <= 15.0 * seconds + 1.0,
+        "{woken} wake-ups in {seconds} s"
+    );
+    assert!((turns as f64) <= 30.0 * seconds + 2.0, "{turns} turns in {seconds} s");
+    assert!(woken >= 3, "it tries again: {woken} wake-ups");
+    assert_eq!(WARNINGS.load(SeqCst) - warnings, 1);
+    assert_eq!((io.outstanding().len(), served.get()), (1, 0));
+    taken.free_one();
+    assert_eq!(io.run_for(STUCK)?, 1);
+    assert_eq!(served.get(), 1);
+    Ok(())
+}
+
+/// P23: a descriptor closed by this context is used at once, however long the retry is; a new episode warns anew.
+fn is_served_when_this_context_closes_a_descriptor() -> io::Result<()> {
+    let mut io = IoContext::with_config(Config::new().accept_retry(Duration::from_secs(3600)))?;
+    let (acceptor, _client) = acceptor_with_client(&io)?;
+    let _another = TcpStream::connect(acceptor.local_endpoint()?)?;
+    let closed = tcp::Socket::with_protocol(&io, tcp::Protocol::v4())?;
+    let dropped = tcp::Acceptor::with_protocol(&io, tcp::Protocol::v4())?;
+    let _taken = Taken::all()?;
+    let warnings = WARNINGS.load(SeqCst);
+    let served = accept_and_keep(&acceptor);
+    assert_eq!(io.poll()? + io.poll()?, 0);
+    assert_eq!(WARNINGS.load(SeqCst) - warnings, 1);
+    closed.close();
+    assert_eq!(io.run_for(STUCK)?, 1);
+    let more = accept_and_keep(&acceptor);
+    assert_eq!(io.poll()? + io.poll()?, 0);
+    assert_eq!(WARNINGS.load(SeqCst) - warnings, 2);
+    drop(dropped);
+    assert_eq!(io.run_for(STUCK)?, 1);
+    assert!(served.take().is_some() && more.take().is_some());
+    Ok(())
+}
+
+/// P23: one free descriptor is enough to serve every client that waits, one after the other.
+fn serves_a_backlog_through_one_free_descriptor() -> io::Result<()> {
+    let mut io = IoContext::with_config(Config::new().accept_retry(Duration::from_secs(3600)))?;
+    let (acceptor, client) = acceptor_with_client(&io)?;
+    let mut clients = vec![client];
+    for _ in 0..9 {
+        clients.push(TcpStream::connect(acceptor.local_endpoint()?)?);
+    }
+    let mut taken = Taken::all()?;
+    let served: Vec<_> = clients.iter().map(|_| accept(&acceptor)).collect();
+    assert_eq!(io.poll()? + io.poll()?, 0);
+    taken.free_one();
+    let spare = tcp::Socket::with_protocol(&io, tcp::Protocol::v4())?;
+    drop(spare); // tells the acceptor
+    assert_eq!(io.run_for(STUCK)?, 10);
+    assert!(served.iter().all(|served| served.get() == 1));
+    for mut client in clients {
+        assert_eq!(client.read(&mut [0; 1])?, 0);
+    }
+    Ok(())
+}
+
+/// P23: the blocking call does not wait for descriptors.
+fn the_blocking_call_returns_the_error() -> io::Result<()> {
+    let io = IoContext::new()?;
+    let (acceptor, _client) = acceptor_with_client(&io)?;
+    let socket = tcp::Socket::new(&io);
+    let taken = Taken::all()?;
+    assert_eq!(acceptor.accept().unwrap_err().raw_os_error(), Some(EMFILE));
+    assert_eq!(
+        socket.open(tcp::Protocol::v4()).unwrap_err().raw_os_error(),
+        Some(EMFILE)
+    );
+    assert_eq!(IoContext::new().unwrap_err().raw_os_error(), Some(EMFILE));
+    drop(taken);
+    acceptor.accept()?;
+    Ok(())
+}
+
+/// P20, P23: waiting for a descriptor is waiting: it can be cancelled, and leaves nothing behind.
+fn cancel_ends_an_accept_that_waits_for_a_descriptor() -> io::Result<()> {
+    let mut io = IoContext::with_config(Config::new().accept_retry(Duration::from_secs(3600)))?;
+    let (acceptor, _client) = acceptor_with_client(&io)?;
+    let _taken = Taken::all()?;
+    for close in [false, true] {
+        acceptor.async_accept(|accepted| assert!(ioctx::error::is_aborted(&accepted.unwrap_err())));
+        assert_eq!(io.poll()? + io.poll()?, 0);
+        if close {
+            acceptor.close();
+        } else {
+            acceptor.cancel()?;
+        }
+        assert_eq!(io.run_for(STUCK)?, 1);
+        assert!(io.stopped());
+    }
+    Ok(())
+}
+
+fn acceptor_with_client(io: &IoContext) -> io::Result<(tcp::Acceptor, TcpStream)> {
+    let acceptor = tcp::Acceptor::listen_on(io, (Ipv4Addr::LOCALHOST, 0).into())?;
+    let client = TcpStream::connect(acceptor.local_endpoint()?)?;
+    Ok((acceptor, client))
+}
+
+/// Accepts one client, counts it and closes it.
+fn accept(acceptor: &tcp::Acceptor) -> Rc<Cell<usize>> {
+    let served = Rc::new(Cell::new(0));
+    let count = Rc::clone(&served);
+    acceptor.async_accept(move |accepted| {
+        accepted.expect("a client");
+        count.set(count.get() + 1);
+    });
+    served
+}
+
+/// Accepts one client and keeps its connection.
+fn accept_and_keep(acceptor: &tcp::Acceptor) -> Rc<Cell<Option<tcp::Socket>>> {
+    let served = Rc::new(Cell::new(None));
+    let kept = Rc::clone(&served);
+    acceptor.async_accept(move |accepted| kept.set(Some(accepted.expect("a client").0)));
+    served
+}
+
+/// Every descriptor that this process may still open.
+struct Taken(Vec<File>);
+
+impl Taken {
+    fn all() -> io::Result<Taken> {
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(100),
+                ..limit
+            },
+        )?;
+        let mut files = Vec::new();
+        loop {
+            match File::open("/dev/null") {
+                Ok(file) => files.push(file),
+                Err(error) if error.raw_os_error() == Some(EMFILE) => return Ok(Taken(files)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn free_one(&mut self) {
+        self.0.pop();
+    }
+}
+
+static WARNINGS: AtomicUsize = AtomicUsize::new(0);
+static TURNS: AtomicUsize = AtomicUsize::new(0);
+static SLEEPS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts the warnings, and the turns and sleeps by the line that the trace tells before each wait.
+struct Counter;
+
+impl Log for Counter {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "ioctx"
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let text = record.args().to_string();
+        if record.level() == Level::Warn {
+            WARNINGS.fetch_add(1, SeqCst);
+        } else if text.contains("may sleep") {
+            TURNS.fetch_add(1, SeqCst);
+            if !text.contains("work is ready") {
+                SLEEPS.fetch_add(1, SeqCst);
+            }
+        }
+    }
+
+    fn flush(&self) {}
+}
