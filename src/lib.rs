@@ -84,9 +84,10 @@ pub use operation::part::Part;
 #[cfg(feature = "signal")]
 pub use operation::signal_set::SignalSet;
 pub use operation::timer::Timer;
+pub use readiness::callback::Next;
 pub use readiness::descriptor::Descriptor;
 pub use readiness::io::Io;
-pub use readiness::registration::{Next, Registration};
+pub use readiness::registration::Registration;
 pub use remote::{PostError, Remote, SendError, Sender};
 pub use work::{RemoteWorkGuard, WorkGuard};
 

@@ -118,13 +118,18 @@ impl Engine {
     }
 
     fn wait(&self, poller: &mut Poller, sleep: Sleep) -> Result<(), Left> {
+        tell!(self, "{sleep}");
         self.turn.enter(Step::Wait, 0);
-        tell!(self, "may sleep {sleep}");
+        let asleep = self.teller.tracing().then(Instant::now);
         let waited = poller.wait(sleep.limit);
         self.inbox.awake();
         match waited {
             Ok(events) => {
-                tell!(self, "{events} events");
+                tell!(
+                    self,
+                    "slept {:.3?}, {events} events",
+                    asleep.map(|since| since.elapsed()).unwrap_or_default()
+                );
                 self.turn.begin_batch(poller.is_full(events));
                 self.reactor.take_up_left_over();
             }
@@ -306,8 +311,9 @@ impl Sleep {
 impl fmt::Display for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.limit {
-            None => write!(f, "for ever: {}", self.why),
-            Some(limit) => write!(f, "{limit:.3?}: {}", self.why),
+            None => write!(f, "sleep for ever, {}", self.why),
+            Some(limit) if limit.is_zero() => write!(f, "no sleep, {}", self.why),
+            Some(limit) => write!(f, "sleep at most {limit:.3?}, {}", self.why),
         }
     }
 }

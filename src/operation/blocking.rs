@@ -1,6 +1,7 @@
 //! The blocking calls: the descriptor stays non-blocking, and the thread sleeps in poll(2) on that one descriptor.
 
-use super::object::{Descriptor, Direction, Shared};
+use super::object::{Descriptor, Direction};
+use super::shared::Shared;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::io::{self, ErrorKind};

@@ -1,6 +1,7 @@
 //! One pending operation: what to do when its direction is ready, and the handler to call when it is done.
 
-use super::object::{Attempt, Descriptor, Direction, Op, Shared};
+use super::object::{Attempt, Descriptor, Direction, Op};
+use super::shared::Shared;
 use crate::engine::key::{Operation, Origin, Place};
 use crate::engine::state::{Engine, Task};
 use crate::engine::trace::tell;

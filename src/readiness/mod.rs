@@ -2,4 +2,5 @@
 
 pub(crate) mod io;
 pub(crate) mod descriptor;
+pub(crate) mod callback;
 pub(crate) mod registration;

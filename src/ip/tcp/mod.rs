@@ -25,6 +25,8 @@
 mod protocol;
 mod stream;
 mod socket;
+mod connect;
+mod transfer;
 mod acceptor;
 
 pub use acceptor::Acceptor;

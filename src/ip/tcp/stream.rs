@@ -1,7 +1,7 @@
 //! mio's TCP types as descriptors of I/O objects, and descriptors from elsewhere as mio's types.
 
 use crate::operation::object::Descriptor;
-use crate::readiness::registration::STREAM;
+use crate::readiness::callback::STREAM;
 use mio::net::{TcpListener, TcpStream};
 use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};

@@ -1,0 +1,378 @@
+//! One registered callback: its source, what the poller watches for on its behalf, and its calls.
+
+use super::io::{Budget, Io};
+use crate::engine::key::Origin;
+use crate::engine::outstanding::Work;
+use crate::engine::reactor::{Entry, Handler, State};
+use crate::engine::ready::{Interest, Ready};
+use crate::engine::trace::{TARGET, tell};
+use crate::handle::Handle;
+use mio::event::Source;
+use std::any::{Any, TypeId};
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a callback wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Next {
+    /// Call again when the source is ready for the interest it has.
+    Keep,
+    /// Call again when the source is ready for this interest. No system call on streams and listeners.
+    Interest(Interest),
+    /// Do not call for this long, whatever becomes ready: for a listener that is out of descriptors, say.
+    Pause(Duration),
+    /// The registration ends: the callback is dropped, and the source is closed unless a [`Registration`] is still
+    /// held, whose [`into_source`](Registration::into_source) then gives it back.
+    Release,
+}
+
+/// One registered callback.
+pub(super) struct Callback<S: Source + 'static, F> {
+    state: State,
+    handle: Handle,
+    origin: Origin,
+    background: Cell<bool>,
+    /// What the poller watches for; `None` when the source is not in the poller.
+    in_poller: Cell<Option<mio::Interest>>,
+    /// Borrowed while the callback runs. Nothing else needs it then: handlers do not nest, and whoever releases the
+    /// registration from inside leaves the rest to `finish_release`.
+    body: RefCell<Body<S, F>>,
+}
+
+struct Body<S, F> {
+    source: Option<S>,
+    callback: Option<F>,
+}
+
+impl<S, F> Callback<S, F>
+where
+    S: Source + 'static,
+    F: FnMut(&Io<'_, S>, Ready) -> Next + 'static,
+{
+    pub(super) fn new(handle: Handle, origin: Origin, source: S, callback: F) -> Self {
+        Callback {
+            state: State::default(),
+            handle,
+            origin,
+            background: Cell::new(false),
+            in_poller: Cell::new(None),
+            body: RefCell::new(Body {
+                source: Some(source),
+                callback: Some(callback),
+            }),
+        }
+    }
+
+    /// Enters the slab and the poller; from here on it is outstanding.
+    pub(super) fn begin(self: &Rc<Self>, interest: Interest) -> io::Result<()> {
+        let engine = &self.handle.engine;
+        self.state.set_interest(interest);
+        let entry: Entry = self.clone();
+        let token = engine.reactor.insert(&entry);
+        if let Err(error) = self.enter_poller(token, interest) {
+            drop(engine.remove(&self.state));
+            return Err(error);
+        }
+        engine.scheduler.work_started();
+        tell!(
+            engine,
+            "registered token {}: {}",
+            self.state.slot().unwrap_or_default(),
+            self.origin.location
+        );
+        Ok(())
+    }
+
+    fn enter_poller(&self, token: mio::Token, interest: Interest) -> io::Result<()> {
+        let watch = watch_for::<S>(interest).unwrap_or(mio::Interest::READABLE);
+        if let Some(source) = self.body.borrow_mut().source.as_mut() {
+            self.handle.engine.reactor.register(source, token, watch)?;
+            self.in_poller.set(Some(watch));
+        }
+        Ok(())
+    }
+
+    /// Tells the poller again what to watch for: needed when that changed, and on mio's poll(2) backend after every
+    /// event of a foreign descriptor, which mio does not arm again by itself.
+    fn watch_again(&self) -> io::Result<()> {
+        let (Some(token), Some(current)) = (self.state.token(), self.in_poller.get()) else {
+            return Ok(());
+        };
+        let wanted = watch_for::<S>(self.state.interest()).unwrap_or(current);
+        let rearm = cfg!(mio_unsupported_force_poll_poll) && !is_mio_source::<S>();
+        if wanted != current || rearm {
+            if let Ok(mut body) = self.body.try_borrow_mut() {
+                if let Some(source) = body.source.as_mut() {
+                    self.handle.engine.reactor.reregister(source, token, wanted)?;
+                    self.in_poller.set(Some(wanted));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self) {
+        let engine = &self.handle.engine;
+        tell!(engine, "released token {}", self.state.slot().unwrap_or(u32::MAX));
+        if let Some(entry) = engine.remove(&self.state) {
+            if !self.background.get() {
+                engine.scheduler.work_finished();
+            }
+            self.finish_release();
+            drop(entry);
+        }
+    }
+
+    #[inline]
+    fn follow(&self, next: Next) {
+        match next {
+            Next::Keep => {}
+            Next::Interest(interest) => self.state.set_interest(interest),
+            Next::Pause(pause) => self.pause(pause),
+            Next::Release => return self.end(),
+        }
+        if !is_watched_whole::<S>() {
+            if let Err(error) = self.watch_again() {
+                log::error!(target: TARGET, "cannot watch on, from {}: {error}", self.origin.location);
+            }
+        }
+    }
+
+    fn pause(&self, pause: Duration) {
+        if let Some(entry) = self
+            .state
+            .slot()
+            .and_then(|slot| self.handle.engine.reactor.entry(slot))
+        {
+            self.handle.engine.pause(&entry, pause, self.origin);
+        }
+    }
+}
+
+impl<S, F> Handler for Callback<S, F>
+where
+    S: Source + 'static,
+    F: FnMut(&Io<'_, S>, Ready) -> Next + 'static,
+{
+    #[inline]
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    #[inline(always)]
+    fn dispatch(&self) {
+        let engine = &*self.handle.engine;
+        let _completion = Completion(self);
+        let next = {
+            let mut body = self.body.borrow_mut();
+            let Body {
+                source: Some(source),
+                callback: Some(callback),
+            } = &mut *body
+            else {
+                return;
+            };
+            let budget = Budget::new(&engine.config);
+            let io = Io::new(source, &self.state, engine, &budget);
+            engine.call("callback", &self.origin, || callback(&io, self.state.wanted()))
+        };
+        if self.state.token().is_some() {
+            self.follow(next);
+        }
+    }
+
+    fn cancel(&self, _sequence: u64) -> bool {
+        false
+    }
+
+    fn abandon(&self) {
+        self.leave_poller();
+        let body = self
+            .body
+            .try_borrow_mut()
+            .map(|mut body| (body.source.take(), body.callback.take()));
+        drop(body);
+    }
+
+    fn describe(&self, tell: &mut dyn FnMut(Work)) {
+        if !self.background.get() {
+            let endpoint = self
+                .body
+                .try_borrow()
+                .ok()
+                .and_then(|body| endpoint(body.source.as_ref()?));
+            tell(Work::new("registration", short_name::<S>(), endpoint, self.origin));
+        }
+    }
+}
+
+impl<S: Source + 'static, F> Callback<S, F> {
+    /// The part of a release that a running callback puts off until it returns.
+    fn finish_release(&self) {
+        self.leave_poller();
+        let callback = self
+            .body
+            .try_borrow_mut()
+            .ok()
+            .and_then(|mut body| body.callback.take());
+        drop(callback);
+    }
+
+    fn leave_poller(&self) {
+        if let Ok(mut body) = self.body.try_borrow_mut() {
+            if let (Some(source), Some(_)) = (body.source.as_mut(), self.in_poller.take()) {
+                if let Err(error) = self.handle.engine.reactor.deregister(source) {
+                    log::debug!(target: TARGET, "deregister: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// Completes a release from inside the callback when that has returned, or panicked.
+struct Completion<'a, S: Source + 'static, F>(&'a Callback<S, F>);
+
+impl<S: Source + 'static, F> Drop for Completion<'_, S, F> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.state.token().is_none() {
+            self.0.finish_release();
+        }
+    }
+}
+
+impl<S: Source + 'static, F> Drop for Callback<S, F> {
+    fn drop(&mut self) {
+        let engine = &self.handle.engine;
+        if let Some(mut source) = self.body.get_mut().source.take() {
+            if self.in_poller.take().is_some() {
+                let _ = engine.reactor.deregister(&mut source); // Closing it is next, whatever this says.
+            }
+            drop(source);
+            engine.descriptor_closed();
+        }
+    }
+}
+
+/// What a [`Registration`] needs of its entry, whatever the callback's type.
+pub(super) trait Registered<S> {
+    fn registered_state(&self) -> &State;
+    fn change_interest(&self, interest: Interest) -> io::Result<()>;
+    fn enqueue(self: Rc<Self>);
+    fn release(&self);
+    fn take_source(&self) -> io::Result<S>;
+    fn make_background(&self);
+}
+
+impl<S, F> Registered<S> for Callback<S, F>
+where
+    S: Source + 'static,
+    F: FnMut(&Io<'_, S>, Ready) -> Next + 'static,
+{
+    fn registered_state(&self) -> &State {
+        &self.state
+    }
+
+    fn change_interest(&self, interest: Interest) -> io::Result<()> {
+        self.state.set_interest(interest);
+        self.watch_again()
+    }
+
+    fn enqueue(self: Rc<Self>) {
+        let engine = Rc::clone(&self.handle.engine);
+        let entry: Entry = self;
+        engine.enqueue(&entry);
+    }
+
+    fn release(&self) {
+        self.end();
+    }
+
+    fn take_source(&self) -> io::Result<S> {
+        self.end();
+        let mut body = self.body.try_borrow_mut().map_err(|_| {
+            io::Error::new(
+                ErrorKind::ResourceBusy,
+                "the source is in its callback: return Next::Release",
+            )
+        })?;
+        body.source.take().ok_or_else(crate::error::context_gone)
+    }
+
+    fn make_background(&self) {
+        if self.state.token().is_some() && !self.background.replace(true) {
+            self.handle.engine.scheduler.work_finished();
+        }
+    }
+}
+
+/// Whether the poller watches the source for all it may ever be wanted for, so that there is nothing to tell it again.
+fn is_watched_whole<S: 'static>() -> bool {
+    is::<S, mio::net::TcpStream>()
+        || is::<S, mio::net::UnixStream>()
+        || is::<S, mio::net::TcpListener>()
+        || is::<S, mio::net::UnixListener>()
+}
+
+/// What the poller watches for on behalf of `interest`; `None` leaves it as it is.
+///
+/// Streams are watched in both directions from the start, and listeners for reading, so that a change of interest is
+/// bookkeeping. Everything else is watched for just what is asked: a datagram socket that is watched for writing
+/// wakes the loop for every datagram sent.
+fn watch_for<S: 'static>(interest: Interest) -> Option<mio::Interest> {
+    if is::<S, mio::net::TcpStream>() {
+        return Some(STREAM);
+    }
+    if is::<S, mio::net::UnixStream>() {
+        return Some(mio::Interest::READABLE | mio::Interest::WRITABLE);
+    }
+    if is::<S, mio::net::TcpListener>() || is::<S, mio::net::UnixListener>() {
+        return Some(mio::Interest::READABLE);
+    }
+    let readable = interest.is_readable().then_some(mio::Interest::READABLE);
+    let writable = interest.is_writable().then_some(mio::Interest::WRITABLE);
+    match (readable, writable) {
+        (Some(readable), Some(writable)) => Some(readable | writable),
+        (one, other) => one.or(other),
+    }
+}
+
+/// TCP is also watched for urgent data, because a read stops short at it without another event.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) const STREAM: mio::Interest = mio::Interest::READABLE
+    .add(mio::Interest::WRITABLE)
+    .add(mio::Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) const STREAM: mio::Interest = mio::Interest::READABLE.add(mio::Interest::WRITABLE);
+
+fn is<S: 'static, T: 'static>() -> bool {
+    TypeId::of::<S>() == TypeId::of::<T>()
+}
+
+/// Whether the source is one of mio's own, which arms itself again on mio's poll(2) backend.
+fn is_mio_source<S: 'static>() -> bool {
+    std::any::type_name::<S>().starts_with("mio::")
+}
+
+/// The name of a type without its path and parameters.
+fn short_name<S>() -> &'static str {
+    let name = std::any::type_name::<S>();
+    let name = name.split('<').next().unwrap_or(name);
+    name.rsplit("::").next().unwrap_or(name)
+}
+
+/// The endpoint of a socket: the peer of a stream, the own address of a listener or a datagram socket.
+fn endpoint<S: 'static>(source: &S) -> Option<String> {
+    let source: &dyn Any = source;
+    let address = if let Some(stream) = source.downcast_ref::<mio::net::TcpStream>() {
+        stream.peer_addr()
+    } else if let Some(listener) = source.downcast_ref::<mio::net::TcpListener>() {
+        listener.local_addr()
+    } else {
+        source.downcast_ref::<mio::net::UdpSocket>()?.local_addr()
+    };
+    address.ok().map(|address| address.to_string())
+}
