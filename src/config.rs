@@ -18,11 +18,11 @@ use std::time::Duration;
 pub struct Config {
     pub(crate) event_batch: usize,
     /// What one source may move in one dispatch, in bytes; see `Budget`.
-    pub(crate) dispatch_bytes: usize,
+    pub(crate) dispatch_bytes: isize,
     /// What a read or a write costs at least, in bytes.
-    pub(crate) least_transfer: usize,
+    pub(crate) least_transfer: isize,
     /// What another call costs, in bytes.
-    pub(crate) least_call: usize,
+    pub(crate) least_call: isize,
     accept_budget: usize,
     pub(crate) handlers_per_dispatch: usize,
     pub(crate) accept_retry: Duration,
@@ -56,9 +56,9 @@ impl Config {
     /// Reads and writes of one source in one dispatch. Default 16 of them or 1 MiB, whichever comes first: enough that a fast stream pays for a turn only now and then, little enough that the others hardly wait.
     #[must_use]
     pub fn read_budget(mut self, transfers: usize, bytes: usize) -> Self {
-        self.dispatch_bytes = bytes.max(1);
-        self.least_transfer = self.dispatch_bytes.div_ceil(transfers.max(1));
-        self.least_call = self.dispatch_bytes.div_ceil(self.accept_budget);
+        self.dispatch_bytes = isize::try_from(bytes).unwrap_or(isize::MAX).max(1);
+        self.least_transfer = share(self.dispatch_bytes, transfers);
+        self.least_call = share(self.dispatch_bytes, self.accept_budget);
         self
     }
 
@@ -67,7 +67,7 @@ impl Config {
     #[must_use]
     pub fn accept_budget(mut self, calls: usize) -> Self {
         self.accept_budget = calls.max(1);
-        self.least_call = self.dispatch_bytes.div_ceil(self.accept_budget);
+        self.least_call = share(self.dispatch_bytes, self.accept_budget);
         self
     }
 
@@ -93,6 +93,12 @@ impl Config {
         self.slow_handler = Some(threshold);
         self
     }
+}
+
+/// One of `parts` equal parts of `whole`, rounded up.
+fn share(whole: isize, parts: usize) -> isize {
+    let parts = isize::try_from(parts).unwrap_or(isize::MAX).max(1);
+    whole / parts + isize::from(whole % parts > 0)
 }
 
 impl Default for Config {

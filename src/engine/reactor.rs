@@ -51,7 +51,7 @@ pub(crate) trait Handler {
     }
 
     /// Calls the handler if it is due. Returns whether something was left over.
-    #[inline]
+    #[inline(always)]
     fn call(&self) -> bool {
         let state = self.state();
         if state.is_due() {

@@ -114,6 +114,7 @@ where
         Ok(())
     }
 
+    #[cold]
     fn end(&self) {
         let engine = &self.handle.engine;
         tell!(engine, "released token {}", self.state.slot().unwrap_or(u32::MAX));
@@ -126,7 +127,7 @@ where
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn follow(&self, next: Next) {
         match next {
             Next::Keep => {}
@@ -141,6 +142,7 @@ where
         }
     }
 
+    #[cold]
     fn pause(&self, pause: Duration) {
         if let Some(entry) = self
             .state
@@ -211,6 +213,7 @@ where
 
 impl<S: Source + 'static, F> Callback<S, F> {
     /// The part of a release that a running callback puts off until it returns.
+    #[cold]
     fn finish_release(&self) {
         self.leave_poller();
         let callback = self

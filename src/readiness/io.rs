@@ -34,7 +34,8 @@ pub struct Io<'a, S> {
 /// at least its share of the calls, and any other call its share. So one number bounds bytes and calls.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    left: Cell<usize>,
+    /// May be overdrawn by the last transfer.
+    left: Cell<isize>,
 }
 
 impl Budget {
@@ -46,12 +47,12 @@ impl Budget {
 
     #[inline(always)]
     fn is_spent(&self) -> bool {
-        self.left.get() == 0
+        self.left.get() <= 0
     }
 
     #[inline(always)]
-    fn pay(&self, bytes: usize) {
-        self.left.set(self.left.get().saturating_sub(bytes));
+    fn pay(&self, bytes: isize) {
+        self.left.set(self.left.get() - bytes);
     }
 }
 
@@ -96,18 +97,15 @@ impl<'a, S: 'static> Io<'a, S> {
             Ok(n) => self.note_read(*n, buffer.len()),
             Err(error) => self.note_error(error, Ready::READABLE | Ready::PRIORITY),
         }
-        tell!(
-            self.engine,
-            "token {} read {read:?} of {} bytes",
-            self.slot(),
-            buffer.len()
-        );
+        if self.engine.teller.tracing() {
+            self.tell_transfer("read", &read, buffer.len());
+        }
         read
     }
 
     #[inline(always)]
     fn note_read(&self, n: usize, asked: usize) {
-        self.budget.pay(n.max(self.engine.config.least_transfer));
+        self.budget.pay((n as isize).max(self.engine.config.least_transfer)); // A slice has at most isize::MAX bytes.
         if n == asked {
             return;
         }
@@ -144,19 +142,16 @@ impl<'a, S: 'static> Io<'a, S> {
         let written = uninterrupted(|| source.write(buffer));
         match &written {
             Ok(n) => {
-                self.budget.pay((*n).max(self.engine.config.least_transfer));
+                self.budget.pay((*n as isize).max(self.engine.config.least_transfer));
                 if *n < buffer.len() && short_transfer_drains::<S>() {
                     self.state.clear(Ready::WRITABLE);
                 }
             }
             Err(error) => self.note_error(error, Ready::WRITABLE),
         }
-        tell!(
-            self.engine,
-            "token {} wrote {written:?} of {} bytes",
-            self.slot(),
-            buffer.len()
-        );
+        if self.engine.teller.tracing() {
+            self.tell_transfer("wrote", &written, buffer.len());
+        }
         written
     }
 
@@ -198,6 +193,13 @@ impl<'a, S: 'static> Io<'a, S> {
         if error.kind() == ErrorKind::WouldBlock {
             self.state.clear(bits);
         }
+    }
+
+    /// Out of line: `read` and `write` are to be small enough to melt into the callback.
+    #[cold]
+    #[inline(never)]
+    fn tell_transfer(&self, verb: &str, moved: &io::Result<usize>, asked: usize) {
+        tell!(self.engine, "token {} {verb} {moved:?} of {asked} bytes", self.slot());
     }
 
     fn slot(&self) -> u32 {
