@@ -191,7 +191,7 @@ static WARNINGS: AtomicUsize = AtomicUsize::new(0);
 static TURNS: AtomicUsize = AtomicUsize::new(0);
 static SLEEPS: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts the warnings, and the turns and sleeps by the line that the trace tells before each wait.
+/// Counts the warnings, and the turns and sleeps by the line that the trace tells of each decision to sleep.
 struct Counter;
 
 impl Log for Counter {
@@ -203,9 +203,9 @@ impl Log for Counter {
         let text = record.args().to_string();
         if record.level() == Level::Warn {
             WARNINGS.fetch_add(1, SeqCst);
-        } else if text.contains("may sleep") {
+        } else if text.contains("| 2 decide sleep") {
             TURNS.fetch_add(1, SeqCst);
-            if !text.contains("work is ready") {
+            if !text.contains("| no sleep,") {
                 SLEEPS.fetch_add(1, SeqCst);
             }
         }
