@@ -63,6 +63,7 @@ compile_error!("ioctx runs on Unix only for now: it needs epoll, kqueue or poll(
 
 pub mod error;
 mod config;
+mod poll;
 mod engine;
 mod handle;
 mod io_context;

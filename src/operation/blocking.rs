@@ -2,10 +2,8 @@
 
 use super::object::{Descriptor, Direction};
 use super::shared::Shared;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use crate::poll::sleep_until_ready;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
 use std::panic::Location;
 
 impl<S: Descriptor> Shared<S> {
@@ -31,26 +29,10 @@ impl<S: Descriptor> Shared<S> {
                     if self.non_blocking.get() {
                         return Err(error);
                     }
-                    self.with(|source| sleep_until_ready(source, direction))?;
+                    self.with(|source| sleep_until_ready(source, direction.poll_flags()))?;
                 }
                 result => return result,
             }
-        }
-    }
-}
-
-/// Blocks the thread until a call in this direction would not.
-pub(crate) fn sleep_until_ready(source: &impl AsFd, direction: Direction) -> io::Result<()> {
-    let flags = match direction {
-        Direction::Read => PollFlags::IN,
-        Direction::Write => PollFlags::OUT,
-        Direction::Exception => PollFlags::PRI,
-    };
-    loop {
-        match poll(&mut [PollFd::new(source, flags)], None) {
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-            Ok(_) => return Ok(()),
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::error;
 use crate::handle::Handle;
 use crate::readiness::io::{Budget, Io};
 use mio::event::Source;
+use rustix::event::PollFlags;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -74,6 +75,14 @@ pub(crate) enum Direction {
 
 impl Direction {
     const ALL: [Direction; 3] = [Direction::Read, Direction::Write, Direction::Exception];
+
+    pub(crate) fn poll_flags(self) -> PollFlags {
+        match self {
+            Direction::Read => PollFlags::IN,
+            Direction::Write => PollFlags::OUT,
+            Direction::Exception => PollFlags::PRI,
+        }
+    }
 
     pub(crate) fn interest(self) -> Interest {
         match self {

@@ -2,8 +2,7 @@
 
 use super::object::{Attempt, Descriptor, Direction};
 use super::pending::Transfer;
-use crate::engine::ready::Ready;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::poll::ready_now;
 use std::io::{self, ErrorKind, Read, Write};
 
 /// Reads what is there.
@@ -164,18 +163,9 @@ impl<S: Descriptor> Transfer<S> for WaitFor {
     /// The remembered bit may be out of date, because plain calls on the socket do not go through it: so the kernel
     /// is asked.
     fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<()>> {
-        let (flags, bits) = match self.0 {
-            Direction::Read => (PollFlags::IN, Ready::READABLE),
-            Direction::Write => (PollFlags::OUT, Ready::WRITABLE),
-            Direction::Exception => (PollFlags::PRI, Ready::PRIORITY | Ready::ERROR),
-        };
-        let asked = attempt.io(|io| {
-            let mut descriptors = [PollFd::new(io.get_ref(), flags)];
-            Ok(poll(&mut descriptors, Some(&Timespec::default()))?)
-        });
-        match asked {
-            Ok(0) => {
-                attempt.not_ready(bits);
+        match attempt.io(|io| ready_now(io.get_ref(), self.0.poll_flags())) {
+            Ok(ready) if ready.is_empty() => {
+                attempt.not_ready(self.0.interest().as_ready());
                 None
             }
             Ok(_) => Some(Ok(())),

@@ -1,9 +1,10 @@
 //! `Descriptor`: any pollable file descriptor as a source.
 
+use crate::poll::ready_now;
 use mio::Registry;
 use mio::event::Source;
 use mio::unix::SourceFd;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -40,13 +41,10 @@ impl<T: AsFd> Descriptor<T> {
     }
 
     fn check(&self, wanted: PollFlags) -> io::Result<()> {
-        let mut descriptors = [PollFd::new(&self.inner, wanted)];
-        let ready = poll(&mut descriptors, Some(&Timespec::default()))?;
-        if ready == 0 {
-            Err(ErrorKind::WouldBlock.into())
-        } else {
-            Ok(())
+        if ready_now(&self.inner, wanted)?.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
         }
+        Ok(())
     }
 }
 

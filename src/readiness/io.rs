@@ -21,8 +21,8 @@ use std::io::{self, ErrorKind, Read, Write};
 /// ready, and also once the budget of this dispatch is spent (see [`Config`]); in the second case the readiness is
 /// kept, and the callback is called again in the next turn. `Interrupted` is never seen.
 ///
-/// `&Io` implements [`Read`] and [`Write`], so it goes wherever those are asked for. Writing to a socket whose peer
-/// has gone is an error and raises no `SIGPIPE`.
+/// `&Io` implements [`Read`] and [`Write`], so it goes wherever those are asked for. Writing to a TCP socket whose
+/// peer has gone is an error and raises no `SIGPIPE`.
 pub struct Io<'a, S> {
     source: &'a S,
     state: &'a State,

@@ -6,12 +6,12 @@ use super::stream::{adopt, errno, listener};
 use crate::engine::key::{Operation, Origin};
 use crate::engine::ready::Interest;
 use crate::handle::Handle;
-use crate::operation::blocking::sleep_until_ready;
 use crate::operation::object::{Attempt, Direction};
 use crate::operation::pending::Transfer;
 use crate::operation::shared::Shared;
 use crate::operation::stream::WaitFor;
 use crate::option::{ReuseAddress, SocketOption};
+use crate::poll::sleep_until_ready;
 use mio::net::{TcpListener, TcpStream};
 use rustix::io::Errno;
 use socket2::SockRef;
@@ -275,7 +275,7 @@ impl Acceptor {
         let engine = &self.object.handle.engine;
         engine.teller.warn_if_blocking(&engine.turn, "wait", Location::caller());
         self.object
-            .with(|listener| sleep_until_ready(listener, wait.direction()))
+            .with(|listener| sleep_until_ready(listener, wait.direction().poll_flags()))
     }
 
     /// Calls `handler` when there is a connection to accept ([`Wait::Read`]), and accepts nothing. `async_wait`

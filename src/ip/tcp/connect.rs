@@ -4,11 +4,11 @@ use super::protocol::{Endpoint, Protocol};
 use super::socket::Socket;
 use super::stream::errno;
 use crate::engine::key::Operation;
-use crate::operation::blocking::sleep_until_ready;
 use crate::operation::object::{Attempt, Direction};
 use crate::operation::pending::Transfer;
+use crate::poll::{ready_now, sleep_until_ready};
 use mio::net::TcpStream;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use socket2::SockRef;
 use std::io::{self, ErrorKind};
@@ -29,7 +29,7 @@ impl Socket {
             .warn_if_blocking(&engine.turn, "connect", Location::caller());
         self.begin_connect(endpoint)?;
         loop {
-            self.object.with(|stream| sleep_until_ready(stream, Direction::Write))?;
+            self.object.with(|stream| sleep_until_ready(stream, PollFlags::OUT))?;
             if let Some(connected) = self.object.with(|stream| Ok(connected(stream)))? {
                 connected?;
                 self.object.opened();
@@ -105,9 +105,7 @@ fn connected(stream: &TcpStream) -> Option<io::Result<()>> {
 
 /// Whether the attempt is over although it left no error: a plain read may have taken that.
 fn has_hung_up(stream: &TcpStream) -> bool {
-    let mut descriptors = [PollFd::new(stream, PollFlags::OUT)];
-    let over = PollFlags::HUP | PollFlags::ERR;
-    poll(&mut descriptors, Some(&Timespec::default())).is_ok() && descriptors[0].revents().intersects(over)
+    ready_now(stream, PollFlags::OUT).is_ok_and(|ready| ready.intersects(PollFlags::HUP | PollFlags::ERR))
 }
 
 struct Connect {

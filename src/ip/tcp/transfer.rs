@@ -2,9 +2,9 @@
 
 use super::socket::{Socket, Wait};
 use crate::engine::key::Operation;
-use crate::operation::blocking::sleep_until_ready;
 use crate::operation::object::Direction;
 use crate::operation::stream::{ReadAll, ReadSome, WaitFor, WriteAll, WriteSome, empty_buffer};
+use crate::poll::sleep_until_ready;
 use std::io::{self, ErrorKind, Read, Write};
 use std::panic::Location;
 
@@ -87,7 +87,8 @@ impl Socket {
     pub fn wait(&self, wait: Wait) -> io::Result<()> {
         let engine = &self.object.handle.engine;
         engine.teller.warn_if_blocking(&engine.turn, "wait", Location::caller());
-        self.object.with(|stream| sleep_until_ready(stream, wait.direction()))
+        self.object
+            .with(|stream| sleep_until_ready(stream, wait.direction().poll_flags()))
     }
 }
 
