@@ -14,6 +14,7 @@ use ioctx::{Handle, IoContext};
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -98,6 +99,13 @@ impl Client {
         self.next.set(number + 1);
         let client = Rc::clone(self);
         let socket = Socket::new(&self.handle);
+        if let Err(error) = self
+            .options
+            .source(number)
+            .map_or(Ok(()), |source| bind(&socket, source))
+        {
+            return self.fail(format_args!("connection {number}"), error);
+        }
         socket.clone().async_connect(self.options.server, move |connected| {
             if let Err(error) = connected.and_then(|()| socket.set_option(NoDelay(true))) {
                 return client.fail(format_args!("{}: connection {number}", client.options.server), error);
@@ -208,6 +216,11 @@ impl Connection {
     }
 }
 
+fn bind(socket: &Socket, source: Endpoint) -> io::Result<()> {
+    socket.open(source.into())?;
+    socket.bind(source)
+}
+
 /// Fills a message with bytes that no other message of any connection has in the same places (SplitMix64).
 fn fill(message: &mut [u8], connection: u32, sequence: u32) {
     let mut state = (u64::from(connection) << 32) | u64::from(sequence);
@@ -275,6 +288,15 @@ struct Options {
 }
 
 impl Options {
+    /// Where a connection comes from, if the system is not to choose. One address has some 28,000 ports for outgoing
+    /// connections, and Linux searches long for those of the second half: so that many come from several addresses,
+    /// which the loopback network of Linux has.
+    fn source(&self, number: u32) -> Option<Endpoint> {
+        let may_choose = cfg!(target_os = "linux") && self.server.ip() == Ipv4Addr::LOCALHOST;
+        let address = [127, 0, 1, (number / 10_000) as u8];
+        (may_choose && self.connections > 10_000).then(|| (address, 0).into())
+    }
+
     fn parse(mut arguments: lexopt::Parser) -> Result<Options, Failure> {
         use lexopt::prelude::*;
         let mut server = None;

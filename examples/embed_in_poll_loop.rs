@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use std::cell::Cell;
 use std::io::{self, BufRead, ErrorKind, StdinLock, stdin};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -80,7 +80,7 @@ fn sleep_until_ready(io: &IoContext, input: &Input, sleep: Duration) -> io::Resu
 
 #[cfg(not(mio_unsupported_force_poll_poll))]
 fn descriptor(io: &IoContext) -> io::Result<BorrowedFd<'_>> {
-    Ok(io.as_fd())
+    Ok(std::os::fd::AsFd::as_fd(io))
 }
 
 /// Where mio itself polls with poll(2), there is nothing to sleep on: `AsFd` does not exist.

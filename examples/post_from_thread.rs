@@ -32,9 +32,13 @@ fn collect_primes() -> Result<(), Failure> {
     let total = Rc::new(Cell::new(0));
     let found = io.channel({
         let total = Rc::clone(&total);
-        move |found: Found| {
-            total.set(total.get() + found.primes);
-            say!("[{}] {found:?}, {} in all so far", here(), total.get());
+        move |Found { primes, range }| {
+            total.set(total.get() + primes);
+            say!(
+                "[{}] {primes} primes in {range:?}, {} in all so far",
+                here(),
+                total.get()
+            );
         }
     });
     for number in 1..=3 {
@@ -55,7 +59,6 @@ fn collect_primes() -> Result<(), Failure> {
     Ok(())
 }
 
-#[derive(Debug)]
 struct Found {
     primes: usize,
     range: Range<u32>,
