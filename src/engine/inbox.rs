@@ -117,11 +117,9 @@ impl<T> Inbox<T> {
 
     /// Moves everything queued into `mail`, which is empty; the two vectors swap places, so neither is freed.
     pub(crate) fn take(&self, mail: &mut Vec<T>) {
-        if self.has_mail() {
-            let mut queue = lock(&self.queue);
-            self.filled.store(false, SeqCst);
-            mem::swap(&mut queue.items, mail);
-        }
+        let mut queue = lock(&self.queue);
+        self.filled.store(false, SeqCst);
+        mem::swap(&mut queue.items, mail);
     }
 
     /// Refuses everything from now on and hands out what is queued, for the caller to drop unlocked.

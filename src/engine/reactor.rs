@@ -333,7 +333,10 @@ impl Reactor {
 
     /// Begins a turn: what was left over in the last one becomes ready.
     pub(crate) fn take_up_left_over(&self) {
-        self.ready.borrow_mut().append(&mut self.left_over.borrow_mut());
+        let mut left_over = self.left_over.borrow_mut();
+        if !left_over.is_empty() {
+            self.ready.borrow_mut().append(&mut left_over);
+        }
     }
 
     pub(crate) fn ready_len(&self) -> usize {

@@ -60,6 +60,9 @@ impl Engine {
     fn take_posted(&self) {
         self.turn.enter(Step::TakePosted, 0);
         self.teller.look();
+        if !self.inbox.has_mail() {
+            return;
+        }
         let mut mail = self.mail.take();
         self.inbox.take(&mut mail);
         for letter in mail.drain(..) {
