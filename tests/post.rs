@@ -63,41 +63,21 @@ fn tasks_of_many_threads_all_run_once_in_the_order_of_each_thread() -> io::Resul
     Ok(())
 }
 
-/// P9: a task posted while the loop falls asleep is not slept over.
-/// Method: ping-pong; one lost wake-up would end it.
-#[test]
-fn a_task_posted_while_the_loop_falls_asleep_is_not_lost() -> io::Result<()> {
+/// Races `act`, on another thread, against a call that is just falling asleep, with every delay around that moment.
+/// `begin` makes, on the loop's thread, what `act` gets; `run` is the call.
+fn race<T: Send + 'static>(
+    begin: impl Fn(&IoContext) -> T,
+    act: impl Fn(T) + Send + 'static,
+    mut run: impl FnMut(&mut IoContext) -> io::Result<()>,
+) -> io::Result<()> {
+    const ROUNDS: usize = 30_000;
     let mut io = context();
-    let guard = io.work_guard();
-    let (to_thread, from_loop) = mpsc::channel::<()>();
-    let remote = io.remote();
-    let thread = thread::spawn(move || {
-        while from_loop.recv().is_ok() {
-            let _ = remote.post(|_| {});
-        }
-    });
-    for _ in 0..5_000 {
-        to_thread.send(()).expect("the thread listens");
-        assert_eq!(io.run_one()?, 1);
-    }
-    drop((to_thread, guard));
-    thread.join().expect("no panic");
-    assert_eq!(io.run()?, 0);
-    Ok(())
-}
-
-/// P1, P9: the end of the last guard is noticed by a loop that is just falling asleep.
-/// Method: races a thread that drops the guard against `run`, with every delay around the moment in question.
-#[test]
-fn run_never_sleeps_over_the_end_of_the_last_remote_guard() -> io::Result<()> {
-    let mut io = context();
-    let remote = io.remote();
-    let (round, rounds) = (Arc::new(AtomicUsize::new(0)), 30_000);
-    let (to_thread, guards) = mpsc::sync_channel(rounds);
+    let round = Arc::new(AtomicUsize::new(0));
+    let (to_thread, from_loop) = mpsc::sync_channel(ROUNDS);
     let thread = thread::spawn({
         let round = round.clone();
         move || {
-            for (n, guard) in guards.iter().enumerate() {
+            for (n, value) in from_loop.iter().enumerate() {
                 let mut looks = 0_u32;
                 while round.load(SeqCst) <= n {
                     looks += 1;
@@ -106,23 +86,64 @@ fn run_never_sleeps_over_the_end_of_the_last_remote_guard() -> io::Result<()> {
                     }
                 }
                 (0..n % 256).for_each(|_| std::hint::spin_loop());
-                drop(guard);
+                act(value);
             }
         }
     });
     let started = Instant::now();
-    for n in 0..rounds {
-        to_thread.send(remote.work_guard()).expect("the thread listens");
+    for n in 0..ROUNDS {
+        to_thread.send(begin(&io)).expect("the thread listens");
         round.store(n + 1, SeqCst);
-        assert_eq!(io.run()?, 0);
+        run(&mut io)?;
         if started.elapsed() > Duration::from_secs(1) {
             break;
         }
     }
     drop(to_thread);
     thread.join().expect("no panic");
-    assert!(io.stopped());
     Ok(())
+}
+
+/// P9: a task posted while the loop falls asleep is not slept over.
+#[test]
+fn a_task_posted_while_the_loop_falls_asleep_is_not_lost() -> io::Result<()> {
+    let begin = |io: &IoContext| (io.remote(), io.remote().work_guard());
+    let post = |(remote, _guard): (Remote, _)| remote.post(|_| {}).expect(ALIVE);
+    race(begin, post, |io| {
+        assert_eq!(io.run_one()?, 1);
+        Ok(())
+    })
+}
+
+/// P3, P9: nor is a stop.
+#[test]
+fn a_stop_asked_for_while_the_loop_falls_asleep_is_not_lost() -> io::Result<()> {
+    let begin = |io: &IoContext| (io.remote(), io.remote().work_guard());
+    let stop = |(remote, guard): (Remote, _)| {
+        remote.stop();
+        drop(guard);
+    };
+    race(begin, stop, |io| {
+        while !io.stopped() {
+            assert_eq!(io.run()?, 0);
+        }
+        io.restart();
+        Ok(())
+    })
+}
+
+/// P1, P9: nor is the end of the last guard.
+#[test]
+fn run_never_sleeps_over_the_end_of_the_last_remote_guard() -> io::Result<()> {
+    race(
+        |io| io.remote().work_guard(),
+        drop,
+        |io| {
+            assert_eq!(io.run()?, 0);
+            assert!(io.stopped());
+            Ok(())
+        },
+    )
 }
 
 /// P9: a remote and a sender are no work; a task or a message that was accepted is.

@@ -55,15 +55,14 @@ fn count(lines: &[String], what: &str) -> usize {
 }
 
 /// P1: the loop sleeps without one wake-up while nothing is ready, whatever is outstanding.
-/// Method: it tells each time that it goes to sleep; over a while with connections, guards, channels and a far timer
-/// it does so once.
+/// Method: it tells each time that it goes to sleep; over a while with connections, guards and channels it does so
+/// once.
 #[test]
 fn an_idle_loop_goes_to_sleep_once() -> io::Result<()> {
     collect();
     let mut io = IoContext::new()?;
     let _guards = (io.work_guard(), io.remote().work_guard());
     let _sender = io.channel(|_: u8| {});
-    io.after(Duration::from_secs(3600), |_| {});
     let mut peers = Vec::new();
     for interest in [Interest::READABLE, Interest::NONE, Interest::READABLE] {
         let (ours, theirs) = tcp_pair();
@@ -79,8 +78,18 @@ fn an_idle_loop_goes_to_sleep_once() -> io::Result<()> {
     let (started, window) = (Instant::now(), Duration::from_millis(250));
     assert_eq!(io.run_for(window)?, 0);
     assert!(started.elapsed() >= window);
-    let lines = lines(log::Level::Trace);
-    assert_eq!(count(&lines, "| slept"), 1, "{lines:#?}");
+    let told = lines(log::Level::Trace);
+    assert_eq!(count(&told, "| slept"), 1, "{told:#?}");
+    // The same without a deadline, until another thread ends it.
+    let remote = io.remote();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(window);
+        remote.stop();
+    });
+    assert_eq!(io.run()?, 0);
+    thread.join().expect("no panic");
+    let told = lines(log::Level::Trace);
+    assert_eq!(count(&told, "| slept"), 1, "{told:#?}");
     Ok(())
 }
 
