@@ -43,10 +43,11 @@ struct Options {
 fn serve(options: &Options) -> Result<(), Failure> {
     let mut io = IoContext::new()?;
     let acceptor = Acceptor::listen_on(&io, options.endpoint).map_err(failed(options.endpoint))?;
-    say!("listening on {}", acceptor.local_endpoint()?);
+    let endpoint = acceptor.local_endpoint()?;
     let server = Server::new(&io, acceptor, options);
-    server.accept();
     server.end_on_signal(options.grace)?;
+    server.accept();
+    say!("listening on {endpoint}"); // whoever waits for this line may send clients, and signals
     io.run()?; // until a signal has closed the acceptor and the last connection has ended
     Ok(())
 }

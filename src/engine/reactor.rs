@@ -291,7 +291,15 @@ impl Reactor {
     }
 
     pub(crate) fn reregister(&self, source: &mut impl Source, token: Token, interest: mio::Interest) -> io::Result<()> {
-        self.registry()?.reregister(source, token, interest)
+        let registry = self.registry()?;
+        match registry.reregister(source, token, interest) {
+            // mio's poll(2) backend has let go of a descriptor that hung up, as one does after a failed connect.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let _ = registry.deregister(source); // It is not there; this makes the source forget that it was.
+                registry.register(source, token, interest)
+            }
+            done => done,
+        }
     }
 
     /// Takes the source out of the poller. Needed before every close: a descriptor that has a duplicate somewhere

@@ -106,7 +106,7 @@ pub(crate) struct Object<S: Descriptor> {
     /// Bumped whenever all operations are cancelled. One that is being performed is in no queue just then, and learns
     /// of it by the change.
     cancellations: Cell<u32>,
-    /// Out of descriptors since the last success: said once.
+    /// Out of descriptors, with connections waiting: said once, until none waits.
     starving: Cell<bool>,
     /// The endpoint told when the connection opened, to be told again when it closes.
     pub(super) peer: Cell<Option<String>>,

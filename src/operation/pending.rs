@@ -44,7 +44,7 @@ impl<S: Descriptor> Shared<S> {
     pub(crate) fn start<T, H>(
         &self,
         direction: Direction,
-        transfer: T,
+        mut transfer: T,
         handler: H,
         location: &'static Location<'static>,
     ) -> Operation
@@ -56,14 +56,20 @@ impl<S: Descriptor> Shared<S> {
         if !engine.is_alive() {
             return Operation::ENDED; // The handler is dropped unrun.
         }
+        let needs_nothing = transfer.needs_nothing(); // First, because it may be user code, which may close us.
         let slot = match self.register() {
             Ok(slot) => slot,
             Err(error) => return self.fail(T::KIND, error, |error| handler(transfer.finish(error)), location),
         };
         tell!(engine, "started {} on token {slot} from {location}", T::KIND);
-        let (sequence, origin) = (engine.next_sequence(), engine.origin(location));
-        let pending = Pending::boxed(self.take_spare(direction), sequence, origin, transfer, handler);
-        self.enqueue(direction, pending);
+        let sequence = engine.next_sequence();
+        let facts = Facts {
+            sequence,
+            origin: engine.origin(location),
+            needs_nothing,
+        };
+        let pending = Pending::boxed(self.take_spare(direction), facts, transfer, handler);
+        self.enqueue(direction, pending, needs_nothing);
         let place = Place::Slot(slot);
         Operation { place, sequence }
     }
@@ -86,41 +92,37 @@ impl<S: Descriptor> Shared<S> {
     }
 }
 
-pub(crate) struct Pending<T, H> {
-    sequence: u64,
-    origin: Origin,
-    needs_nothing: bool,
+struct Pending<T, H> {
+    facts: Facts,
     /// `None` once it has been emptied: then the box waits to be used again.
     body: Option<(T, H)>,
 }
 
+#[derive(Clone, Copy)]
+struct Facts {
+    sequence: u64,
+    origin: Origin,
+    needs_nothing: bool,
+}
+
 impl<T, H> Pending<T, H> {
     /// Boxes an operation, in `spare` if that is an emptied box of the same type.
-    pub(crate) fn boxed<S>(
-        spare: Option<Box<dyn Op<S>>>,
-        sequence: u64,
-        origin: Origin,
-        mut transfer: T,
-        handler: H,
-    ) -> Box<dyn Op<S>>
+    #[inline]
+    fn boxed<S>(spare: Option<Box<dyn Op<S>>>, facts: Facts, transfer: T, handler: H) -> Box<dyn Op<S>>
     where
         S: Descriptor,
         T: Transfer<S>,
         H: FnOnce(T::Outcome) + 'static,
     {
-        let pending = Pending {
-            sequence,
-            origin,
-            needs_nothing: transfer.needs_nothing(),
-            body: Some((transfer, handler)),
-        };
         if let Some(mut spare) = spare {
-            if let Some(slot) = spare.as_any_mut().downcast_mut() {
-                *slot = pending;
+            if let Some(slot) = spare.as_any_mut().downcast_mut::<Self>() {
+                slot.facts = facts;
+                slot.body = Some((transfer, handler));
                 return spare;
             }
         }
-        Box::new(pending)
+        let body = Some((transfer, handler));
+        Box::new(Pending { facts, body })
     }
 }
 
@@ -140,7 +142,7 @@ where
             result = Err(error::aborted(transferred));
         }
         let (transfer, handler) = self.body.take()?;
-        let origin = self.origin;
+        let origin = self.facts.origin;
         // The emptied box is kept before the handler runs, so that the operation it starts next finds it.
         attempt.keep(self);
         attempt.finished();
@@ -156,7 +158,7 @@ where
             let error = error::aborted(transfer.transferred());
             engine.post(Task {
                 kind: T::KIND,
-                origin: self.origin,
+                origin: self.facts.origin,
                 is_handler: true,
                 run: Box::new(move |_| handler(transfer.finish(Err(error)))),
             });
@@ -164,15 +166,15 @@ where
     }
 
     fn sequence(&self) -> u64 {
-        self.sequence
+        self.facts.sequence
     }
 
     fn origin(&self) -> (&'static str, Origin) {
-        (T::KIND, self.origin)
+        (T::KIND, self.facts.origin)
     }
 
     fn needs_nothing(&self) -> bool {
-        self.needs_nothing
+        self.facts.needs_nothing
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

@@ -24,9 +24,9 @@ impl<S: Descriptor> Shared<S> {
     }
 
     /// Queues an operation. Performing it is the business of a later step.
-    pub(super) fn enqueue(&self, direction: Direction, operation: Box<dyn Op<S>>) {
+    #[inline]
+    pub(super) fn enqueue(&self, direction: Direction, operation: Box<dyn Op<S>>, needs_nothing: bool) {
         let state = &self.state;
-        let needs_nothing = operation.needs_nothing();
         self.queues[direction as usize].push_back(operation);
         self.handle.engine.scheduler.work_started();
         state.set_interest(state.interest() | direction.interest());

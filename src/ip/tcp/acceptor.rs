@@ -300,11 +300,11 @@ impl Transfer<TcpListener> for Accept {
     fn perform(&mut self, attempt: &Attempt<'_, TcpListener>) -> Option<io::Result<Self::Value>> {
         loop {
             match attempt.io(|io| io.try_io(Interest::READABLE, TcpListener::accept)) {
-                Ok(accepted) => {
-                    attempt.fed();
-                    return Some(Ok(accepted));
+                Ok(accepted) => return Some(Ok(accepted)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    attempt.fed(); // Nobody waits any more: the next want of descriptors is a new one.
+                    return None;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) if is_starvation(&error) => {
                     attempt.starve(&error, self.origin);

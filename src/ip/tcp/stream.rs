@@ -45,10 +45,11 @@ pub(super) fn adopt(descriptor: OwnedFd, listens: bool) -> io::Result<Socket> {
     if !is_tcp(&socket) {
         return invalid("the descriptor is not a TCP socket");
     }
-    match rustix::net::sockopt::socket_acceptconn(&socket) {
-        Ok(true) if !listens => return invalid("the descriptor is a listening socket"),
-        Ok(false) if listens && socket.peer_addr().is_ok() => return invalid("the descriptor is a connected socket"),
-        _ => {}
+    if !listens && is_listener(&socket) {
+        return invalid("the descriptor is a listening socket");
+    }
+    if listens && socket.peer_addr().is_ok() {
+        return invalid("the descriptor is a connected socket");
     }
     socket.set_nonblocking(true)?;
     #[cfg(target_vendor = "apple")]
@@ -61,6 +62,15 @@ fn is_tcp(socket: &Socket) -> bool {
     let family = socket.local_addr().map(|address| address.domain());
     let stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
     stream && family.is_ok_and(|family| matches!(family, Domain::IPV4 | Domain::IPV6))
+}
+
+/// Where the system cannot be asked, the first call on the socket finds out.
+fn is_listener(socket: &Socket) -> bool {
+    #[cfg(target_vendor = "apple")]
+    let listens = Ok::<bool, Errno>(false);
+    #[cfg(not(target_vendor = "apple"))]
+    let listens = rustix::net::sockopt::socket_acceptconn(socket);
+    listens.unwrap_or(false)
 }
 
 /// The system's own name for an error, where it has one.
