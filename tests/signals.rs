@@ -110,7 +110,9 @@ fn every_set_gets_its_own_notification() -> io::Result<()> {
         set_of(&io, &[USR2, USR1])?,
         set_of(&other, &[USR1])?,
     ];
-    sets.iter().for_each(|set| drop(wait(set, &seen)));
+    for set in &sets {
+        wait(set, &seen);
+    }
     raise(Signal::USR1)?;
     assert_eq!(io.run_for(STUCK)? + other.run_for(STUCK)?, 3);
     assert_eq!(seen.take(), [USR1; 3]);
