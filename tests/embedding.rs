@@ -2,8 +2,8 @@
 
 mod util;
 
-use ioctx::IoContext;
-use std::io;
+use ioctx::{Config, Interest, IoContext, Next};
+use std::io::{self, Write};
 use std::time::Duration;
 
 /// P32: `next_timeout` is zero while anything is left to do, else the time to the next deadline, else none.
@@ -42,6 +42,26 @@ fn next_timeout_tells_how_long_the_host_may_sleep() -> io::Result<()> {
     assert_eq!(io.poll()?, 1);
     drop(guard);
     assert_eq!(io.next_timeout(), None);
+    Ok(())
+}
+
+/// P32: `next_timeout` is zero while the poller may have more events than fitted into the batch.
+#[test]
+fn next_timeout_is_zero_after_a_full_batch() -> io::Result<()> {
+    let mut io = IoContext::with_config(Config::new().event_batch(2))?;
+    let mut peers = Vec::new();
+    for _ in 0..5 {
+        let (ours, mut theirs) = util::unix_pair();
+        theirs.write_all(b"x")?;
+        peers.push(theirs);
+        io.register(ours, Interest::READABLE, |_, _| Next::Release)?;
+    }
+    let mut ran = io.poll()?;
+    while !io.stopped() {
+        assert_eq!(io.next_timeout(), Some(Duration::ZERO), "left asleep after {ran}");
+        ran += io.poll()?;
+    }
+    assert_eq!(ran, 5);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ mod util;
 
 use ioctx::mio::net::{TcpListener, UnixStream};
 use ioctx::{Config, Handle, Interest, Io, IoContext, Next};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Write};
 use std::rc::Rc;
 use std::time::Duration;
@@ -261,5 +261,39 @@ fn more_ready_sources_than_a_batch_holds_are_all_served() -> io::Result<()> {
         io.register(ours, Interest::READABLE, |_, _| Next::Release)?;
     }
     assert_eq!(io.poll_for(Duration::from_secs(60))?, SOURCES);
+    Ok(())
+}
+
+/// P35: two callbacks that wake each other for ever do not keep the turn from its end.
+#[test]
+fn callbacks_that_wake_each_other_do_not_hold_the_turn() -> io::Result<()> {
+    type Pair = [Option<ioctx::Registration<UnixStream>>; 2];
+    let mut io = context();
+    let pair = Rc::new(RefCell::new(Pair::default()));
+    let mut peers = Vec::new();
+    for n in 0..2 {
+        let (ours, mut theirs) = unix_pair();
+        theirs.write_all(b"never read")?;
+        peers.push(theirs);
+        let both = pair.clone();
+        let registration = io.register(ours, Interest::READABLE, move |_, _| {
+            let other = &both.borrow()[1 - n];
+            other
+                .as_ref()
+                .expect("registered")
+                .set_interest(Interest::READABLE)
+                .expect("registered");
+            Next::Interest(Interest::NONE)
+        })?;
+        pair.borrow_mut()[n] = Some(registration);
+    }
+    let waited = Rc::new(Cell::new(false));
+    let flag = waited.clone();
+    io.after(Duration::ZERO, move |_| flag.set(true));
+    assert!(io.poll()? <= 5);
+    assert!(waited.get());
+    for _ in 0..100 {
+        assert!((1..=3).contains(&io.poll()?));
+    }
     Ok(())
 }

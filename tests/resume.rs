@@ -149,3 +149,35 @@ fn due_timers_survive_being_left_one_by_one() -> io::Result<()> {
     assert_eq!(fired.take(), (100..120).collect::<Vec<_>>());
     Ok(())
 }
+
+/// P34: a turn left among its events is gone on with at the next event: none is lost, and none is told twice.
+#[test]
+fn events_of_a_turn_that_was_left_are_told_exactly_once() -> io::Result<()> {
+    const SOURCES: usize = 5;
+    let mut io = IoContext::new()?; // Without the watch: `next_timeout` is looked at.
+    let ran = Record::new();
+    let mut peers = Vec::new();
+    for n in 0..SOURCES {
+        let (ours, mut peer) = unix_pair();
+        peer.write_all(b"x")?;
+        peers.push(peer);
+        let ran = ran.clone();
+        io.register(ours, Interest::READABLE, move |stream, _| {
+            ran.push(n);
+            util::drain(stream).expect("a read");
+            Next::Keep
+        })?;
+    }
+    for left in (0..SOURCES).rev() {
+        assert_eq!(io.poll_one()?, 1);
+        assert!(
+            left == 0 || io.next_timeout() == Some(Duration::ZERO),
+            "{left} events to go"
+        );
+    }
+    assert_eq!((io.poll()?, io.poll()?), (0, 0), "told twice");
+    let mut ran = ran.take();
+    ran.sort_unstable();
+    assert_eq!(ran, (0..SOURCES).collect::<Vec<_>>());
+    Ok(())
+}
