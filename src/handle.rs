@@ -51,6 +51,7 @@ impl Handle {
     pub fn post(&self, handler: impl FnOnce() + 'static) {
         self.engine.post(Task {
             kind: "post",
+            object: "Handle",
             origin: self.engine.origin(Location::caller()),
             is_handler: true,
             run: Box::new(move |_| handler()),

@@ -39,7 +39,7 @@ fn each_piece_of_work_names_the_line_that_started_it() -> io::Result<()> {
         ("remote post", "Remote", |io| {
             (line!(), Box::new(io.remote().post(|_| {}).is_ok()))
         }),
-        ("post", "ready handler", |io| {
+        ("post", "Handle", |io| {
             io.post(|| {});
             (line!() - 1, Box::new(()))
         }),

@@ -27,6 +27,8 @@ pub(crate) type RemoteAct = Box<dyn FnOnce(&Rc<Engine>) + Send>;
 /// A handler that is ready: it runs in step 7.
 pub(crate) struct Task {
     pub(crate) kind: &'static str,
+    /// The kind of object it comes from, for listings.
+    pub(crate) object: &'static str,
     pub(crate) origin: Origin,
     /// Whether it calls user code, so that it counts for `run` and its kin.
     pub(crate) is_handler: bool,
@@ -215,6 +217,7 @@ impl Engine {
         if let Alarm::Wait(handler) = armed.alarm {
             self.post(Task {
                 kind: armed.kind,
+                object: "Timer",
                 origin: armed.origin,
                 is_handler: true,
                 run: Box::new(move |_| handler(Err(error::aborted(0)))),
@@ -312,7 +315,7 @@ impl Engine {
         }
         self.scheduler.with_ready(|ready| {
             for task in ready {
-                all.push(Work::new(task.kind, "ready handler", None, task.origin));
+                all.push(Work::new(task.kind, task.object, None, task.origin));
             }
         });
         for (_, origin) in &*self.guards.borrow() {

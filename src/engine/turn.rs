@@ -69,6 +69,7 @@ impl Engine {
             tell!(self, "{} from {}", letter.kind, letter.origin.location);
             self.scheduler.push(Task {
                 kind: letter.kind,
+                object: "Remote",
                 origin: letter.origin,
                 is_handler: letter.is_handler,
                 run: letter.run,

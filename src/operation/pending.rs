@@ -84,6 +84,7 @@ impl<S: Descriptor> Shared<S> {
     ) -> Operation {
         self.handle.engine.post(Task {
             kind,
+            object: S::OBJECT,
             origin: self.handle.engine.origin(location),
             is_handler: true,
             run: Box::new(move |_| handler(Err(error))),
@@ -158,6 +159,7 @@ where
             let error = error::aborted(transfer.transferred());
             engine.post(Task {
                 kind: T::KIND,
+                object: S::OBJECT,
                 origin: self.facts.origin,
                 is_handler: true,
                 run: Box::new(move |_| handler(transfer.finish(Err(error)))),

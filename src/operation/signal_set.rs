@@ -212,6 +212,7 @@ impl Waits {
         let handler = wait.handler;
         engine.post(Task {
             kind: "async_wait",
+            object: "SignalSet",
             origin: wait.origin,
             is_handler: true,
             run: Box::new(move |_| handler(result)),
