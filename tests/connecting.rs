@@ -165,3 +165,61 @@ fn a_bound_socket_connects_from_its_own_endpoint() -> io::Result<()> {
     }
     Ok(())
 }
+
+/// P22: a read started while connecting does not take the error that the connect is to be told of.
+#[test]
+fn a_read_behind_a_failed_connect_does_not_steal_its_error() -> io::Result<()> {
+    let mut io = context();
+    let socket = tcp::Socket::new(&io);
+    let seen = Record::new();
+    let (connected, read) = (seen.clone(), seen.clone());
+    socket.async_connect(nobody()?, move |result| {
+        connected.push(("connect", result.unwrap_err().kind()))
+    });
+    socket.async_read_some([0; 8], move |_| read.push(("read", ErrorKind::Other)));
+    assert_eq!(finish(&mut io), 2);
+    assert_eq!(
+        seen.take(),
+        [("connect", ErrorKind::ConnectionRefused), ("read", ErrorKind::Other)]
+    );
+    Ok(())
+}
+
+/// P22: the same socket may try again at once, blocking or not, and each attempt is told its own error.
+#[test]
+fn every_attempt_of_a_socket_is_told_its_own_error() -> io::Result<()> {
+    let mut io = context();
+    let socket = tcp::Socket::new(&io);
+    let seen = Record::new();
+    for blocking in [false, false, true, true, false, true] {
+        if blocking {
+            seen.push(socket.connect(nobody()?).unwrap_err().kind());
+        } else {
+            let told = seen.clone();
+            socket.async_connect(nobody()?, move |connected| told.push(connected.unwrap_err().kind()));
+            assert_eq!(finish(&mut io), 1);
+        }
+    }
+    assert_eq!(seen.take(), [ErrorKind::ConnectionRefused; 6]);
+    let acceptor = tcp::Acceptor::listen_on(&io, anywhere())?;
+    socket.async_connect(acceptor.local_endpoint()?, |connected| connected.unwrap());
+    assert_eq!(finish(&mut io), 1);
+    Ok(())
+}
+
+/// P22: connecting a connected socket, be it to another endpoint, is an error, and the connection stays.
+#[test]
+fn connecting_a_connected_socket_is_an_error_and_harms_nothing() -> io::Result<()> {
+    let mut io = context();
+    let acceptor = tcp::Acceptor::listen_on(&io, anywhere())?;
+    let another = tcp::Acceptor::listen_on(&io, anywhere())?;
+    let socket = tcp::Socket::new(&io);
+    socket.connect(acceptor.local_endpoint()?)?;
+    let (other, _) = acceptor.accept()?;
+    socket.async_connect(another.local_endpoint()?, |connected| assert!(connected.is_err()));
+    socket.async_read([0; 2], |(read, _)| assert_eq!(read.unwrap(), 2));
+    other.write(b"ok")?;
+    assert_eq!(finish(&mut io), 2);
+    assert!(socket.connect(another.local_endpoint()?).is_err());
+    Ok(())
+}

@@ -3,9 +3,10 @@
 mod net;
 mod util;
 
-use ioctx::{Part, error};
+use ioctx::{Part, cancel_after, error};
 use net::{connection, finish};
 use std::io::{self, ErrorKind, Read, Write};
+use std::time::Duration;
 use util::{Record, context};
 
 /// P21: reading some of nothing is refused, so that `Ok(0)` always means the end.
@@ -87,5 +88,40 @@ fn an_operation_on_nothing_can_be_cancelled_before_it_ran() -> io::Result<()> {
     assert_eq!(io.cancel(key), ioctx::Cancel::Requested);
     assert_eq!(finish(&mut io), 1);
     assert_eq!(seen.take(), [true]);
+    Ok(())
+}
+
+/// P21: an operation on nothing completes once those before it have gone, be it by cancelling or by a time limit.
+#[test]
+fn cancelling_what_is_in_front_lets_an_operation_on_nothing_complete() -> io::Result<()> {
+    for limited in [false, true] {
+        let mut io = context();
+        let (ours, _peer) = connection(&io)?;
+        let seen = Record::new();
+        let (front, nothing) = (seen.clone(), seen.clone());
+        let handler = move |(read, _): (io::Result<usize>, [u8; 8])| {
+            read.unwrap_err();
+            front.push("front");
+        };
+        let key = match limited {
+            true => {
+                let limit = Duration::from_millis(5);
+                cancel_after(&io, limit, |done| ours.async_read_some([0; 8], done), handler)
+            }
+            false => ours.async_read_some([0; 8], handler),
+        };
+        ours.async_read([], move |(read, _)| {
+            assert_eq!(read.unwrap(), 0);
+            nothing.push("nothing");
+        });
+        assert_eq!(io.poll()?, 0);
+        if !limited {
+            assert_eq!(io.cancel(key), ioctx::Cancel::Requested);
+        }
+        assert_eq!(finish(&mut io), 2);
+        let mut seen = seen.take();
+        seen.sort_unstable();
+        assert_eq!(seen, ["front", "nothing"]);
+    }
     Ok(())
 }

@@ -46,9 +46,10 @@ fn mind_sigpipe() -> io::Result<()> {
 
 fn write_to_a_broken_pipe() -> io::Result<()> {
     mind_sigpipe()?;
-    let (reader, mut writer) = io::pipe()?;
+    let (reader, writer) = rustix::pipe::pipe()?;
     drop(reader);
-    writer.write_all(b"x")
+    rustix::io::write(&writer, b"x")?;
+    Ok(())
 }
 
 fn write_to_peers_that_have_gone() -> io::Result<()> {

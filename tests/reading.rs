@@ -254,3 +254,26 @@ fn a_flooded_socket_leaves_the_others_their_turn() -> io::Result<()> {
     );
     Ok(())
 }
+
+/// P5, P18: every read that is outstanding when the stream ends is told so, in order, whatever its kind.
+#[test]
+fn every_outstanding_read_is_told_of_the_end() -> io::Result<()> {
+    let mut io = context();
+    let (ours, peer) = connection(&io)?;
+    let seen = Record::new();
+    let (first, second, third, fourth) = (seen.clone(), seen.clone(), seen.clone(), seen.clone());
+    ours.async_read_some([0; 8], move |(read, _)| first.push(read.unwrap()));
+    ours.async_read([0; 8], move |(read, _)| {
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        second.push(1);
+    });
+    ours.async_wait(tcp::Wait::Read, move |waited| {
+        waited.unwrap();
+        third.push(2);
+    });
+    ours.async_read_some([0; 8], move |(read, _)| fourth.push(read.unwrap()));
+    drop(peer);
+    assert_eq!(finish(&mut io), 4);
+    assert_eq!(seen.take(), [0, 1, 2, 0]);
+    Ok(())
+}

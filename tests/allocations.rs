@@ -1,0 +1,122 @@
+//! Section 5, alone in its process, because it counts what the whole of it allocates: `harness = false`.
+
+use ioctx::ip::tcp;
+use ioctx::mio::net::TcpStream;
+use ioctx::{Interest, Io, IoContext, Next, Part};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::alloc::System;
+use std::cell::Cell;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::rc::Rc;
+use std::time::Duration;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const WARM_UP: usize = 100;
+const MEASURED: usize = 1000;
+
+/// Section 5: in the steady state a message costs no heap allocation, over operations and over readiness.
+fn main() -> io::Result<()> {
+    over_operations()?;
+    over_readiness()?;
+    over_timers_and_posts()?;
+    println!("no allocation per message");
+    Ok(())
+}
+
+/// Sends and awaits one message after the other, and returns how often memory was asked for meanwhile.
+fn allocations_of(io: &mut IoContext, peer: &mut std::net::TcpStream) -> io::Result<usize> {
+    let mut region = Region::new(ALLOCATOR);
+    for n in 0..WARM_UP + MEASURED {
+        if n == WARM_UP {
+            region.reset();
+        }
+        peer.write_all(&[7; 64])?;
+        let mut answer = [0; 64];
+        let mut got = 0;
+        while got < answer.len() {
+            io.poll()?;
+            match peer.read(&mut answer[got..]) {
+                Ok(n) => got += n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        assert_eq!(answer, [7; 64]);
+    }
+    let change = region.change();
+    Ok(change.allocations + change.reallocations)
+}
+
+fn connection() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let peer = std::net::TcpStream::connect(listener.local_addr()?)?;
+    peer.set_nodelay(true)?;
+    peer.set_nonblocking(true)?;
+    Ok((listener.accept()?.0, peer))
+}
+
+fn over_operations() -> io::Result<()> {
+    let mut io = IoContext::new()?;
+    let (ours, mut peer) = connection()?;
+    echo(tcp::Socket::from_std(&io, ours)?, vec![0; 4096]);
+    assert_eq!(allocations_of(&mut io, &mut peer)?, 0, "over operations");
+    Ok(())
+}
+
+fn echo(socket: tcp::Socket, buffer: Vec<u8>) {
+    socket
+        .clone()
+        .async_read_some(buffer, move |(read, buffer)| match read {
+            Ok(0) | Err(_) => {}
+            Ok(n) => {
+                socket.clone().async_write(Part::to(buffer, n), move |(wrote, part)| {
+                    wrote.expect("a write");
+                    echo(socket, part.into_inner());
+                });
+            }
+        });
+}
+
+fn over_readiness() -> io::Result<()> {
+    let mut io = IoContext::new()?;
+    let (ours, mut peer) = connection()?;
+    ours.set_nonblocking(true)?;
+    let ours = TcpStream::from_std(ours);
+    let mut buffer = vec![0; 4096];
+    io.register(
+        ours,
+        Interest::READABLE,
+        move |stream: &Io<'_, TcpStream>, _| match stream.read(&mut buffer) {
+            Ok(0) => Next::Release,
+            Ok(n) => {
+                assert_eq!(stream.write(&buffer[..n]).expect("room"), n);
+                Next::Keep
+            }
+            Err(_) => Next::Keep,
+        },
+    )?;
+    assert_eq!(allocations_of(&mut io, &mut peer)?, 0, "over readiness");
+    Ok(())
+}
+
+/// A repetition costs nothing once it is armed; a posted handler costs its box, and no more, if it captures something.
+fn over_timers_and_posts() -> io::Result<()> {
+    let mut io = IoContext::new()?;
+    let count = Rc::new(Cell::new(0));
+    let ticks = Rc::clone(&count);
+    let key = io.every(Duration::ZERO, move || ticks.set(ticks.get() + 1));
+    let mut region = Region::new(ALLOCATOR);
+    while count.get() < WARM_UP + MEASURED {
+        if count.get() == WARM_UP {
+            region.reset();
+        }
+        io.run_one()?;
+    }
+    let change = region.change();
+    assert_eq!(change.allocations + change.reallocations, 0, "over a repetition");
+    io.cancel(key);
+    Ok(())
+}

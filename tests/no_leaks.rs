@@ -1,0 +1,68 @@
+//! P5, alone in its process, because it counts descriptors: `harness = false`.
+
+use ioctx::ip::tcp::{self, Wait};
+use ioctx::{IoContext, cancel_after};
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// P5: nothing leaks when contexts go with everything outstanding, again and again: no descriptor, no handler.
+fn main() -> io::Result<()> {
+    let alive = Rc::new(());
+    once(&alive)?; // whatever the process opens once
+    let before = descriptors()?;
+    for _ in 0..200 {
+        once(&alive)?;
+        assert_eq!(descriptors()?, before);
+        assert_eq!(Rc::strong_count(&alive), 1);
+    }
+    println!("nothing leaked");
+    Ok(())
+}
+
+fn once(alive: &Rc<()>) -> io::Result<()> {
+    let mut io = IoContext::new()?;
+    let acceptor = tcp::Acceptor::listen_on(&io, (Ipv4Addr::LOCALHOST, 0).into())?;
+    let endpoint = acceptor.local_endpoint()?;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(TcpStream::connect(endpoint)?);
+        serve(acceptor.clone(), Rc::clone(alive));
+        assert!(io.run_one()? == 1);
+    }
+    clients[0].write_all(b"waiting to be read")?;
+    let connecting = tcp::Socket::new(&io);
+    let held = Rc::clone(alive);
+    connecting.async_connect(endpoint, move |_| drop(held));
+    let held = Rc::clone(alive);
+    acceptor.async_accept(move |_| drop(held));
+    Ok(())
+}
+
+/// Accepts one connection and starts one operation of every kind on it, which keep it and the acceptor.
+fn serve(acceptor: tcp::Acceptor, alive: Rc<()>) {
+    acceptor.clone().async_accept(move |accepted| {
+        let (socket, _) = accepted.expect("a client");
+        let held = || (socket.clone(), acceptor.clone(), Rc::clone(&alive));
+        let (a, b, c, d, e) = (held(), held(), held(), held(), held());
+        socket.async_wait(Wait::Error, move |_| drop(a));
+        socket.async_write(vec![0; 10_000_000], move |_| drop(b));
+        socket.async_write_some([0; 1], move |_| drop(c));
+        cancel_after(
+            &socket,
+            Duration::from_secs(60),
+            |done| socket.async_read([0; 99], done),
+            move |_| drop(d),
+        );
+        socket.async_read_some([0; 1], move |_| drop(e));
+    });
+}
+
+/// How many descriptors are open; a constant where that cannot be told.
+fn descriptors() -> io::Result<usize> {
+    match cfg!(target_os = "linux") {
+        true => Ok(std::fs::read_dir("/proc/self/fd")?.count()),
+        false => Ok(0),
+    }
+}

@@ -1,0 +1,116 @@
+//! P26: how often a socket bothers the poller. `harness = false`: it runs itself again, watched.
+
+use ioctx::ip::tcp;
+use ioctx::{IoContext, Part};
+use std::io;
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+
+const MESSAGES: u32 = 1000;
+const CHILD: &str = "IOCTX_TEST_CHILD";
+
+/// P26: no `epoll_ctl` per operation: an echo of a thousand messages makes as many as an echo of one.
+/// Section 1, one I/O path: and each message costs one read and one write at either end.
+fn main() -> io::Result<()> {
+    if let Ok(messages) = std::env::var(CHILD) {
+        return echo(messages.parse().expect("a number"));
+    }
+    if cfg!(not(target_os = "linux")) || cfg!(mio_unsupported_force_poll_poll) {
+        println!("skipped: no epoll");
+        return echo(MESSAGES);
+    }
+    let (Some(one), Some(many)) = (calls_of(1)?, calls_of(MESSAGES)?) else {
+        println!("skipped: strace is not there, or may not watch");
+        return echo(MESSAGES);
+    };
+    assert!(one.epoll_ctl > 0, "the sockets are registered: {one:?}");
+    assert_eq!(one.epoll_ctl, many.epoll_ctl, "{one:?} {many:?}");
+    let transfers = f64::from(many.transfers - one.transfers) / f64::from(MESSAGES - 1);
+    assert!(transfers <= 4.0, "{transfers} reads and writes per message, two ends");
+    println!(
+        "{} epoll_ctl for any number of messages, {transfers} transfers per message",
+        many.epoll_ctl
+    );
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Calls {
+    epoll_ctl: u32,
+    transfers: u32,
+}
+
+/// The system calls of a child that echoes, as strace counts them; `None` if it cannot.
+fn calls_of(messages: u32) -> io::Result<Option<Calls>> {
+    let watched = Command::new("strace")
+        .args([
+            "-f",
+            "-c",
+            "-e",
+            "trace=epoll_ctl,sendto,recvfrom,read,write,send,recv,sendmsg,recvmsg",
+        ])
+        .arg(std::env::current_exe()?)
+        .env(CHILD, messages.to_string())
+        .stdout(Stdio::null())
+        .output();
+    let Ok(output) = watched else {
+        return Ok(None);
+    };
+    let table = String::from_utf8_lossy(&output.stderr);
+    let count = |names: &[&str]| -> u32 {
+        let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let rows = rows.filter(|row| row.last().is_some_and(|name| names.contains(name)));
+        rows.filter_map(|row| row.get(3)?.parse::<u32>().ok()).sum()
+    };
+    let epoll_ctl = count(&["epoll_ctl"]);
+    let transfers = count(&[
+        "sendto", "recvfrom", "read", "write", "send", "recv", "sendmsg", "recvmsg",
+    ]);
+    Ok((output.status.success() && epoll_ctl > 0).then_some(Calls { epoll_ctl, transfers }))
+}
+
+/// A client and a server on one loop.
+fn echo(messages: u32) -> io::Result<()> {
+    let mut io = IoContext::new()?;
+    let acceptor = tcp::Acceptor::listen_on(&io, (Ipv4Addr::LOCALHOST, 0).into())?;
+    let client = tcp::Socket::new(&io);
+    client
+        .clone()
+        .async_connect(acceptor.local_endpoint()?, move |connected| {
+            connected.expect("a connection");
+            ask(client, vec![0; 4096], messages);
+        });
+    acceptor.async_accept(|accepted| answer(accepted.expect("a client").0, vec![0; 4096]));
+    io.run_for(std::time::Duration::from_secs(60))?;
+    assert!(io.stopped(), "stuck: {io:#?}");
+    Ok(())
+}
+
+fn ask(socket: tcp::Socket, buffer: Vec<u8>, messages: u32) {
+    if messages == 0 {
+        return;
+    }
+    socket.clone().async_write(Part::to(buffer, 64), move |(wrote, part)| {
+        wrote.expect("a write");
+        socket
+            .clone()
+            .async_read_some(part.into_inner(), move |(read, buffer)| {
+                assert_eq!(read.expect("an answer"), 64);
+                ask(socket, buffer, messages - 1);
+            });
+    });
+}
+
+fn answer(socket: tcp::Socket, buffer: Vec<u8>) {
+    socket
+        .clone()
+        .async_read_some(buffer, move |(read, buffer)| match read {
+            Ok(0) | Err(_) => {}
+            Ok(n) => {
+                socket.clone().async_write(Part::to(buffer, n), move |(wrote, part)| {
+                    wrote.expect("a write");
+                    answer(socket, part.into_inner());
+                });
+            }
+        });
+}
