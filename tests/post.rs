@@ -67,11 +67,11 @@ fn tasks_of_many_threads_all_run_once_in_the_order_of_each_thread() -> io::Resul
 /// Races `act`, on another thread, against a call that is just falling asleep, with every delay around that moment.
 /// `begin` makes, on the loop's thread, what `act` gets; `run` is the call.
 fn race<T: Send + 'static>(
+    mut io: IoContext,
     begin: impl Fn(&IoContext) -> T,
     act: impl Fn(T) + Send + 'static,
     mut run: impl FnMut(&mut IoContext) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut io = context();
     let (to_thread, from_loop) = mpsc::channel();
     let thread = thread::spawn(move || {
         for looks in 1_u32.. {
@@ -100,35 +100,42 @@ fn race<T: Send + 'static>(
 /// P9: a task posted while the loop falls asleep is not slept over.
 #[test]
 fn a_task_posted_while_the_loop_falls_asleep_is_not_lost() -> io::Result<()> {
-    let begin = |io: &IoContext| (io.remote(), io.remote().work_guard());
-    let post = |(remote, _guard): (Remote, _)| remote.post(|_| {}).expect(ALIVE);
-    race(begin, post, |io| {
-        assert_eq!(io.run_one()?, 1);
-        Ok(())
-    })
+    let io = context();
+    let _guard = io.work_guard();
+    let post = |remote: Remote| remote.post(|_| {}).expect(ALIVE);
+    race(
+        io,
+        |io| io.remote(),
+        post,
+        |io| {
+            assert_eq!(io.run_one()?, 1);
+            Ok(())
+        },
+    )
 }
 
 /// P3, P9: nor is a stop.
 #[test]
 fn a_stop_asked_for_while_the_loop_falls_asleep_is_not_lost() -> io::Result<()> {
-    let begin = |io: &IoContext| (io.remote(), io.remote().work_guard());
-    let stop = |(remote, guard): (Remote, _)| {
-        remote.stop();
-        drop(guard);
-    };
-    race(begin, stop, |io| {
-        while !io.stopped() {
+    let io = context();
+    let _guard = io.work_guard();
+    race(
+        io,
+        |io| io.remote(),
+        |remote| remote.stop(),
+        |io| {
             assert_eq!(io.run()?, 0);
-        }
-        io.restart();
-        Ok(())
-    })
+            io.restart();
+            Ok(())
+        },
+    )
 }
 
 /// P1, P9: nor is the end of the last guard.
 #[test]
 fn run_never_sleeps_over_the_end_of_the_last_remote_guard() -> io::Result<()> {
     race(
+        context(),
         |io| io.remote().work_guard(),
         drop,
         |io| {
