@@ -53,7 +53,9 @@ impl Config {
         self
     }
 
-    /// Reads and writes of one source in one dispatch. Default 16 of them or 1 MiB, whichever comes first: enough that a fast stream pays for a turn only now and then, little enough that the others hardly wait.
+    /// Reads and writes of one source in one dispatch. Default 16 of them or 1 MiB, whichever comes first: enough that
+    /// a fast stream pays for a turn only now and then, little enough that the others hardly wait. Calls of
+    /// `Io::try_io` are paid from the same purse, each with its share.
     #[must_use]
     pub fn read_budget(mut self, transfers: usize, bytes: usize) -> Self {
         self.dispatch_bytes = isize::try_from(bytes).unwrap_or(isize::MAX).max(1);

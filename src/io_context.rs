@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 /// Do not put the `IoContext` into shared state or into a handler: a handler lives inside the context, and neither
 /// would ever be dropped. Give objects a `Handle`.
 ///
-/// Dropping the context drops every outstanding handler unrun, closes every object with something outstanding,
-/// and then the poller.
+/// Dropping the context drops every outstanding handler unrun, closes every object that has been used
+/// asynchronously, and then the poller. The other objects close with their last handle.
 ///
 /// Answers to `asio::io_context`.
 ///

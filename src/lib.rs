@@ -94,3 +94,17 @@ pub use work::{RemoteWorkGuard, WorkGuard};
 
 /// The mio this crate stands on: [`Handle::register`] takes its sources.
 pub use mio;
+
+/// The pages' listings are compiled and run with the tests.
+#[cfg(doctest)]
+mod listings {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/how-the-loop-works.md")]
+    struct HowTheLoopWorks;
+    #[doc = include_str!("../docs/from-the-notes.md")]
+    struct FromTheNotes;
+    #[cfg(not(mio_unsupported_force_poll_poll))] // `AsFd` does not exist there.
+    #[doc = include_str!("../docs/embedding.md")]
+    struct Embedding;
+}

@@ -32,6 +32,11 @@ pub(crate) mod sealed {
         fn apply(self, socket: BorrowedFd<'_>) -> io::Result<()>;
         #[doc(hidden)]
         fn read(socket: BorrowedFd<'_>) -> io::Result<Self>;
+        /// Whether closing may block from now on; `None` if this option is about something else.
+        #[doc(hidden)]
+        fn lingers(&self) -> Option<bool> {
+            None
+        }
     }
 }
 
@@ -94,5 +99,9 @@ impl sealed::Access for Linger {
 
     fn read(socket: BorrowedFd<'_>) -> io::Result<Self> {
         SockRef::from(&socket).linger().map(Linger)
+    }
+
+    fn lingers(&self) -> Option<bool> {
+        Some(self.0.is_some_and(|time| !time.is_zero()))
     }
 }

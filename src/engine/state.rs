@@ -96,9 +96,11 @@ impl Engine {
     pub(crate) fn new(config: Config, registry: &mio::Registry) -> io::Result<Rc<Engine>> {
         let reactor = Reactor::new(registry.try_clone()?);
         let waker = mio::Waker::new(registry, WAKER)?;
+        let teller = Teller::new(config.slow_handler);
+        teller.look();
         Ok(Rc::new(Engine {
             turn: Progress::new(),
-            teller: Teller::new(config.slow_handler),
+            teller,
             config,
             reactor,
             scheduler: Scheduler::new(),

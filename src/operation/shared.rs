@@ -6,7 +6,7 @@ use crate::engine::ready::Ready;
 use crate::engine::trace::{TARGET, tell};
 use crate::error;
 use crate::handle::Handle;
-use crate::option::{Linger, SocketOption, sealed::Access};
+use crate::option::SocketOption;
 use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -125,12 +125,10 @@ impl<S: Descriptor> Shared<S> {
 
     /// Sets an option, and remembers what a drop has to know.
     pub(crate) fn set_option<O: SocketOption>(&self, option: O) -> io::Result<()> {
-        self.with(|source| {
-            option.apply(source.as_fd())?;
-            let Linger(linger) = Linger::read(source.as_fd())?;
-            self.lingers.set(linger.is_some_and(|time| !time.is_zero()));
-            Ok(())
-        })
+        let lingers = option.lingers();
+        self.with(|source| option.apply(source.as_fd()))?;
+        self.lingers.set(lingers.unwrap_or(self.lingers.get()));
+        Ok(())
     }
 
     pub(crate) fn cancel(&self) {

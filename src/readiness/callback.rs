@@ -81,7 +81,7 @@ where
             engine,
             "registered token {}: {}",
             self.state.slot().unwrap_or_default(),
-            self.origin.location
+            short_name::<S>()
         );
         Ok(())
     }
@@ -117,7 +117,9 @@ where
     #[cold]
     fn end(&self) {
         let engine = &self.handle.engine;
-        tell!(engine, "released token {}", self.state.slot().unwrap_or(u32::MAX));
+        if let Some(slot) = self.state.slot() {
+            tell!(engine, "deregistered token {slot}: {}", short_name::<S>());
+        }
         if let Some(entry) = engine.remove(&self.state) {
             if !self.background.get() {
                 engine.scheduler.work_finished();
@@ -263,6 +265,7 @@ impl<S: Source + 'static, F> Drop for Callback<S, F> {
 /// What a [`Registration`] needs of its entry, whatever the callback's type.
 pub(super) trait Registered<S> {
     fn registered_state(&self) -> &State;
+    fn check_registered(&self) -> io::Result<()>;
     fn change_interest(&self, interest: Interest) -> io::Result<()>;
     fn enqueue(self: Rc<Self>);
     fn release(&self);
@@ -277,6 +280,11 @@ where
 {
     fn registered_state(&self) -> &State {
         &self.state
+    }
+
+    fn check_registered(&self) -> io::Result<()> {
+        self.handle.engine.check_alive()?;
+        self.state.token().map(drop).ok_or_else(crate::error::not_open)
     }
 
     fn change_interest(&self, interest: Interest) -> io::Result<()> {

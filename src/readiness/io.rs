@@ -199,7 +199,10 @@ impl<'a, S: 'static> Io<'a, S> {
     #[cold]
     #[inline(never)]
     fn tell_transfer(&self, verb: &str, moved: &io::Result<usize>, asked: usize) {
-        tell!(self.engine, "token {} {verb} {moved:?} of {asked} bytes", self.slot());
+        match moved {
+            Ok(n) => tell!(self.engine, "token {} {verb} {n} of {asked} bytes", self.slot()),
+            Err(error) => tell!(self.engine, "token {} {verb} nothing: {}", self.slot(), reason(error)),
+        }
     }
 
     fn slot(&self) -> u32 {
@@ -210,7 +213,14 @@ impl<'a, S: 'static> Io<'a, S> {
 fn outcome<R>(result: &io::Result<R>) -> String {
     match result {
         Ok(_) => "succeeded".into(),
-        Err(error) => format!("failed: {error}"),
+        Err(error) => format!("did nothing: {}", reason(error)),
+    }
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::WouldBlock => "it would block".into(),
+        _ => error.to_string(),
     }
 }
 

@@ -127,11 +127,9 @@ impl<S> Registration<S> {
     ///
     /// # Errors
     ///
-    /// The registration has been released or its context has gone (`NotConnected`), or the poller refused.
+    /// The registration has been released (`NotConnected`), its context has gone, or the poller refused.
     pub fn set_interest(&self, interest: Interest) -> io::Result<()> {
-        if self.is_released() {
-            return Err(crate::error::not_open());
-        }
+        self.registered.check_registered()?;
         self.registered.change_interest(interest)?;
         Rc::clone(&self.registered).enqueue();
         Ok(())

@@ -41,7 +41,13 @@ impl Protocol {
 
     /// socket(2): non-blocking, close-on-exec, and never raising SIGPIPE.
     pub(super) fn open(self) -> io::Result<Socket> {
-        let socket = Socket::new(self.domain.into(), Type::STREAM, Some(socket2::Protocol::TCP))?;
+        // Non-blocking from the start, where the system can do that in one call.
+        #[cfg(not(target_vendor = "apple"))]
+        let kind = Type::STREAM.nonblocking();
+        #[cfg(target_vendor = "apple")]
+        let kind = Type::STREAM;
+        let socket = Socket::new(self.domain.into(), kind, Some(socket2::Protocol::TCP))?;
+        #[cfg(target_vendor = "apple")]
         socket.set_nonblocking(true)?;
         Ok(socket)
     }

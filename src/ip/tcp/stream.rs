@@ -64,13 +64,15 @@ fn is_tcp(socket: &Socket) -> bool {
     stream && family.is_ok_and(|family| matches!(family, Domain::IPV4 | Domain::IPV6))
 }
 
-/// Where the system cannot be asked, the first call on the socket finds out.
+#[cfg(not(target_vendor = "apple"))]
 fn is_listener(socket: &Socket) -> bool {
-    #[cfg(target_vendor = "apple")]
-    let listens = Ok::<bool, Errno>(false);
-    #[cfg(not(target_vendor = "apple"))]
-    let listens = rustix::net::sockopt::socket_acceptconn(socket);
-    listens.unwrap_or(false)
+    rustix::net::sockopt::socket_acceptconn(socket).unwrap_or(false)
+}
+
+/// Not to be asked here; the first call on the socket finds out.
+#[cfg(target_vendor = "apple")]
+fn is_listener(_socket: &Socket) -> bool {
+    false
 }
 
 /// The system's own name for an error, where it has one.
