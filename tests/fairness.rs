@@ -10,13 +10,15 @@ use std::rc::Rc;
 use std::time::Duration;
 use util::{Record, context, unix_pair};
 
+type Counters = [(&'static str, Rc<Cell<usize>>); 5];
+
 fn count_up(counter: &Rc<Cell<usize>>) {
     counter.set(counter.get() + 1);
 }
 
 /// A context with a counter for each kind of work that never ends: a task that posts itself, a wait of no length that
 /// starts itself again, a repetition of no length, a source that is always readable, a message that sends itself.
-fn storms(io: &Handle) -> io::Result<([(&'static str, Rc<Cell<usize>>); 5], std::os::unix::net::UnixStream)> {
+fn storms(io: &Handle) -> io::Result<(Counters, std::os::unix::net::UnixStream)> {
     fn post(io: &Handle, posted: Rc<Cell<usize>>) {
         let handle = io.clone();
         io.post(move || {
@@ -235,11 +237,11 @@ fn ready_sources_take_turns() -> io::Result<()> {
         while !io.stopped() {
             io.poll()?;
             let called = order.take();
-            for n in 0..SOURCES {
+            for (n, calls) in calls.iter_mut().enumerate() {
                 let times = called.iter().filter(|other| **other == n).count();
                 assert!(times <= 1, "{n} was called {times} times in one turn");
-                assert!(times == 1 || calls[n] == 0 || calls[n] == 5, "{n} was passed over");
-                calls[n] += times;
+                assert!(times == 1 || *calls == 0 || *calls == 5, "{n} was passed over");
+                *calls += times;
             }
         }
         assert_eq!(calls, [5; SOURCES]);

@@ -53,7 +53,7 @@ fn no_wait_ends_early_in_a_busy_loop() -> io::Result<()> {
     fn storm(io: &Handle) {
         let handle = io.clone();
         io.post(move || {
-            if handle.outstanding().len() > 0 {
+            if !handle.outstanding().is_empty() {
                 storm(&handle);
             }
         });
