@@ -5,7 +5,7 @@ mod util;
 
 use ioctx::ip::{V6Only, tcp};
 use ioctx::option::{KeepAlive, Linger, ReceiveBufferSize, ReuseAddress, ReusePort, SendBufferSize, SocketOption};
-use net::{anywhere, connection};
+use net::connection;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 use util::context;
@@ -59,7 +59,7 @@ fn an_option_that_does_not_fit_is_an_error() -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn acceptors_may_share_a_port() -> io::Result<()> {
     let io = context();
-    let mut endpoint = anywhere();
+    let mut endpoint = net::anywhere();
     let mut acceptors = Vec::new();
     for _ in 0..2 {
         let acceptor = tcp::Acceptor::with_protocol(&io, endpoint.into())?;
