@@ -325,3 +325,35 @@ fn sockets_closed_earlier_in_the_batch_are_never_served() -> io::Result<()> {
     assert_eq!(seen.take().iter().filter(|success| **success).count(), 1);
     Ok(())
 }
+
+/// P20, section 1: a buffer is user code too: it may cancel or close the object while its operation is performed.
+#[test]
+fn an_operation_whose_buffer_ends_it_is_aborted() -> io::Result<()> {
+    struct Saboteur(tcp::Socket, Rc<std::cell::Cell<u32>>, bool);
+    impl AsRef<[u8]> for Saboteur {
+        fn as_ref(&self) -> &[u8] {
+            self.1.set(self.1.get() + 1);
+            match self.2 {
+                _ if self.1.get() != 2 => {} // asked for its size first
+                true => self.0.close(),
+                false => self.0.cancel().expect("an open socket"),
+            }
+            &[0; 10_000_000]
+        }
+    }
+    for close in [true, false] {
+        let mut io = context();
+        let (ours, peer) = connection(&io)?;
+        narrow(&ours, &peer)?;
+        let calls = Rc::default();
+        let buffer = Saboteur(ours.clone(), Rc::clone(&calls), close);
+        ours.async_write(buffer, move |(wrote, _)| {
+            let aborted = wrote.unwrap_err();
+            assert!(error::is_aborted(&aborted), "{aborted}");
+            assert_eq!(error::transferred(&aborted) == 0, close);
+        });
+        assert_eq!(finish(&mut io), 1);
+        assert!(calls.get() >= 2);
+    }
+    Ok(())
+}

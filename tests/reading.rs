@@ -277,3 +277,22 @@ fn every_outstanding_read_is_told_of_the_end() -> io::Result<()> {
     assert_eq!(seen.take(), [0, 1, 2, 0]);
     Ok(())
 }
+
+/// P18: the end that came in one edge with the bytes also ends an operation that wants more of them.
+#[test]
+fn the_end_in_the_same_edge_ends_an_async_read_that_wants_more() -> io::Result<()> {
+    let mut io = context();
+    let (ours, mut peer) = connection(&io)?;
+    ours.async_read([0; 100], |(read, _)| {
+        let error = read.unwrap_err();
+        assert_eq!(
+            (error.kind(), ioctx::error::transferred(&error)),
+            (ErrorKind::UnexpectedEof, 14)
+        );
+    });
+    io.poll()?;
+    peer.write_all(b"the last words")?;
+    peer.shutdown(Shutdown::Write)?;
+    assert_eq!(finish(&mut io), 1);
+    Ok(())
+}
