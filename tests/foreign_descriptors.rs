@@ -9,7 +9,9 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use util::{Record, context, run_until};
+#[cfg(target_os = "linux")]
+use util::Record;
+use util::{context, run_until};
 
 /// A callback that reads what is there, and releases at the end.
 fn collect(got: &Rc<RefCell<Vec<u8>>>) -> impl FnMut(&Io<Descriptor<OwnedFd>>, Ready) -> Next + use<> {

@@ -76,7 +76,7 @@ impl Socket {
         }
         match issued {
             Ok(()) => self.object.start_anew(true),
-            Err(error) if matches!(errno(&error), Some(Errno::INPROGRESS | Errno::INTR | Errno::AGAIN)) => {
+            Err(error) if matches!(errno(&error), Some(Errno::INPROGRESS | Errno::INTR)) => {
                 self.object.start_anew(false)
             }
             Err(error) => Err(error),
@@ -89,23 +89,19 @@ impl Socket {
     }
 }
 
-/// How a connection attempt has ended; `None` if it has not.
+/// How a connection attempt has ended; `None` if it has not. An event may come early, so three things are asked.
 fn connected(stream: &TcpStream) -> Option<io::Result<()>> {
+    // First whether it is over, so that its error cannot arrive behind our back.
+    let is_over = ready_now(stream, PollFlags::OUT).is_ok_and(|ready| !ready.is_empty());
     match stream.take_error() {
         Ok(None) => {}
         Ok(Some(error)) | Err(error) => return Some(Err(error)),
     }
-    // An event may come early, and a socket that is not connected yet has no error: the peer's address decides.
     match stream.peer_addr() {
         Ok(_) => Some(Ok(())),
-        Err(error) if error.kind() == ErrorKind::NotConnected && !has_hung_up(stream) => None,
-        Err(error) => Some(Err(error)),
+        Err(error) if error.kind() == ErrorKind::NotConnected && !is_over => None,
+        Err(error) => Some(Err(error)), // Over, and a plain read has taken the error that said why.
     }
-}
-
-/// Whether the attempt is over although it left no error: a plain read may have taken that.
-fn has_hung_up(stream: &TcpStream) -> bool {
-    ready_now(stream, PollFlags::OUT).is_ok_and(|ready| ready.intersects(PollFlags::HUP | PollFlags::ERR))
 }
 
 struct Connect {
