@@ -126,7 +126,7 @@ fn an_eventfd_calls_once_for_each_signal() -> io::Result<()> {
     let mut io = context();
     let fd = eventfd(0, EventfdFlags::CLOEXEC)?;
     let signal = File::from(fd.try_clone()?);
-    let counts = Record::new();
+    let counts = util::Record::new();
     let seen = counts.clone();
     let registration = io.register_fd(fd, Interest::READABLE, move |source, _| {
         let mut count = [0; 8];
@@ -163,7 +163,7 @@ fn a_terminal_delivers_its_lines() -> io::Result<()> {
     let name = ptsname(&master, Vec::new())?;
     let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
     let mut keyboard = File::from(master);
-    let lines = Record::new();
+    let lines = util::Record::new();
     let seen = lines.clone();
     io.register_fd(terminal, Interest::READABLE, move |terminal, _| {
         let mut line = [0; 256];
