@@ -9,8 +9,6 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-#[cfg(target_os = "linux")]
-use util::Record;
 use util::{context, run_until};
 
 /// A callback that reads what is there, and releases at the end.
