@@ -125,7 +125,7 @@ impl Server {
     fn end(self: &Rc<Self>, grace: Duration) {
         self.ending.set(true);
         self.acceptor.close();
-        self.close_connections(|connection| connection.idle.get());
+        self.close_connections(Connection::is_idle);
         let server = Rc::clone(self);
         let deadline = self.handle.after(grace, move |_| server.close_connections(|_| true));
         self.handle.background(deadline);
@@ -156,7 +156,7 @@ struct Connection {
 impl Connection {
     fn read(self: Rc<Self>, buffer: Vec<u8>) {
         self.idle.set(true);
-        if self.server.ending.get() && self.socket.available().unwrap_or(0) == 0 {
+        if self.server.ending.get() && self.is_idle() {
             return;
         }
         self.socket
@@ -166,6 +166,11 @@ impl Connection {
                 Ok(n) => self.write(Part::to(buffer, n)),
                 Err(error) => log::debug!("read: {error}"),
             });
+    }
+
+    /// Whether nothing is on its way: neither back to the client, nor in the kernel, still to be read.
+    fn is_idle(&self) -> bool {
+        self.idle.get() && self.socket.available().unwrap_or(0) == 0
     }
 
     fn write(self: Rc<Self>, bytes: Part<Vec<u8>>) {

@@ -46,10 +46,11 @@ impl Config {
     }
 
     /// Events taken from the poller in one turn. Default 1,024: 12 KiB of memory, and a wait with 18,000 busy
-    /// connections costs 18 system calls instead of 18,000, while timers still get their turn in between.
+    /// connections costs 18 system calls instead of 18,000, while timers still get their turn in between. At most
+    /// 65,536.
     #[must_use]
     pub fn event_batch(mut self, events: usize) -> Self {
-        self.event_batch = events.max(1);
+        self.event_batch = events.clamp(1, 65_536);
         self
     }
 

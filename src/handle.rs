@@ -152,7 +152,8 @@ impl Handle {
         if engine.inbox.stop_requested() {
             return None;
         }
-        if engine.is_interrupted() || engine.is_busy() || engine.inbox.has_mail() {
+        let owes_a_look = engine.embedded.get() && engine.turn.owes_a_look();
+        if engine.is_interrupted() || engine.is_busy() || engine.inbox.has_mail() || owes_a_look {
             return Some(Duration::ZERO);
         }
         let deadline = engine.timers.borrow().earliest()?;
@@ -188,7 +189,7 @@ impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
             .field("alive", &self.engine.is_alive())
-            .field("outstanding", &self.engine.scheduler.outstanding())
+            .field("stopped", &self.stopped())
             .finish()
     }
 }

@@ -156,8 +156,8 @@ impl IoContext {
 
     /// Runs what is ready until nothing is, or until `budget` is spent, and never sleeps.
     ///
-    /// For a host with a frame to draw: the budget is looked at after every handler. What was not reached is
-    /// first in line at the next call. Asio has no such call.
+    /// For a host with a frame to draw: the budget is looked at after every handler, so even one of zero runs the first.
+    /// What was not reached is first in line at the next call. Asio has no such call.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -176,7 +176,7 @@ impl IoContext {
             let before = call.ran();
             // The end of a turn that was left early has not looked at the sources.
             let looks = !call.engine.is_interrupted();
-            if call.turn(Patience::None)? == Turn::Left {
+            if call.turn(Patience::None)? == Turn::Left || call.engine.must_leave() {
                 break;
             }
             if looks && call.ran() == before && !call.engine.is_busy() && !call.engine.inbox.has_mail() {
@@ -235,7 +235,7 @@ impl<'a> Call<'a> {
     }
 
     fn turn(&mut self, patience: Patience) -> io::Result<Turn> {
-        if self.engine.must_leave() {
+        if self.engine.inbox.stop_requested() {
             return Ok(Turn::Left);
         }
         match self.engine.turn(self.poller, patience) {

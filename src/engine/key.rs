@@ -12,6 +12,7 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Operation {
     pub(crate) place: Place,
+    pub(crate) context: u64,
     /// Unique among all operations of one context; the identity of the operation.
     pub(crate) sequence: u64,
 }
@@ -20,6 +21,7 @@ impl Operation {
     /// The key of what has ended already, or never began.
     pub(crate) const ENDED: Operation = Operation {
         place: Place::Ended,
+        context: 0,
         sequence: 0,
     };
 }

@@ -55,6 +55,9 @@ pub(crate) struct Progress {
 
     /// Whether a call of the run family is in progress.
     running: Cell<bool>,
+    /// Whether this call has asked the poller, and whether the last one left without.
+    has_looked: Cell<bool>,
+    owes_a_look: Cell<bool>,
     /// Whether a handler is in progress.
     in_handler: Cell<bool>,
     /// How many handlers the call in progress asked for, and how many of them it may still run.
@@ -76,6 +79,8 @@ impl Progress {
             now: Cell::new(Instant::now()),
             timer_cut: Cell::new(0),
             running: Cell::new(false),
+            has_looked: Cell::new(false),
+            owes_a_look: Cell::new(false),
             in_handler: Cell::new(false),
             limit: Cell::new(usize::MAX),
             allowed: Cell::new(usize::MAX),
@@ -118,6 +123,7 @@ impl Progress {
     /// Begins a batch of events.
     pub(crate) fn begin_batch(&self, full: bool) {
         self.cursor.set(0);
+        self.has_looked.set(true);
         self.full.set(full);
     }
 
@@ -151,6 +157,7 @@ impl Progress {
 
     pub(crate) fn begin_call(&self, limit: usize, deadline: Option<Instant>) {
         self.running.set(true);
+        self.has_looked.set(false);
         self.limit.set(limit);
         self.allowed.set(limit);
         self.deadline.set(deadline);
@@ -159,6 +166,12 @@ impl Progress {
 
     pub(crate) fn end_call(&self) {
         self.running.set(false);
+        self.owes_a_look.set(!self.has_looked.get());
+    }
+
+    /// Whether the last call returned without asking the poller: then a host's edge may have been spent on it.
+    pub(crate) fn owes_a_look(&self) -> bool {
+        self.owes_a_look.get()
     }
 
     pub(crate) fn is_running(&self) -> bool {

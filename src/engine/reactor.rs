@@ -142,6 +142,10 @@ impl State {
         self.interest.set(self.interest.get() | Interest::DEMANDED);
     }
 
+    pub(crate) fn is_call_demanded(&self) -> bool {
+        self.ready.get().contains(Ready::DEMANDED)
+    }
+
     pub(crate) fn forget_demand(&self) {
         self.clear(Ready::DEMANDED);
         self.interest.set(self.interest.get().without(Interest::DEMANDED));

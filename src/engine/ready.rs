@@ -111,7 +111,8 @@ impl BitOrAssign for Ready {
 pub struct Interest(u8);
 
 impl Interest {
-    /// Nothing: the source stays registered and its readiness is remembered, but nobody is called.
+    /// Nothing: the source stays registered and its readiness is remembered, but nobody is called. (The poller goes on
+    /// to watch for what it watched for last, so a datagram socket still wakes the loop.)
     pub const NONE: Interest = Interest(0);
     /// Data to read, a connection to accept, or the end of the stream.
     pub const READABLE: Interest = Interest(READABLE);
@@ -157,6 +158,12 @@ impl BitOr for Interest {
     type Output = Interest;
     fn bitor(self, other: Interest) -> Interest {
         Interest(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Interest {
+    fn bitor_assign(&mut self, other: Interest) {
+        self.0 |= other.0;
     }
 }
 

@@ -17,6 +17,7 @@ use std::io;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// What runs in step 7, or at a deadline.
@@ -67,6 +68,9 @@ pub(crate) struct Repeat {
     pub(crate) callback: RefCell<Box<dyn FnMut()>>,
 }
 
+/// How many contexts this process has made.
+static CONTEXTS: AtomicU64 = AtomicU64::new(1);
+
 /// Everything behind an `IoContext`. One thread; every field has interior mutability, and no borrow of one is held
 /// while user code runs or a user's value is dropped.
 pub(crate) struct Engine {
@@ -85,6 +89,8 @@ pub(crate) struct Engine {
     /// The turn in progress; see `turn.rs`.
     pub(crate) turn: Progress,
     pub(crate) teller: Teller,
+    /// Tells the operations of this context from those of others.
+    context: u64,
     /// Unique among operations, and the order among equal deadlines.
     sequence: Cell<u64>,
     alive: Cell<bool>,
@@ -110,6 +116,7 @@ impl Engine {
             channels: RefCell::new(Slab::new()),
             guards: RefCell::new(Slab::new()),
             starved: RefCell::new(Vec::new()),
+            context: CONTEXTS.fetch_add(1, Relaxed),
             sequence: Cell::new(0),
             alive: Cell::new(true),
             embedded: Cell::new(false),
@@ -134,6 +141,15 @@ impl Engine {
         sequence
     }
 
+    pub(crate) fn key(&self, place: Place, sequence: u64) -> Operation {
+        let context = self.context;
+        Operation {
+            place,
+            context,
+            sequence,
+        }
+    }
+
     /// Notes where work was started. The age of work started in a turn counts from the turn's clock, which is free.
     pub(crate) fn origin(&self, location: &'static Location<'static>) -> Origin {
         let started = if self.turn.is_running() {
@@ -151,6 +167,14 @@ impl Engine {
         outstanding && self.alive.get()
     }
 
+    /// Something that ends without a handler has ended. A host that sleeps is told when it was the last.
+    pub(crate) fn work_finished(&self) {
+        self.scheduler.work_finished();
+        if self.scheduler.outstanding() == 0 {
+            self.kick();
+        }
+    }
+
     pub(crate) fn hold(&self, origin: Origin) -> usize {
         self.scheduler.work_started();
         self.guards.borrow_mut().insert(origin)
@@ -158,7 +182,7 @@ impl Engine {
 
     pub(crate) fn let_go(&self, guard: usize) {
         if self.guards.borrow_mut().try_remove(guard).is_some() {
-            self.scheduler.work_finished();
+            self.work_finished();
         }
     }
 
@@ -228,7 +252,19 @@ impl Engine {
         true
     }
 
+    /// The timer that an operation's key means, if it is one of this context.
+    pub(crate) fn timer_key(&self, operation: Operation) -> Option<TimerKey> {
+        let sequence = operation.sequence;
+        match operation.place {
+            Place::Timer(slot) if operation.context == self.context => Some(TimerKey { slot, sequence }),
+            _ => None,
+        }
+    }
+
     pub(crate) fn cancel(&self, operation: Operation) -> Cancel {
+        if operation.context != self.context {
+            return Cancel::AlreadyDone;
+        }
         let sequence = operation.sequence;
         let found = match operation.place {
             Place::Timer(slot) => self.cancel_timer(TimerKey { slot, sequence }),
@@ -337,17 +373,24 @@ impl Engine {
             let tasks = self.scheduler.take_all();
             let armed = self.timers.borrow_mut().take_all();
             let starved = self.starved.take();
-            let entries = self.reactor.take_all();
+            let entries: Vec<Abandoned> = self.reactor.take_all().into_iter().map(Abandoned).collect();
             let channels = self.channels.take();
-            for entry in &entries {
-                entry.abandon();
-            }
             if mail.is_empty() && tasks.is_empty() && armed.is_empty() && entries.is_empty() && channels.is_empty() {
                 break;
             }
-            drop((mail, tasks, armed, starved, channels));
+            // When one destructor panics, the others still run: that is how Rust drops a tuple of collections.
+            drop((entries, mail, tasks, armed, starved, channels));
         }
         self.reactor.close();
+    }
+}
+
+/// An entry whose context goes.
+struct Abandoned(Entry);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 

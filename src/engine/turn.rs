@@ -63,10 +63,10 @@ impl Engine {
         if !self.inbox.has_mail() {
             return;
         }
+        let first = self.scheduler.len();
         let mut mail = self.mail.take();
         self.inbox.take(&mut mail);
         for letter in mail.drain(..) {
-            tell!(self, "{} from {}", letter.kind, letter.origin.location);
             self.scheduler.push(Task {
                 kind: letter.kind,
                 object: "Remote",
@@ -76,6 +76,21 @@ impl Engine {
             });
         }
         self.mail.set(mail);
+        if self.teller.tracing() {
+            self.tell_of_mail(first);
+        }
+    }
+
+    /// Told when nothing can be lost any more, whatever the logger does.
+    #[cold]
+    fn tell_of_mail(&self, first: usize) {
+        let tell_apart = |task: &Task| (task.kind, task.origin.location);
+        let tasks: Vec<_> = self
+            .scheduler
+            .with_ready(|ready| ready.iter().skip(first).map(tell_apart).collect());
+        for (kind, location) in tasks {
+            tell!(self, "{kind} from {location}");
+        }
     }
 
     fn decide_sleep(&self, patience: Patience) -> Sleep {
@@ -154,17 +169,19 @@ impl Engine {
 
     fn dispatch_events(&self, poller: &Poller) -> Result<(), Left> {
         for (token, told) in poller.events(self.turn.cursor()) {
-            self.turn.count_event();
             if let Some(entry) = self.reactor.find(token) {
                 tell!(
                     self,
                     "token {} ready: {told:?}",
                     entry.state().slot().unwrap_or_default()
                 );
+                self.turn.count_event();
                 let mut called = Called::new(self, entry);
                 called.left_over = called.entry.on_event(told);
                 drop(called);
                 self.may_go_on()?;
+            } else {
+                self.turn.count_event();
             }
         }
         Ok(())

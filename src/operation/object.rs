@@ -110,17 +110,17 @@ pub(crate) struct Object<S: Descriptor> {
     starving: Cell<bool>,
     /// The endpoint told when the connection opened, to be told again when it closes.
     pub(super) peer: Cell<Option<String>>,
-    /// The user asked for a lingering close, which only an explicit close may do: it blocks.
-    pub(super) lingers: Cell<bool>,
+    /// The descriptor is set to linger, which only an explicit close may do: it blocks.
+    pub(crate) lingers: Cell<bool>,
     pub(crate) non_blocking: Cell<bool>,
 }
 
 impl<S: Descriptor> Object<S> {
-    pub(super) fn new(handle: Handle, source: Option<S>) -> Self {
+    pub(super) fn new(handle: Handle) -> Self {
         Object {
             state: State::default(),
             handle,
-            source: RefCell::new(source),
+            source: RefCell::new(None),
             queues: [Queue::new(), Queue::new(), Queue::new()],
             spares: Default::default(),
             handles: Cell::new(1),
@@ -182,10 +182,14 @@ impl<S: Descriptor> Object<S> {
             tell!(engine, "deregistered token {slot}: {}", S::OBJECT);
         }
         self.state.reset();
+        self.tell_closed();
+        Some(source)
+    }
+
+    fn tell_closed(&self) {
         if let Some(peer) = self.peer.take() {
             log::info!(target: TARGET, "closed {} {peer}", S::OBJECT);
         }
-        Some(source)
     }
 
     /// Performs the operation at the front of a queue, and runs its handler if that ends it.
@@ -205,7 +209,13 @@ impl<S: Descriptor> Object<S> {
             budget,
             cancellations: self.cancellations.get(),
         };
-        let Some(operation) = operation.advance(&attempt) else {
+        let mut unwinding = Unwinding {
+            attempt: &attempt,
+            is_over: true,
+        };
+        let operation = operation.advance(&attempt);
+        unwinding.is_over = false;
+        let Some(operation) = operation else {
             return Performed::Done;
         };
         if attempt.was_cancelled() {
@@ -300,8 +310,13 @@ impl<S: Descriptor> Handler for Object<S> {
                 break;
             };
             match self.perform_front(direction, &budget) {
-                Performed::Done => handlers_left -= 1,
-                Performed::NotYet => blocked = blocked | direction.interest(),
+                Performed::Done => {
+                    handlers_left -= 1;
+                    if self.state.is_call_demanded() {
+                        blocked = Interest::NONE; // The handler may have put another operation in front.
+                    }
+                }
+                Performed::NotYet => blocked |= direction.interest(),
             }
             last = direction;
             if engine.must_leave() {
@@ -333,14 +348,15 @@ impl<S: Descriptor> Handler for Object<S> {
         if let Some(mut source) = self.source.take() {
             let _ = self.handle.engine.reactor.deregister(&mut source); // It is closed next, whatever this says.
             self.drop_without_blocking(source);
+            self.tell_closed();
         }
-        for (queue, spare) in self.queues.iter().zip(&self.spares) {
-            while let Some(operation) = queue.pop_front() {
-                self.handle.engine.scheduler.work_finished();
-                drop(operation);
-            }
-            drop(spare.take());
-        }
+        let queues = self
+            .queues
+            .iter()
+            .flat_map(|queue| std::iter::from_fn(|| queue.pop_front()));
+        // Collected first: a vector goes on to drop the rest when one destructor panics.
+        let operations: Vec<_> = queues.chain(self.spares.iter().filter_map(Cell::take)).collect();
+        drop(operations);
     }
 
     fn describe(&self, tell: &mut dyn FnMut(Work)) {
@@ -420,5 +436,22 @@ impl<S: Descriptor> Attempt<'_, S> {
 
     pub(crate) fn fed(&self) {
         self.object.starving.set(false);
+    }
+}
+
+/// A panic in the buffer or the handler of the operation that is being performed: the object goes on without it.
+struct Unwinding<'a, S: Descriptor> {
+    attempt: &'a Attempt<'a, S>,
+    /// Presumed until `advance` has returned.
+    is_over: bool,
+}
+
+impl<S: Descriptor> Drop for Unwinding<'_, S> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_over {
+            self.attempt.finished();
+            self.attempt.object.close_if_unused();
+        }
     }
 }

@@ -70,8 +70,7 @@ impl<S: Descriptor> Shared<S> {
         };
         let pending = Pending::boxed(self.take_spare(direction), facts, transfer, handler);
         self.enqueue(direction, pending, needs_nothing);
-        let place = Place::Slot(slot);
-        Operation { place, sequence }
+        engine.key(Place::Slot(slot), sequence)
     }
 
     /// Tells the handler, through the ready queue, of an operation that failed before it began.

@@ -17,9 +17,9 @@ pub(crate) struct Shared<S: Descriptor> {
 }
 
 impl<S: Descriptor> Shared<S> {
-    pub(crate) fn new(handle: Handle, source: Option<S>) -> Self {
+    pub(crate) fn new(handle: Handle) -> Self {
         Shared {
-            object: Rc::new(Object::new(handle, source)),
+            object: Rc::new(Object::new(handle)),
         }
     }
 
@@ -56,11 +56,13 @@ impl<S: Descriptor> Shared<S> {
     fn register_first(&self) -> io::Result<u32> {
         let state = &self.state;
         let engine = &self.handle.engine;
-        let mut source = self.source.borrow_mut();
-        let source = source.as_mut().ok_or_else(error::not_open)?;
         let entry: Entry = self.object.clone();
         let token = engine.reactor.insert(&entry);
-        if let Err(error) = engine.reactor.register(source, token, S::WATCH) {
+        let registered = match self.source.borrow_mut().as_mut() {
+            Some(source) => engine.reactor.register(source, token, S::WATCH),
+            None => Err(error::not_open()),
+        };
+        if let Err(error) = registered {
             drop(engine.remove(state));
             return Err(error);
         }
@@ -71,6 +73,14 @@ impl<S: Descriptor> Shared<S> {
 
     pub(crate) fn is_open(&self) -> bool {
         self.source.borrow().is_some()
+    }
+
+    /// Gives the object a descriptor that was made elsewhere, with whatever options it brings.
+    pub(crate) fn adopt(&self, source: S) -> io::Result<()> {
+        let linger = socket2::SockRef::from(&source).linger()?;
+        self.open(|| Ok(source))?;
+        self.lingers.set(linger.is_some_and(|time| !time.is_zero()));
+        Ok(())
     }
 
     /// Gives the object its descriptor.
@@ -87,6 +97,7 @@ impl<S: Descriptor> Shared<S> {
             ));
         }
         *self.source.borrow_mut() = Some(make()?);
+        self.lingers.set(false);
         self.state.reset();
         Ok(())
     }

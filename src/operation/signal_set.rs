@@ -53,12 +53,7 @@ struct Set {
     handle: Handle,
     /// In the slab, without a source: so that its waits are found by their keys and by the context.
     waits: Rc<Waits>,
-    watched: RefCell<BTreeMap<i32, Watched>>,
-}
-
-struct Watched {
-    id: SigId,
-    pipe: Rc<SignalPipe>,
+    watched: RefCell<BTreeMap<i32, Rc<SignalPipe>>>,
 }
 
 struct Waits {
@@ -82,6 +77,8 @@ struct Wait {
 struct SignalPipe {
     state: State,
     signal: i32,
+    /// The signal handler's writing end is registered under it.
+    id: Cell<Option<SigId>>,
     source: RefCell<Option<UnixStream>>,
     waits: Rc<Waits>,
 }
@@ -135,13 +132,15 @@ impl SignalSet {
         let pipe = Rc::new(SignalPipe {
             state: State::default(),
             signal,
+            id: Cell::new(None),
             source: RefCell::new(Some(source)),
             waits: Rc::clone(waits),
         });
         pipe.register(&handle.engine)?;
         match pipe::register(signal, handlers) {
             Ok(id) => {
-                watched.borrow_mut().insert(signal, Watched { id, pipe });
+                pipe.id.set(Some(id));
+                watched.borrow_mut().insert(signal, pipe);
                 Ok(())
             }
             Err(error) => {
@@ -173,8 +172,7 @@ impl SignalSet {
             _set: Rc::clone(&self.set),
         });
         waits.deliver();
-        let place = Place::Slot(slot);
-        Operation { place, sequence }
+        engine.key(Place::Slot(slot), sequence)
     }
 
     /// Ends every outstanding wait as [aborted](crate::error::is_aborted). Signals that have arrived stay. `cancel`
@@ -269,6 +267,14 @@ impl SignalPipe {
 
     fn unregister(&self, engine: &Engine) {
         drop(engine.remove(&self.state));
+        self.close(engine);
+    }
+
+    /// The handler goes first: it writes with no care for SIGPIPE.
+    fn close(&self, engine: &Engine) {
+        if let Some(id) = self.id.take() {
+            unregister(id);
+        }
         if let Some(mut source) = self.source.take() {
             let _ = engine.reactor.deregister(&mut source); // It is closed next, whatever this says.
         }
@@ -308,9 +314,7 @@ impl Handler for SignalPipe {
     }
 
     fn abandon(&self) {
-        if let Some(mut source) = self.source.take() {
-            let _ = self.waits.handle.engine.reactor.deregister(&mut source);
-        }
+        self.close(&self.waits.handle.engine);
     }
 
     fn describe(&self, _tell: &mut dyn FnMut(Work)) {}
@@ -319,9 +323,8 @@ impl Handler for SignalPipe {
 impl Drop for Set {
     fn drop(&mut self) {
         let engine = &self.handle.engine;
-        for watched in self.watched.get_mut().values() {
-            unregister(watched.id);
-            watched.pipe.unregister(engine);
+        for pipe in self.watched.get_mut().values() {
+            pipe.unregister(engine);
         }
         drop(engine.remove(&self.waits.state));
         engine.descriptor_closed();

@@ -30,7 +30,10 @@ impl Handle {
     pub fn after(&self, delay: Duration, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let origin = self.engine.origin(Location::caller());
         let deadline = deadline_after(delay);
-        operation(arm_wait(&self.engine, deadline, "after", origin, false, handler))
+        operation(
+            &self.engine,
+            arm_wait(&self.engine, deadline, "after", origin, false, handler),
+        )
     }
 
     /// Calls `callback` once a `period`, for the first time after one period, until it is cancelled by its key.
@@ -66,7 +69,7 @@ impl Handle {
             background: false,
             alarm: Alarm::Repeat(Rc::new(repeat)),
         };
-        operation(self.engine.arm(deadline_after(period), armed))
+        operation(&self.engine, self.engine.arm(deadline_after(period), armed))
     }
 
     /// Stops counting a wait started by [`after`](Handle::after) or [`every`](Handle::every) as outstanding: it does
@@ -80,13 +83,12 @@ impl Handle {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn background(&self, operation: Operation) -> Operation {
-        if let Place::Timer(slot) = operation.place {
-            let sequence = operation.sequence;
+        if let Some(key) = self.engine.timer_key(operation) {
             let mut timers = self.engine.timers.borrow_mut();
-            if let Some(armed) = timers.get_mut(TimerKey { slot, sequence }) {
+            if let Some(armed) = timers.get_mut(key) {
                 if !armed.background {
                     armed.background = true;
-                    self.engine.scheduler.work_finished();
+                    self.engine.work_finished();
                 }
             }
         }
@@ -114,14 +116,8 @@ fn arm_wait(
     engine.arm(deadline, armed)
 }
 
-fn operation(key: Option<TimerKey>) -> Operation {
-    match key {
-        Some(TimerKey { slot, sequence }) => Operation {
-            place: Place::Timer(slot),
-            sequence,
-        },
-        None => Operation::ENDED,
-    }
+fn operation(engine: &Engine, key: Option<TimerKey>) -> Operation {
+    key.map_or(Operation::ENDED, |key| engine.key(Place::Timer(key.slot), key.sequence))
 }
 
 /// A point in time to wait for, as often as you like.
@@ -263,7 +259,7 @@ impl Timer {
             }
             waits.keys.push_back(key);
         }
-        operation(key)
+        operation(engine, key)
     }
 }
 

@@ -96,14 +96,13 @@ where
     }
 
     /// Tells the poller again what to watch for: needed when that changed, and on mio's poll(2) backend after every
-    /// event of a foreign descriptor, which mio does not arm again by itself.
+    /// call, because mio arms a source again only when one of its own methods has answered `WouldBlock`.
     fn watch_again(&self) -> io::Result<()> {
         let (Some(token), Some(current)) = (self.state.token(), self.in_poller.get()) else {
             return Ok(());
         };
         let wanted = watch_for::<S>(self.state.interest()).unwrap_or(current);
-        let rearm = cfg!(mio_unsupported_force_poll_poll) && !is_mio_source::<S>();
-        if wanted != current || rearm {
+        if wanted != current || cfg!(mio_unsupported_force_poll_poll) {
             if let Ok(mut body) = self.body.try_borrow_mut() {
                 if let Some(source) = body.source.as_mut() {
                     self.handle.engine.reactor.reregister(source, token, wanted)?;
@@ -122,7 +121,7 @@ where
         }
         if let Some(entry) = engine.remove(&self.state) {
             if !self.background.get() {
-                engine.scheduler.work_finished();
+                engine.work_finished();
             }
             self.finish_release();
             drop(entry);
@@ -137,7 +136,7 @@ where
             Next::Pause(pause) => self.pause(pause),
             Next::Release => return self.end(),
         }
-        if !is_watched_whole::<S>() {
+        if cfg!(mio_unsupported_force_poll_poll) || !is_watched_whole::<S>() {
             if let Err(error) = self.watch_again() {
                 log::error!(target: TARGET, "cannot watch on, from {}: {error}", self.origin.location);
             }
@@ -303,19 +302,18 @@ where
     }
 
     fn take_source(&self) -> io::Result<S> {
+        if self.body.try_borrow_mut().is_err() {
+            let text = "the source is in its callback: keep the registration, and return Next::Release";
+            return Err(io::Error::new(ErrorKind::ResourceBusy, text));
+        }
         self.end();
-        let mut body = self.body.try_borrow_mut().map_err(|_| {
-            io::Error::new(
-                ErrorKind::ResourceBusy,
-                "the source is in its callback: return Next::Release",
-            )
-        })?;
-        body.source.take().ok_or_else(crate::error::context_gone)
+        let source = self.body.borrow_mut().source.take();
+        source.ok_or_else(crate::error::context_gone)
     }
 
     fn make_background(&self) {
         if self.state.token().is_some() && !self.background.replace(true) {
-            self.handle.engine.scheduler.work_finished();
+            self.handle.engine.work_finished();
         }
     }
 }
@@ -345,11 +343,17 @@ fn watch_for<S: 'static>(interest: Interest) -> Option<mio::Interest> {
     }
     let readable = interest.is_readable().then_some(mio::Interest::READABLE);
     let writable = interest.is_writable().then_some(mio::Interest::WRITABLE);
-    match (readable, writable) {
-        (Some(readable), Some(writable)) => Some(readable | writable),
-        (one, other) => one.or(other),
-    }
+    let priority = interest.is_priority().then_some(PRIORITY).flatten();
+    [readable, writable, priority]
+        .into_iter()
+        .flatten()
+        .reduce(mio::Interest::add)
 }
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const PRIORITY: Option<mio::Interest> = Some(mio::Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const PRIORITY: Option<mio::Interest> = None;
 
 /// TCP is also watched for urgent data, because a read stops short at it without another event.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -361,11 +365,6 @@ pub(crate) const STREAM: mio::Interest = mio::Interest::READABLE.add(mio::Intere
 
 fn is<S: 'static, T: 'static>() -> bool {
     TypeId::of::<S>() == TypeId::of::<T>()
-}
-
-/// Whether the source is one of mio's own, which arms itself again on mio's poll(2) backend.
-fn is_mio_source<S: 'static>() -> bool {
-    std::any::type_name::<S>().starts_with("mio::")
 }
 
 /// The name of a type without its path and parameters.

@@ -110,8 +110,11 @@ impl<'a, S: 'static> Io<'a, S> {
             return;
         }
         if n == 0 {
-            self.state.set(Ready::READ_CLOSED);
-            self.state.clear(Ready::READABLE);
+            // Elsewhere nothing may be an empty datagram, or a ^D with more behind it.
+            if ends_with_nothing::<S>() || self.state.ready().is_read_closed() {
+                self.state.set(Ready::READ_CLOSED);
+                self.state.clear(Ready::READABLE);
+            }
         } else if short_transfer_drains::<S>() && !self.has_more_behind_a_short_read() {
             self.state.clear(Ready::READABLE);
         }
@@ -156,7 +159,8 @@ impl<'a, S: 'static> Io<'a, S> {
     }
 
     /// Makes any other non-blocking call on the source, an `accept` or a `recv_from` for instance, that needs
-    /// `direction`. If it answers `WouldBlock`, the source is known not to be ready in that direction.
+    /// `direction`. If it answers `WouldBlock`, the source is known not to be ready in that direction: so name one
+    /// direction, the one that the call tests. The call may be repeated, when a signal interrupts it.
     ///
     /// ```no_run
     /// # use ioctx::{Interest, Io, Next};
@@ -232,6 +236,15 @@ fn uninterrupted<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
             result => return result,
         }
     }
+}
+
+/// Whether reading nothing is the end of the stream for this kind of source.
+#[inline]
+fn ends_with_nothing<S: 'static>() -> bool {
+    let kind = TypeId::of::<S>();
+    kind == TypeId::of::<mio::net::TcpStream>()
+        || kind == TypeId::of::<mio::net::UnixStream>()
+        || kind == TypeId::of::<mio::unix::pipe::Receiver>()
 }
 
 /// Whether a transfer that moved fewer bytes than asked proves that the socket is drained (or full).

@@ -145,8 +145,8 @@ impl<S> Registration<S> {
     ///
     /// # Errors
     ///
-    /// Its callback is running (`ResourceBusy`): it should return [`Next::Release`] instead. Or the context has gone,
-    /// which closed the source.
+    /// Its callback is running (`ResourceBusy`): the registration lives on, detached; better keep it, return
+    /// [`Next::Release`], and ask for the source afterwards. Or the context has gone, which closed the source.
     pub fn into_source(self) -> io::Result<S> {
         self.registered.take_source()
     }

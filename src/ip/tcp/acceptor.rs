@@ -50,7 +50,7 @@ impl Acceptor {
 
     /// An acceptor without a descriptor. `acceptor acceptor(ios);`
     pub fn new(context: &impl AsRef<Handle>) -> Acceptor {
-        let object = Shared::new(context.as_ref().clone(), None);
+        let object = Shared::new(context.as_ref().clone());
         Acceptor { object }
     }
 
@@ -94,11 +94,11 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// It is not a TCP socket or it is connected (`InvalidInput`), this acceptor is open already (`AlreadyExists`), or the context has
-    /// gone. The descriptor is closed.
+    /// It is not a TCP socket or it is connected (`InvalidInput`), this acceptor is open already (`AlreadyExists`), or
+    /// the context has gone. The descriptor is closed.
     pub fn assign(&self, descriptor: impl Into<OwnedFd>) -> io::Result<()> {
         let socket = adopt(descriptor.into(), true)?;
-        self.object.open(|| Ok(listener(socket)))
+        self.object.adopt(listener(socket))
     }
 
     /// socket(2): gives the acceptor a descriptor, non-blocking and close-on-exec. `open`
@@ -216,12 +216,12 @@ impl Acceptor {
         self.object.with(|listener| O::read(listener.as_fd()))
     }
 
-    /// Whether the calls that would block answer `WouldBlock` instead. `non_blocking`
+    /// Whether `accept` answer `WouldBlock` instead of blocking. `non_blocking`
     pub fn non_blocking(&self) -> bool {
         self.object.non_blocking.get()
     }
 
-    /// Makes the calls that would block answer `WouldBlock` instead. `non_blocking(bool)`
+    /// Makes `accept` answer `WouldBlock` instead of blocking. `non_blocking(bool)`
     pub fn set_non_blocking(&self, non_blocking: bool) {
         self.object.non_blocking.set(non_blocking);
     }
@@ -247,7 +247,8 @@ impl Acceptor {
                 }
             }
         })?;
-        Ok((Socket::accepted(&self.object.handle, stream), peer))
+        let lingers = self.object.lingers.get();
+        Ok((Socket::accepted(&self.object.handle, stream, lingers)?, peer))
     }
 
     /// Takes a connection, and calls `handler` with a new socket and the peer's endpoint. `async_accept`
@@ -287,6 +288,13 @@ impl Acceptor {
     }
 }
 
+/// A connection that was taken, with what its socket inherits.
+struct Accepted {
+    stream: TcpStream,
+    peer: Endpoint,
+    lingers: bool,
+}
+
 struct Accept {
     handle: Handle,
     origin: Origin,
@@ -294,13 +302,16 @@ struct Accept {
 
 impl Transfer<TcpListener> for Accept {
     const KIND: &'static str = "async_accept";
-    type Value = (TcpStream, Endpoint);
+    type Value = Accepted;
     type Outcome = io::Result<(Socket, Endpoint)>;
 
     fn perform(&mut self, attempt: &Attempt<'_, TcpListener>) -> Option<io::Result<Self::Value>> {
         loop {
             match attempt.io(|io| io.try_io(Interest::READABLE, TcpListener::accept)) {
-                Ok(accepted) => return Some(Ok(accepted)),
+                Ok((stream, peer)) => {
+                    let lingers = attempt.object.lingers.get();
+                    return Some(Ok(Accepted { stream, peer, lingers }));
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     attempt.fed(); // Nobody waits any more: the next want of descriptors is a new one.
                     return None;
@@ -316,7 +327,8 @@ impl Transfer<TcpListener> for Accept {
     }
 
     fn finish(self, result: io::Result<Self::Value>) -> Self::Outcome {
-        result.map(|(stream, peer)| (Socket::accepted(&self.handle, stream), peer))
+        let Accepted { stream, peer, lingers } = result?;
+        Ok((Socket::accepted(&self.handle, stream, lingers)?, peer))
     }
 }
 

@@ -65,7 +65,7 @@ impl Wait {
 impl Socket {
     /// A socket without a descriptor. `socket sock(ios);`
     pub fn new(context: &impl AsRef<Handle>) -> Socket {
-        let object = Shared::new(context.as_ref().clone(), None);
+        let object = Shared::new(context.as_ref().clone());
         Socket { object }
     }
 
@@ -91,21 +91,24 @@ impl Socket {
         Ok(socket)
     }
 
-    pub(super) fn accepted(handle: &Handle, stream: TcpStream) -> Socket {
-        let object = Shared::new(handle.clone(), Some(stream));
+    /// `lingers`: whether its acceptor does, which an accepted socket inherits.
+    pub(super) fn accepted(handle: &Handle, stream: TcpStream, lingers: bool) -> io::Result<Socket> {
+        let object = Shared::new(handle.clone());
+        object.open(|| Ok(stream))?;
+        object.lingers.set(lingers);
         object.opened();
-        Socket { object }
+        Ok(Socket { object })
     }
 
     /// Gives the socket a descriptor made elsewhere, which becomes non-blocking. `assign`
     ///
     /// # Errors
     ///
-    /// It is not a TCP socket or it listens (`InvalidInput`), this socket is open already (`AlreadyExists`), or the context has
-    /// gone. The descriptor is closed.
+    /// It is not a TCP socket or it listens (`InvalidInput`), this socket is open already (`AlreadyExists`), or the
+    /// context has gone. The descriptor is closed.
     pub fn assign(&self, descriptor: impl Into<OwnedFd>) -> io::Result<()> {
         let socket = adopt(descriptor.into(), false)?;
-        self.object.open(|| Ok(stream(socket)))?;
+        self.object.adopt(stream(socket))?;
         self.object.opened();
         Ok(())
     }
@@ -235,13 +238,13 @@ impl Socket {
         self.object.with(|stream| O::read(stream.as_fd()))
     }
 
-    /// Whether the calls that would block answer `WouldBlock` instead. `non_blocking`
+    /// Whether `read_some`, `write_some`, `read` and `write` answer `WouldBlock` instead of blocking. `non_blocking`
     pub fn non_blocking(&self) -> bool {
         self.object.non_blocking.get()
     }
 
-    /// Makes the calls that would block answer `WouldBlock` instead; for use with [`async_wait`](Socket::async_wait).
-    /// The asynchronous calls do not care. `non_blocking(bool)`
+    /// Makes `read_some`, `write_some`, `read` and `write` answer `WouldBlock` instead of blocking; for use with
+    /// [`async_wait`](Socket::async_wait). `connect` and `wait` block all the same, and the asynchronous calls do not care. `non_blocking(bool)`
     pub fn set_non_blocking(&self, non_blocking: bool) {
         self.object.non_blocking.set(non_blocking);
     }
