@@ -77,6 +77,8 @@ pub(crate) struct State {
     queued: Cell<bool>,
     /// Not called while set, whatever is ready: the timer that ends the pause.
     paused: Cell<Option<TimerKey>>,
+    /// A call that mio did not see has answered `WouldBlock`; mio's poll(2) backend must be told.
+    unseen: Cell<bool>,
     /// Its place in the slab; `None` before it is inserted and after it is removed, when the interest is empty too.
     token: Cell<Option<Token>>,
 }
@@ -106,6 +108,14 @@ impl State {
     #[inline]
     pub(crate) fn set(&self, bits: Ready) {
         self.ready.set(self.ready.get() | bits);
+    }
+
+    pub(crate) fn note_unseen(&self) {
+        self.unseen.set(true);
+    }
+
+    pub(crate) fn take_unseen(&self) -> bool {
+        self.unseen.take()
     }
 
     /// Forgets everything: the descriptor starts anew, as after `connect` was issued.

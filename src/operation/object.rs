@@ -360,7 +360,12 @@ impl<S: Descriptor> Handler for Object<S> {
     }
 
     fn describe(&self, tell: &mut dyn FnMut(Work)) {
-        let endpoint = self.source.borrow().as_ref().and_then(S::endpoint);
+        // A logger of mio's own lines may ask while the source is being registered.
+        let endpoint = self
+            .source
+            .try_borrow()
+            .ok()
+            .and_then(|source| S::endpoint(source.as_ref()?));
         for queue in &self.queues {
             queue.for_each(|operation| {
                 let (kind, origin) = operation.origin();

@@ -96,13 +96,14 @@ where
     }
 
     /// Tells the poller again what to watch for: needed when that changed, and on mio's poll(2) backend after every
-    /// call, because mio arms a source again only when one of its own methods has answered `WouldBlock`.
+    /// call that mio has not seen: it arms a source again only when one of its own methods has answered `WouldBlock`.
     fn watch_again(&self) -> io::Result<()> {
         let (Some(token), Some(current)) = (self.state.token(), self.in_poller.get()) else {
             return Ok(());
         };
         let wanted = watch_for::<S>(self.state.interest()).unwrap_or(current);
-        if wanted != current || cfg!(mio_unsupported_force_poll_poll) {
+        let unseen = self.state.take_unseen() || !is_mio_source::<S>();
+        if wanted != current || (cfg!(mio_unsupported_force_poll_poll) && unseen) {
             if let Ok(mut body) = self.body.try_borrow_mut() {
                 if let Some(source) = body.source.as_mut() {
                     self.handle.engine.reactor.reregister(source, token, wanted)?;
@@ -365,6 +366,13 @@ pub(crate) const STREAM: mio::Interest = mio::Interest::READABLE.add(mio::Intere
 
 fn is<S: 'static, T: 'static>() -> bool {
     TypeId::of::<S>() == TypeId::of::<T>()
+}
+
+/// Whether the source is one of mio's own, whose methods arm it again on mio's poll(2) backend.
+fn is_mio_source<S: 'static>() -> bool {
+    std::any::type_name::<S>().starts_with("mio::net::")
+        || is::<S, mio::unix::pipe::Sender>()
+        || is::<S, mio::unix::pipe::Receiver>()
 }
 
 /// The name of a type without its path and parameters.

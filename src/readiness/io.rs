@@ -187,6 +187,7 @@ impl<'a, S: 'static> Io<'a, S> {
         let result = uninterrupted(|| call(self.source));
         if let Err(error) = &result {
             self.note_error(error, bits);
+            self.state.note_unseen();
         }
         tell!(self.engine, "token {} call {}", self.slot(), outcome(&result));
         result
