@@ -99,11 +99,7 @@ impl Client {
         self.next.set(number + 1);
         let client = Rc::clone(self);
         let socket = Socket::new(&self.handle);
-        if let Err(error) = self
-            .options
-            .source(number)
-            .map_or(Ok(()), |source| bind(&socket, source))
-        {
+        if let Err(error) = self.options.source(number).map_or(Ok(()), |source| bind(&socket, source)) {
             return self.fail(format_args!("connection {number}"), error);
         }
         socket.clone().async_connect(self.options.server, move |connected| {
@@ -130,22 +126,14 @@ impl Client {
     }
 
     fn outcome(&self) -> Result<(), Failure> {
-        self.failure
-            .take()
-            .map_or(Ok(()), |failure| Err(Failure::Failed(failure)))
+        self.failure.take().map_or(Ok(()), |failure| Err(Failure::Failed(failure)))
     }
 
     fn show_progress(&self) {
-        let Options {
-            connections, messages, ..
-        } = self.options;
+        let Options { connections, messages, .. } = self.options;
         let _ = match self.echoed.get() {
             0 => writeln!(io::stderr(), "{} of {connections} connections begun", self.next.get()),
-            n => writeln!(
-                io::stderr(),
-                "{n} of {} messages",
-                u64::from(connections) * u64::from(messages)
-            ),
+            n => writeln!(io::stderr(), "{n} of {} messages", u64::from(connections) * u64::from(messages)),
         };
     }
 
@@ -209,10 +197,7 @@ impl Connection {
     }
 
     fn fail(&self, why: impl Display) {
-        self.client.fail(
-            format_args!("connection {}, message {}", self.number, self.sequence.get()),
-            why,
-        );
+        self.client.fail(format_args!("connection {}, message {}", self.number, self.sequence.get()), why);
     }
 }
 
@@ -272,11 +257,7 @@ impl Latencies {
 
 impl Default for Latencies {
     fn default() -> Self {
-        Latencies {
-            counts: vec![0; 59 * 64 + 64],
-            total: 0,
-            max: Duration::ZERO,
-        }
+        Latencies { counts: vec![0; 59 * 64 + 64], total: 0, max: Duration::ZERO }
     }
 }
 
@@ -314,11 +295,6 @@ impl Options {
             return Err(Failure::Usage(format!("--size must be at most {SIZE_MAX}")));
         }
         let server = server.ok_or_else(|| Failure::Usage("which server?".into()))?;
-        Ok(Options {
-            server,
-            connections,
-            messages,
-            size: size as usize,
-        })
+        Ok(Options { server, connections, messages, size: size as usize })
     }
 }

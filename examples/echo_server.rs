@@ -97,12 +97,8 @@ impl Server {
         }
         let mut connections = self.connections.borrow_mut();
         let entry = connections.vacant_entry();
-        let connection = Rc::new(Connection {
-            server: Rc::clone(self),
-            id: entry.key(),
-            socket,
-            idle: Cell::new(true),
-        });
+        let connection =
+            Rc::new(Connection { server: Rc::clone(self), id: entry.key(), socket, idle: Cell::new(true) });
         entry.insert(Rc::downgrade(&connection));
         drop(connections);
         connection.read(vec![0; BUFFER]);
@@ -132,12 +128,7 @@ impl Server {
     }
 
     fn close_connections(&self, which: impl Fn(&Connection) -> bool) {
-        let connections: Vec<_> = self
-            .connections
-            .borrow()
-            .iter()
-            .filter_map(|(_, c)| c.upgrade())
-            .collect();
+        let connections: Vec<_> = self.connections.borrow().iter().filter_map(|(_, c)| c.upgrade()).collect();
         for connection in connections.iter().filter(|connection| which(connection)) {
             connection.socket.close();
         }
@@ -159,13 +150,11 @@ impl Connection {
         if self.server.ending.get() && self.is_idle() {
             return;
         }
-        self.socket
-            .clone()
-            .async_read_some(buffer, move |(read, buffer)| match read {
-                Ok(0) => {}
-                Ok(n) => self.write(Part::to(buffer, n)),
-                Err(error) => log::debug!("read: {error}"),
-            });
+        self.socket.clone().async_read_some(buffer, move |(read, buffer)| match read {
+            Ok(0) => {}
+            Ok(n) => self.write(Part::to(buffer, n)),
+            Err(error) => log::debug!("read: {error}"),
+        });
     }
 
     /// Whether nothing is on its way: neither back to the client, nor in the kernel, still to be read.
@@ -175,12 +164,10 @@ impl Connection {
 
     fn write(self: Rc<Self>, bytes: Part<Vec<u8>>) {
         self.idle.set(false);
-        self.socket
-            .clone()
-            .async_write(bytes, move |(wrote, bytes)| match wrote {
-                Ok(_) => self.read(bytes.into_inner()),
-                Err(error) => log::debug!("write: {error}"),
-            });
+        self.socket.clone().async_write(bytes, move |(wrote, bytes)| match wrote {
+            Ok(_) => self.read(bytes.into_inner()),
+            Err(error) => log::debug!("write: {error}"),
+        });
     }
 }
 

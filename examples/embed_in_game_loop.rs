@@ -113,17 +113,13 @@ fn accept(acceptor: Acceptor, player: u64, events: Events) {
 }
 
 fn read(socket: Socket, buffer: Vec<u8>, player: u64, events: Events) {
-    socket
-        .clone()
-        .async_read_some(buffer, move |(read_some, buffer)| match read_some {
-            Ok(0) | Err(_) => events.borrow_mut().push(Event::Left(player)),
-            Ok(n) => {
-                events
-                    .borrow_mut()
-                    .extend(buffer[..n].iter().map(|key| Event::Moved(player, *key)));
-                read(socket, buffer, player, events);
-            }
-        });
+    socket.clone().async_read_some(buffer, move |(read_some, buffer)| match read_some {
+        Ok(0) | Err(_) => events.borrow_mut().push(Event::Left(player)),
+        Ok(n) => {
+            events.borrow_mut().extend(buffer[..n].iter().map(|key| Event::Moved(player, *key)));
+            read(socket, buffer, player, events);
+        }
+    });
 }
 
 struct Options {
@@ -134,10 +130,7 @@ struct Options {
 impl Options {
     fn parse(mut arguments: lexopt::Parser) -> Result<Options, Failure> {
         use lexopt::prelude::*;
-        let mut options = Options {
-            address: ([127, 0, 0, 1], 7000).into(),
-            frames: u64::MAX,
-        };
+        let mut options = Options { address: ([127, 0, 0, 1], 7000).into(), frames: u64::MAX };
         while let Some(argument) = arguments.next()? {
             match argument {
                 Long("frames") => options.frames = arguments.value()?.parse()?,

@@ -67,10 +67,8 @@ fn host(address: SocketAddr) -> Result<(), Failure> {
 /// Sleeps until stdin or the loop has something to do. Returns whether stdin has.
 fn sleep_until_ready(io: &IoContext, input: &Input, sleep: Duration) -> io::Result<bool> {
     let sleep = Timespec::try_from(sleep).map_err(io::Error::other)?;
-    let mut descriptors = [
-        PollFd::new(&input.stdin, PollFlags::IN),
-        PollFd::from_borrowed_fd(descriptor(io)?, PollFlags::IN),
-    ];
+    let mut descriptors =
+        [PollFd::new(&input.stdin, PollFlags::IN), PollFd::from_borrowed_fd(descriptor(io)?, PollFlags::IN)];
     match poll(&mut descriptors, Some(&sleep)) {
         Err(Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),
@@ -86,10 +84,7 @@ fn descriptor(io: &IoContext) -> io::Result<BorrowedFd<'_>> {
 /// Where mio itself polls with poll(2), there is nothing to sleep on: `AsFd` does not exist.
 #[cfg(mio_unsupported_force_poll_poll)]
 fn descriptor(_: &IoContext) -> io::Result<BorrowedFd<'_>> {
-    Err(io::Error::new(
-        ErrorKind::Unsupported,
-        "on this platform the loop has no descriptor to sleep on",
-    ))
+    Err(io::Error::new(ErrorKind::Unsupported, "on this platform the loop has no descriptor to sleep on"))
 }
 
 struct Input {
@@ -139,17 +134,15 @@ fn accept(acceptor: Acceptor, echoed: &Rc<Cell<usize>>) {
 }
 
 fn echo(socket: Socket, buffer: Vec<u8>, echoed: Rc<Cell<usize>>) {
-    socket
-        .clone()
-        .async_read_some(buffer, move |(read, buffer)| match read {
-            Ok(0) | Err(_) => {} // The last handle to the socket goes: it closes.
-            Ok(n) => {
-                socket.clone().async_write(Part::to(buffer, n), move |(wrote, part)| {
-                    if wrote.is_ok() {
-                        echoed.set(echoed.get() + n);
-                        echo(socket, part.into_inner(), echoed);
-                    }
-                });
-            }
-        });
+    socket.clone().async_read_some(buffer, move |(read, buffer)| match read {
+        Ok(0) | Err(_) => {} // The last handle to the socket goes: it closes.
+        Ok(n) => {
+            socket.clone().async_write(Part::to(buffer, n), move |(wrote, part)| {
+                if wrote.is_ok() {
+                    echoed.set(echoed.get() + n);
+                    echo(socket, part.into_inner(), echoed);
+                }
+            });
+        }
+    });
 }

@@ -34,23 +34,13 @@ fn collect_primes() -> Result<(), Failure> {
         let total = Rc::clone(&total);
         move |Found { primes, range }| {
             total.set(total.get() + primes);
-            say!(
-                "[{}] {primes} primes in {range:?}, {} in all so far",
-                here(),
-                total.get()
-            );
+            say!("[{}] {primes} primes in {range:?}, {} in all so far", here(), total.get());
         }
     });
     for number in 1..=3 {
-        let worker = Worker {
-            remote: io.remote(),
-            found: found.clone(),
-            _guard: io.remote().work_guard(),
-        };
+        let worker = Worker { remote: io.remote(), found: found.clone(), _guard: io.remote().work_guard() };
         let thread = thread::Builder::new().name(format!("worker {number}"));
-        thread
-            .spawn(move || worker.work(number))
-            .map_err(failed("cannot start a thread"))?;
+        thread.spawn(move || worker.work(number)).map_err(failed("cannot start a thread"))?;
     }
 
     say!("[{}] run: asleep until somebody posts", here());
@@ -85,20 +75,13 @@ impl Worker {
         }
         let worker = here();
         let _ = self.remote.post(move |io| {
-            say!(
-                "[{}] a task of {worker}; still outstanding: {}",
-                here(),
-                io.outstanding().len()
-            );
+            say!("[{}] a task of {worker}; still outstanding: {}", here(), io.outstanding().len());
         });
     }
 }
 
 fn is_prime(n: u32) -> bool {
-    n > 1
-        && (2..)
-            .take_while(|factor| factor * factor <= n)
-            .all(|factor| n % factor != 0)
+    n > 1 && (2..).take_while(|factor| factor * factor <= n).all(|factor| n % factor != 0)
 }
 
 fn here() -> String {

@@ -37,9 +37,7 @@ fn serve(address: SocketAddr) -> Result<(), Failure> {
     let handle = io.handle().clone();
     // One read buffer for everybody: callbacks never nest, and an idle connection then holds none.
     let buffer = Rc::new(RefCell::new(vec![0; 64 * 1024]));
-    io.register(listener, Interest::READABLE, move |listener, _| {
-        accept(&handle, listener, &buffer)
-    })?;
+    io.register(listener, Interest::READABLE, move |listener, _| accept(&handle, listener, &buffer))?;
     io.run()?;
     Ok(())
 }
@@ -80,11 +78,7 @@ fn echo_what_came(stream: &Io<TcpStream>, buffer: &mut [u8], unsent: &mut Vec<u8
     if !unsent.is_empty() {
         let sent = stream.write(unsent)?;
         unsent.drain(..sent);
-        return Ok(Next::Interest(if unsent.is_empty() {
-            Interest::READABLE
-        } else {
-            Interest::WRITABLE
-        }));
+        return Ok(Next::Interest(if unsent.is_empty() { Interest::READABLE } else { Interest::WRITABLE }));
     }
     let n = match stream.read(buffer)? {
         0 => return Ok(Next::Release),

@@ -33,22 +33,13 @@ fn seven_steps() -> io::Result<()> {
     say!("        server 服务器: socket, bind, listen, accept, read and write");
     say!("        client 客户端: socket, connect, read and write");
 
-    heading(
-        2,
-        "endpoint 终端节点: an address and a port of one protocol, whom to talk to",
-    );
+    heading(2, "endpoint 终端节点: an address and a port of one protocol, whom to talk to");
 
-    heading(
-        3,
-        "create an endpoint 创建终端节点; port 0 asks the system for a free one",
-    );
+    heading(3, "create an endpoint 创建终端节点; port 0 asks the system for a free one");
     let any_port = Endpoint::from((Ipv4Addr::LOCALHOST, 0));
     say!("step 3  Endpoint::from((Ipv4Addr::LOCALHOST, 0)) -> {any_port}");
 
-    heading(
-        4,
-        "create a socket 创建 socket, and an acceptor: context 上下文, protocol 协议, socket, open",
-    );
+    heading(4, "create a socket 创建 socket, and an acceptor: context 上下文, protocol 协议, socket, open");
     let ios = step(4, "IoContext::new()", IoContext::new())?;
     let protocol = Protocol::v4();
     let early = Socket::new(&ios);
@@ -67,10 +58,7 @@ fn seven_steps() -> io::Result<()> {
     heading(7, "listen 监听");
     step(7, "acceptor.listen(128)", acceptor.listen(128))?;
 
-    heading(
-        6,
-        "connect again, with a fresh socket: systems differ in what a failed connect leaves behind",
-    );
+    heading(6, "connect again, with a fresh socket: systems differ in what a failed connect leaves behind");
     let client = Socket::with_protocol(&ios, server.into())?;
     step(6, format_args!("client.connect({server})"), client.connect(server))?;
 

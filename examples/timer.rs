@@ -54,10 +54,7 @@ fn asynchronous_wait(io: &mut IoContext) -> io::Result<()> {
         timer.async_wait(move |waited| say!("  {:.1?}: {beats} beats, {waited:?}", since.elapsed()));
     } // Dropping a timer does not end its wait: that is outstanding work of its own.
     let handlers = io.run()?;
-    say!(
-        "  {:.1?}: run has called {handlers} handlers and returns",
-        since.elapsed()
-    );
+    say!("  {:.1?}: run has called {handlers} handlers and returns", since.elapsed());
     Ok(())
 }
 
@@ -105,11 +102,7 @@ fn without_an_object(io: &mut IoContext) -> io::Result<()> {
     let repetition = io.every(BEAT, move || say!("  {:.1?}: every beat", since.elapsed()));
     let handle = io.handle().clone();
     io.after(BEAT * 7 / 2, move |_| {
-        say!(
-            "  {:.1?}: after 3.5 beats, cancel: {:?}",
-            since.elapsed(),
-            handle.cancel(repetition)
-        );
+        say!("  {:.1?}: after 3.5 beats, cancel: {:?}", since.elapsed(), handle.cancel(repetition));
     });
     io.run()?;
     Ok(())

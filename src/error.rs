@@ -139,9 +139,6 @@ mod tests {
         assert_eq!((error.kind(), transferred(&error)), (kind, 5));
         let source = error.source().and_then(|e| e.downcast_ref::<io::Error>());
         assert!(source.is_some_and(|e| e.raw_os_error() == Some(104)));
-        assert_eq!(
-            with_transferred(io::Error::from_raw_os_error(104), 0).raw_os_error(),
-            Some(104)
-        );
+        assert_eq!(with_transferred(io::Error::from_raw_os_error(104), 0).raw_os_error(), Some(104));
     }
 }

@@ -1,8 +1,8 @@
 //! `Handle`: what everything on the loop's thread holds.
 
-use crate::engine::key::{Cancel, Operation};
-use crate::engine::outstanding::Outstanding;
 use crate::engine::state::{Engine, Task};
+use crate::key::{Cancel, Operation};
+use crate::outstanding::Outstanding;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
@@ -187,9 +187,6 @@ impl AsRef<Handle> for Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle")
-            .field("alive", &self.engine.is_alive())
-            .field("stopped", &self.stopped())
-            .finish()
+        f.debug_struct("Handle").field("alive", &self.engine.is_alive()).field("stopped", &self.stopped()).finish()
     }
 }

@@ -1,11 +1,11 @@
 //! `IoContext`: the owner of a loop, and the calls that run it.
 
 use crate::config::Config;
-use crate::engine::outstanding::Outstanding;
 use crate::engine::reactor::Poller;
 use crate::engine::state::{Engine, deadline_after};
 use crate::engine::turn::{Left, Patience};
 use crate::handle::Handle;
+use crate::outstanding::Outstanding;
 use std::fmt;
 use std::io;
 use std::ops::Deref;
@@ -156,8 +156,8 @@ impl IoContext {
 
     /// Runs what is ready until nothing is, or until `budget` is spent, and never sleeps.
     ///
-    /// For a host with a frame to draw: the budget is looked at after every handler, so even one of zero runs the first.
-    /// What was not reached is first in line at the next call. Asio has no such call.
+    /// For a host with a frame to draw: the budget is looked at after every handler, so even one of zero runs the
+    /// first. What was not reached is first in line at the next call. Asio has no such call.
     ///
     /// ```
     /// # use std::time::Duration;

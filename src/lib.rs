@@ -63,6 +63,9 @@ compile_error!("ioctx runs on Unix only for now: it needs epoll, kqueue or poll(
 
 pub mod error;
 mod config;
+mod ready;
+mod key;
+mod outstanding;
 mod poll;
 mod engine;
 mod handle;
@@ -75,20 +78,20 @@ mod operation;
 pub mod ip;
 
 pub use config::Config;
-pub use engine::key::{Cancel, Operation};
-pub use engine::outstanding::{Outstanding, Work};
-pub use engine::ready::{Interest, Ready};
 pub use handle::Handle;
 pub use io_context::IoContext;
+pub use key::{Cancel, Operation};
 pub use operation::cancel_after::{Outcome, cancel_after, cancel_at};
 pub use operation::part::Part;
 #[cfg(feature = "signal")]
 pub use operation::signal_set::SignalSet;
 pub use operation::timer::Timer;
+pub use outstanding::{Outstanding, Work};
 pub use readiness::callback::Next;
 pub use readiness::descriptor::Descriptor;
 pub use readiness::io::Io;
 pub use readiness::registration::Registration;
+pub use ready::{Interest, Ready};
 pub use remote::{PostError, Remote, SendError, Sender};
 pub use work::{RemoteWorkGuard, WorkGuard};
 

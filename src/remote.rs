@@ -1,9 +1,9 @@
 //! `Remote` and `Sender`: the loop as other threads see it.
 
 use crate::engine::inbox::Inbox;
-use crate::engine::key::Origin;
 use crate::engine::state::{Engine, Mail};
 use crate::handle::Handle;
+use crate::key::Origin;
 use crate::work::RemoteWorkGuard;
 use std::any::Any;
 use std::cell::RefCell;
@@ -67,19 +67,11 @@ impl Handle {
     #[track_caller]
     pub fn channel<T: Send + 'static>(&self, handler: impl FnMut(T) + 'static) -> Sender<T> {
         let origin = self.engine.origin(Location::caller());
-        let receiver: Rc<dyn Any> = Rc::new(Receiver::<T> {
-            handler: RefCell::new(Box::new(handler)),
-        });
-        let index = if self.engine.is_alive() {
-            self.engine.channels.borrow_mut().insert(receiver)
-        } else {
-            usize::MAX
-        };
+        let receiver: Rc<dyn Any> = Rc::new(Receiver::<T> { handler: RefCell::new(Box::new(handler)) });
+        let index =
+            if self.engine.is_alive() { self.engine.channels.borrow_mut().insert(receiver) } else { usize::MAX };
         let inbox = Arc::clone(&self.engine.inbox);
-        Sender {
-            link: Arc::new(Link { inbox, index, origin }),
-            value: std::marker::PhantomData,
-        }
+        Sender { link: Arc::new(Link { inbox, index, origin }), value: std::marker::PhantomData }
     }
 }
 
@@ -108,12 +100,7 @@ impl Remote {
                 }
             });
             let kind = "remote post";
-            Mail {
-                kind,
-                origin,
-                is_handler: true,
-                run,
-            }
+            Mail { kind, origin, is_handler: true, run }
         });
         task.map_or(Ok(()), |task| Err(PostError { task }))
     }
@@ -135,9 +122,7 @@ impl Remote {
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote")
-            .field("alive", &!self.inbox.is_closed())
-            .finish()
+        f.debug_struct("Remote").field("alive", &!self.inbox.is_closed()).finish()
     }
 }
 
@@ -185,12 +170,7 @@ impl<T: Send + 'static> Sender<T> {
                     }
                 }
             });
-            Mail {
-                kind: "channel message",
-                origin: self.link.origin,
-                is_handler: true,
-                run,
-            }
+            Mail { kind: "channel message", origin: self.link.origin, is_handler: true, run }
         });
         value.map_or(Ok(()), |value| Err(SendError { value }))
     }
@@ -216,18 +196,13 @@ impl Drop for Link {
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         let link = Arc::clone(&self.link);
-        Sender {
-            link,
-            value: std::marker::PhantomData,
-        }
+        Sender { link, value: std::marker::PhantomData }
     }
 }
 
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
-            .field("alive", &!self.link.inbox.is_closed())
-            .finish()
+        f.debug_struct("Sender").field("alive", &!self.link.inbox.is_closed()).finish()
     }
 }
 

@@ -44,13 +44,12 @@ impl Drop for WorkGuard {
 
 impl fmt::Debug for WorkGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkGuard")
-            .field("alive", &self.engine.is_alive())
-            .finish()
+        f.debug_struct("WorkGuard").field("alive", &self.engine.is_alive()).finish()
     }
 }
 
-/// A work guard that may be held, and dropped, on any thread. Made by [`Remote::work_guard`](crate::Remote::work_guard).
+/// A work guard that may be held, and dropped, on any thread.
+/// Made by [`Remote::work_guard`](crate::Remote::work_guard).
 #[must_use = "the guard holds only while it lives"]
 pub struct RemoteWorkGuard {
     pub(crate) inbox: Arc<Inbox<Mail>>,
@@ -65,8 +64,6 @@ impl Drop for RemoteWorkGuard {
 
 impl fmt::Debug for RemoteWorkGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteWorkGuard")
-            .field("alive", &!self.inbox.is_closed())
-            .finish()
+        f.debug_struct("RemoteWorkGuard").field("alive", &!self.inbox.is_closed()).finish()
     }
 }

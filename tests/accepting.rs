@@ -84,9 +84,7 @@ fn a_backlog_is_emptied_though_the_budget_is_small() -> io::Result<()> {
     let mut io = IoContext::with_config(Config::new().accept_budget(1).handlers_per_dispatch(1))?;
     util::watch(&io);
     let acceptor = tcp::Acceptor::listen_on(&io, anywhere())?;
-    let clients: Vec<_> = (0..50)
-        .map(|_| TcpStream::connect(acceptor.local_endpoint().unwrap()).unwrap())
-        .collect();
+    let clients: Vec<_> = (0..50).map(|_| TcpStream::connect(acceptor.local_endpoint().unwrap()).unwrap()).collect();
     for _ in &clients {
         acceptor.async_accept(|accepted| drop(accepted.unwrap()));
     }
@@ -128,10 +126,7 @@ fn an_outstanding_accept_keeps_its_acceptor_open() -> io::Result<()> {
     drop(acceptor);
     let _client = TcpStream::connect(endpoint)?;
     assert_eq!(finish(&mut io), 1);
-    assert_eq!(
-        TcpStream::connect(endpoint).unwrap_err().kind(),
-        ErrorKind::ConnectionRefused
-    );
+    assert_eq!(TcpStream::connect(endpoint).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     Ok(())
 }
 
@@ -199,18 +194,12 @@ fn each_step_of_an_acceptor_reports_its_own_error() -> io::Result<()> {
     let io = context();
     let acceptor = tcp::Acceptor::listen_on(&io, anywhere())?;
     let endpoint = acceptor.local_endpoint()?;
-    assert_eq!(
-        tcp::Acceptor::listen_on(&io, endpoint).unwrap_err().kind(),
-        ErrorKind::AddrInUse
-    );
+    assert_eq!(tcp::Acceptor::listen_on(&io, endpoint).unwrap_err().kind(), ErrorKind::AddrInUse);
     let other = tcp::Acceptor::with_protocol(&io, endpoint.into())?;
     assert_eq!(other.bind(endpoint).unwrap_err().kind(), ErrorKind::AddrInUse);
     let foreign = "192.0.2.1:0".parse().expect("an address kept for documentation");
     assert_eq!(other.bind(foreign).unwrap_err().kind(), ErrorKind::AddrNotAvailable);
-    assert_eq!(
-        other.open(endpoint.into()).unwrap_err().kind(),
-        ErrorKind::AlreadyExists
-    );
+    assert_eq!(other.open(endpoint.into()).unwrap_err().kind(), ErrorKind::AlreadyExists);
     let ReuseAddress(reuse) = acceptor.option()?;
     assert!(reuse, "listen_on sets it");
     Ok(())

@@ -67,17 +67,15 @@ fn over_operations() -> io::Result<()> {
 }
 
 fn echo(socket: tcp::Socket, buffer: Vec<u8>) {
-    socket
-        .clone()
-        .async_read_some(buffer, move |(read, buffer)| match read {
-            Ok(0) | Err(_) => {}
-            Ok(n) => {
-                socket.clone().async_write(Part::to(buffer, n), move |(wrote, part)| {
-                    wrote.expect("a write");
-                    echo(socket, part.into_inner());
-                });
-            }
-        });
+    socket.clone().async_read_some(buffer, move |(read, buffer)| match read {
+        Ok(0) | Err(_) => {}
+        Ok(n) => {
+            socket.clone().async_write(Part::to(buffer, n), move |(wrote, part)| {
+                wrote.expect("a write");
+                echo(socket, part.into_inner());
+            });
+        }
+    });
 }
 
 fn over_readiness() -> io::Result<()> {
@@ -86,18 +84,14 @@ fn over_readiness() -> io::Result<()> {
     ours.set_nonblocking(true)?;
     let ours = TcpStream::from_std(ours);
     let mut buffer = vec![0; 4096];
-    io.register(
-        ours,
-        Interest::READABLE,
-        move |stream: &Io<'_, TcpStream>, _| match stream.read(&mut buffer) {
-            Ok(0) => Next::Release,
-            Ok(n) => {
-                assert_eq!(stream.write(&buffer[..n]).expect("room"), n);
-                Next::Keep
-            }
-            Err(_) => Next::Keep,
-        },
-    )?;
+    io.register(ours, Interest::READABLE, move |stream: &Io<'_, TcpStream>, _| match stream.read(&mut buffer) {
+        Ok(0) => Next::Release,
+        Ok(n) => {
+            assert_eq!(stream.write(&buffer[..n]).expect("room"), n);
+            Next::Keep
+        }
+        Err(_) => Next::Keep,
+    })?;
     assert_eq!(allocations_of(&mut io, &mut peer)?, 0, "over readiness");
     Ok(())
 }

@@ -208,9 +208,7 @@ fn the_shorter_of_two_limits_wins() -> io::Result<()> {
         let timer = Timer::new(&io);
         timer.expires_after(LONG);
         let limited = |done| cancel_after(&io, inner, |done| timer.async_wait(done), done);
-        cancel_after(&io, outer, limited, |waited| {
-            assert_eq!(waited.unwrap_err().kind(), ErrorKind::TimedOut)
-        });
+        cancel_after(&io, outer, limited, |waited| assert_eq!(waited.unwrap_err().kind(), ErrorKind::TimedOut));
         assert_eq!(io.run()?, 1);
     }
     Ok(())
@@ -222,9 +220,7 @@ fn the_shorter_of_two_limits_wins() -> io::Result<()> {
 fn reading_nothing_on_a_quiet_connection() -> io::Result<()> {
     let mut io = context();
     let (ours, _peer) = connection(&io)?;
-    ours.async_read_some([], |(read, _)| {
-        assert_eq!(read.unwrap_err().kind(), ErrorKind::InvalidInput)
-    });
+    ours.async_read_some([], |(read, _)| assert_eq!(read.unwrap_err().kind(), ErrorKind::InvalidInput));
     ours.async_read([], |(read, _)| assert_eq!(read.unwrap(), 0));
     assert_eq!(finish(&mut io), 2);
     Ok(())
@@ -279,10 +275,7 @@ fn a_pending_read_ends_when_the_peer_closes() -> io::Result<()> {
     let (ours, peer) = connection(&io)?;
     ours.async_read([0; 8], |(read, _)| {
         let error = read.unwrap_err();
-        assert_eq!(
-            (error.kind(), error::transferred(&error)),
-            (ErrorKind::UnexpectedEof, 0)
-        );
+        assert_eq!((error.kind(), error::transferred(&error)), (ErrorKind::UnexpectedEof, 0));
     });
     assert_eq!(io.poll()?, 0);
     drop(peer);
@@ -303,10 +296,7 @@ fn accept_tells_the_endpoint_of_the_peer() -> io::Result<()> {
     client.connect(acceptor.local_endpoint()?)?;
     acceptor.async_accept(move |accepted| {
         let (server, peer) = accepted.unwrap();
-        assert_eq!(
-            [peer, server.remote_endpoint().unwrap()],
-            [client.local_endpoint().unwrap(); 2]
-        );
+        assert_eq!([peer, server.remote_endpoint().unwrap()], [client.local_endpoint().unwrap(); 2]);
     });
     assert_eq!(finish(&mut io), 1);
     Ok(())

@@ -52,9 +52,7 @@ fn blocking_and_asynchronous_calls_take_turns() -> io::Result<()> {
         assert_eq!(ours.read(&mut bytes)?, 3);
         assert_eq!(bytes, [round; 3]);
         ours.async_write([round; 2], |(wrote, _)| assert_eq!(wrote.unwrap(), 2));
-        ours.async_read([0; 2], move |(read, bytes)| {
-            assert_eq!((read.unwrap(), bytes), (2, [round; 2]))
-        });
+        ours.async_read([0; 2], move |(read, bytes)| assert_eq!((read.unwrap(), bytes), (2, [round; 2])));
         assert_eq!(finish(&mut io), 2);
     }
     ours.close();
@@ -135,10 +133,7 @@ fn a_blocking_transfer_that_fails_tells_the_bytes_so_far() -> io::Result<()> {
     peer.write_all(b"abc")?;
     peer.shutdown(Shutdown::Write)?;
     let error = ours.read(&mut [0; 5]).unwrap_err();
-    assert_eq!(
-        (error.kind(), error::transferred(&error)),
-        (ErrorKind::UnexpectedEof, 3)
-    );
+    assert_eq!((error.kind(), error::transferred(&error)), (ErrorKind::UnexpectedEof, 3));
     let (ours, peer) = connection(&io)?;
     let reader = thread::spawn(move || -> io::Result<()> {
         (&peer).read_exact(&mut [0; 1000])?;

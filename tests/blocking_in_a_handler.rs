@@ -36,10 +36,7 @@ fn main() -> io::Result<()> {
     let warnings = warnings();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     let place = format!("{}:{line}", file!());
-    assert!(
-        warnings[0].contains("read_some") && warnings[0].contains(&place),
-        "{warnings:?} {place}"
-    );
+    assert!(warnings[0].contains("read_some") && warnings[0].contains(&place), "{warnings:?} {place}");
     println!("a blocking call inside a handler was warned about, once");
     Ok(())
 }

@@ -13,10 +13,7 @@ const LONG: Duration = Duration::from_secs(3600);
 /// KiB that the process has in memory.
 fn resident() -> io::Result<usize> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("a size");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
     Ok(line.trim().trim_end_matches(" kB").parse().expect("a number"))
 }
 
@@ -41,9 +38,7 @@ fn what_has_ended_takes_no_memory() -> io::Result<()> {
         }),
         ("pause of a registration that is released", |io, _| {
             let (ours, _theirs) = unix_pair();
-            let registration = io
-                .register(ours, Interest::WRITABLE, |_, _| Next::Pause(LONG))
-                .expect("registered");
+            let registration = io.register(ours, Interest::WRITABLE, |_, _| Next::Pause(LONG)).expect("registered");
             io.post(move || registration.release());
         }),
         ("channel", |io, _| {

@@ -28,20 +28,14 @@ fn close_aborts_everything_outstanding_through_the_queue() -> io::Result<()> {
         assert_eq!((error::transferred(&aborted), &buffer[..3]), (3, &b"abc"[..]));
         read.push("read");
     });
-    ours.async_read_some(vec![0; 8], move |(n, _)| {
-        some.push(if is_aborted(n) { "read_some" } else { "?" })
-    });
+    ours.async_read_some(vec![0; 8], move |(n, _)| some.push(if is_aborted(n) { "read_some" } else { "?" }));
     ours.async_write(vec![0; 10_000_000], move |(n, _)| {
         let aborted = n.unwrap_err();
         assert!(error::is_aborted(&aborted) && error::transferred(&aborted) > 0);
         write.push("write");
     });
-    ours.async_wait(Wait::Write, move |waited| {
-        wait.push(if is_aborted(waited) { "wait" } else { "?" })
-    });
-    ours.async_wait(Wait::Error, move |waited| {
-        error.push(if is_aborted(waited) { "error" } else { "?" })
-    });
+    ours.async_wait(Wait::Write, move |waited| wait.push(if is_aborted(waited) { "wait" } else { "?" }));
+    ours.async_wait(Wait::Error, move |waited| error.push(if is_aborted(waited) { "error" } else { "?" }));
     peer.write_all(b"abc")?;
     assert_eq!(io.run_for(std::time::Duration::from_millis(5))?, 0);
     ours.close();
@@ -125,9 +119,7 @@ fn a_read_cancelled_while_its_bytes_wait_is_aborted_and_the_bytes_stay() -> io::
     peer.write_all(b"later")?;
     net::wait_readable(ours.try_clone_fd()?)?;
     assert_eq!(io.cancel(key), Cancel::Requested);
-    ours.async_read_some([0; 8], |(read, bytes)| {
-        assert_eq!((read.unwrap(), &bytes[..5]), (5, &b"later"[..]))
-    });
+    ours.async_read_some([0; 8], |(read, bytes)| assert_eq!((read.unwrap(), &bytes[..5]), (5, &b"later"[..])));
     assert_eq!(finish(&mut io), 2);
     Ok(())
 }
@@ -147,14 +139,8 @@ fn a_key_cancels_one_operation_of_any_kind() -> io::Result<()> {
         let seen = seen.clone();
         move |aborted: bool| seen.push((name, aborted))
     };
-    let (read, some, write, more, wait, error) = (
-        tell("read"),
-        tell("some"),
-        tell("write"),
-        tell("more"),
-        tell("wait"),
-        tell("error"),
-    );
+    let (read, some, write, more, wait, error) =
+        (tell("read"), tell("some"), tell("write"), tell("more"), tell("wait"), tell("error"));
     let (accept, waiting, connect) = (tell("accept"), tell("waiting"), tell("connect"));
     let keys = [
         ours.async_read(vec![0; 8], move |(n, _)| read(is_aborted(n))),
@@ -168,9 +154,7 @@ fn a_key_cancels_one_operation_of_any_kind() -> io::Result<()> {
         connecting.async_connect(silent, move |connected| connect(is_aborted(connected))),
     ];
     assert_eq!(io.poll()?, 0);
-    let names = [
-        "read", "some", "write", "more", "wait", "error", "accept", "waiting", "connect",
-    ];
+    let names = ["read", "some", "write", "more", "wait", "error", "accept", "waiting", "connect"];
     for (key, name) in keys.into_iter().zip(names).rev() {
         assert_eq!(io.cancel(key), Cancel::Requested);
         assert_eq!(io.cancel(key), Cancel::AlreadyDone);

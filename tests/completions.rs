@@ -49,10 +49,7 @@ fn data_that_nobody_reads_wakes_nobody() -> io::Result<()> {
     io.poll()?;
     for _ in 0..10 {
         assert_eq!(io.poll()?, 0);
-        assert!(
-            io.next_timeout() > Some(std::time::Duration::from_secs(1)),
-            "only the watchdog is left"
-        );
+        assert!(io.next_timeout() > Some(std::time::Duration::from_secs(1)), "only the watchdog is left");
     }
     Ok(())
 }
@@ -115,8 +112,7 @@ fn no_handler_runs_inside_the_call_that_started_it() -> io::Result<()> {
     assert_eq!(io.run_for(std::time::Duration::from_secs(20))?, 8);
     // And from within a handler.
     let _another = std::net::TcpStream::connect(acceptor.local_endpoint()?)?;
-    ours.clone()
-        .async_read_some([0; 1], move |_| inside.start_everything(&ours, &acceptor));
+    ours.clone().async_read_some([0; 1], move |_| inside.start_everything(&ours, &acceptor));
     assert_eq!(finish(&mut io), 9);
     Ok(())
 }

@@ -64,18 +64,14 @@ fn a_socket_connects_after_a_failed_attempt() -> io::Result<()> {
         }
         let seen = Record::new();
         let told = seen.clone();
-        socket.async_connect(acceptor.local_endpoint()?, move |connected| {
-            told.push(connected.is_ok())
-        });
+        socket.async_connect(acceptor.local_endpoint()?, move |connected| told.push(connected.is_ok()));
         assert_eq!(finish(&mut io), 1);
         assert_eq!(seen.take(), [true]);
         assert_eq!(socket.remote_endpoint()?, acceptor.local_endpoint()?);
         let (other, peer) = acceptor.accept()?;
         assert_eq!(peer, socket.local_endpoint()?);
         socket.async_write(b"hello", |(wrote, _)| assert_eq!(wrote.unwrap(), 5));
-        other.async_read([0; 5], |(read, bytes)| {
-            assert_eq!((read.unwrap(), &bytes), (5, b"hello"))
-        });
+        other.async_read([0; 5], |(read, bytes)| assert_eq!((read.unwrap(), &bytes), (5, b"hello")));
         assert_eq!(finish(&mut io), 2);
     }
     Ok(())
@@ -89,9 +85,7 @@ fn transfers_started_while_connecting_wait_for_the_connection() -> io::Result<()
     let socket = tcp::Socket::new(&io);
     let seen = Record::new();
     let (connected, wrote, read) = (seen.clone(), seen.clone(), seen.clone());
-    socket.async_connect(acceptor.local_endpoint()?, move |result| {
-        connected.push(("connected", result.is_ok()))
-    });
+    socket.async_connect(acceptor.local_endpoint()?, move |result| connected.push(("connected", result.is_ok())));
     socket.async_write(b"ping", move |(result, _)| wrote.push(("wrote", result.is_ok())));
     acceptor.async_accept(move |accepted| {
         let (other, _) = accepted.unwrap();
@@ -117,18 +111,13 @@ fn a_write_behind_a_failed_connect_fails_after_it() -> io::Result<()> {
     let socket = tcp::Socket::new(&io);
     let seen = Record::new();
     let (connected, wrote) = (seen.clone(), seen.clone());
-    socket.async_connect(nobody()?, move |result| {
-        connected.push(("connect", result.unwrap_err().kind()))
-    });
+    socket.async_connect(nobody()?, move |result| connected.push(("connect", result.unwrap_err().kind())));
     socket.async_write(b"never", move |(result, _)| {
         result.unwrap_err();
         wrote.push(("write", ErrorKind::Other));
     });
     assert_eq!(finish(&mut io), 2);
-    assert_eq!(
-        seen.take(),
-        [("connect", ErrorKind::ConnectionRefused), ("write", ErrorKind::Other)]
-    );
+    assert_eq!(seen.take(), [("connect", ErrorKind::ConnectionRefused), ("write", ErrorKind::Other)]);
     Ok(())
 }
 
@@ -138,9 +127,7 @@ fn close_ends_a_connection_attempt_as_aborted() -> io::Result<()> {
     let mut io = context();
     let acceptor = tcp::Acceptor::listen_on(&io, anywhere())?;
     let socket = tcp::Socket::new(&io);
-    socket.async_connect(acceptor.local_endpoint()?, |connected| {
-        assert!(error::is_aborted(&connected.unwrap_err()))
-    });
+    socket.async_connect(acceptor.local_endpoint()?, |connected| assert!(error::is_aborted(&connected.unwrap_err())));
     socket.close();
     assert_eq!(finish(&mut io), 1);
     Ok(())
@@ -173,15 +160,10 @@ fn a_read_behind_a_failed_connect_does_not_steal_its_error() -> io::Result<()> {
     let socket = tcp::Socket::new(&io);
     let seen = Record::new();
     let (connected, read) = (seen.clone(), seen.clone());
-    socket.async_connect(nobody()?, move |result| {
-        connected.push(("connect", result.unwrap_err().kind()))
-    });
+    socket.async_connect(nobody()?, move |result| connected.push(("connect", result.unwrap_err().kind())));
     socket.async_read_some([0; 8], move |_| read.push(("read", ErrorKind::Other)));
     assert_eq!(finish(&mut io), 2);
-    assert_eq!(
-        seen.take(),
-        [("connect", ErrorKind::ConnectionRefused), ("read", ErrorKind::Other)]
-    );
+    assert_eq!(seen.take(), [("connect", ErrorKind::ConnectionRefused), ("read", ErrorKind::Other)]);
     Ok(())
 }
 

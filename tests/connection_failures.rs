@@ -161,20 +161,16 @@ fn serve(acceptor: tcp::Acceptor) {
 }
 
 fn echo(socket: tcp::Socket, buffer: Vec<u8>) {
-    socket
-        .clone()
-        .async_read_some(buffer, move |(read, buffer)| match read {
-            Ok(0) | Err(_) => {}
-            Ok(n) => {
-                socket
-                    .clone()
-                    .async_write(ioctx::Part::to(buffer, n), move |(wrote, part)| {
-                        if wrote.is_ok() {
-                            echo(socket, part.into_inner());
-                        }
-                    });
-            }
-        });
+    socket.clone().async_read_some(buffer, move |(read, buffer)| match read {
+        Ok(0) | Err(_) => {}
+        Ok(n) => {
+            socket.clone().async_write(ioctx::Part::to(buffer, n), move |(wrote, part)| {
+                if wrote.is_ok() {
+                    echo(socket, part.into_inner());
+                }
+            });
+        }
+    });
 }
 
 /// Bad input: reading and writing what is not connected, and what is not open, is an error of that operation.

@@ -48,12 +48,7 @@ fn everything_outstanding_is_dropped_unrun_with_the_context() -> io::Result<()> 
     acceptor.async_accept(move |_| d());
     connecting.async_connect(acceptor.local_endpoint()?, move |_| e());
     ours.async_write(buffer(), move |_| f());
-    cancel_after(
-        &io,
-        Duration::ZERO,
-        |done| ours.async_read(buffer(), done),
-        move |_| g(),
-    );
+    cancel_after(&io, Duration::ZERO, |done| ours.async_read(buffer(), done), move |_| g());
     let (h, i) = (unrun(), unrun());
     let aborted = ours.async_read(buffer(), move |_| h());
     io.cancel(aborted); // its handler is in the ready queue
@@ -173,18 +168,10 @@ fn every_call_without_a_context_is_harmless() -> io::Result<()> {
     }
     gone(tcp::Acceptor::listen_on(&handle, endpoint));
     gone(tcp::Socket::with_protocol(&handle, tcp::Protocol::v4()));
-    gone(tcp::Socket::from_std(
-        &handle,
-        std::net::TcpStream::connect(listening()?.local_addr()?)?,
-    ));
+    gone(tcp::Socket::from_std(&handle, std::net::TcpStream::connect(listening()?.local_addr()?)?));
     gone(tcp::Acceptor::from_std(&handle, listening()?));
     assert_eq!(handle.cancel(key), Cancel::AlreadyDone);
-    cancel_after(
-        &handle,
-        Duration::ZERO,
-        |done| ours.async_read([0; 1], done),
-        |_| unreachable!(),
-    );
+    cancel_after(&handle, Duration::ZERO, |done| ours.async_read([0; 1], done), |_| unreachable!());
     assert!(handle.outstanding().is_empty() && handle.stopped());
     Ok(())
 }

@@ -27,10 +27,7 @@ fn open() -> io::Result<BTreeMap<i32, String>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir("/proc/self/fd")? {
         let entry = entry?;
-        let what = fs::read_link(entry.path())
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let what = fs::read_link(entry.path()).unwrap_or_default().to_string_lossy().into_owned();
         let number = entry.file_name().to_string_lossy().parse().expect("a number");
         all.insert(number, what);
     }
@@ -75,17 +72,9 @@ fn the_descriptors_of_a_context_are_close_on_exec_and_go_with_it() -> io::Result
     assert!((2..=4).contains(&with.len()), "{with:?}");
     for (number, what) in &with {
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
-        let flags = info
-            .lines()
-            .find_map(|line| line.strip_prefix("flags:"))
-            .expect("flags")
-            .trim()
-            .to_owned();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).expect("flags").trim().to_owned();
         let flags = u32::from_str_radix(&flags, 8).expect("octal");
-        assert!(
-            flags & rustix::fs::OFlags::CLOEXEC.bits() != 0,
-            "{number} {what}: {info}"
-        );
+        assert!(flags & rustix::fs::OFlags::CLOEXEC.bits() != 0, "{number} {what}: {info}");
     }
     let remote = io.remote();
     drop(io);
@@ -132,9 +121,7 @@ fn a_listener_out_of_descriptors_pauses_and_then_serves_those_who_waited() -> io
     let mut io = util::context();
     let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
     let address = listener.local_addr()?;
-    let mut clients: Vec<_> = (0..CLIENTS)
-        .map(|_| std::net::TcpStream::connect(address))
-        .collect::<Result<_, _>>()?;
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| std::net::TcpStream::connect(address)).collect::<Result<_, _>>()?;
     let limit = Limit::spare(0)?;
     let hoard = Rc::new(RefCell::new(exhaust()));
     let (accepted, refused) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
@@ -155,11 +142,7 @@ fn a_listener_out_of_descriptors_pauses_and_then_serves_those_who_waited() -> io
                 }
             }
         }
-        if own_accepted.borrow().len() == CLIENTS {
-            Next::Release
-        } else {
-            Next::Keep
-        }
+        if own_accepted.borrow().len() == CLIENTS { Next::Release } else { Next::Keep }
     })?;
     assert_eq!(io.run()?, 4, "three in vain, one that serves all");
     assert_eq!(refused.get(), 3);
@@ -205,11 +188,7 @@ fn a_loop_is_woken_once_however_many_tasks_arrive() -> io::Result<()> {
     let path = format!("/proc/self/fdinfo/{}", waker.into_keys().next().expect("just counted"));
     let wakes = move || {
         let info = fs::read_to_string(&path).expect("readable");
-        let count = info
-            .lines()
-            .find_map(|line| line.strip_prefix("eventfd-count:"))
-            .expect("a count")
-            .trim();
+        let count = info.lines().find_map(|line| line.strip_prefix("eventfd-count:")).expect("a count").trim();
         u64::from_str_radix(count, 16).expect("hexadecimal")
     };
     let many = |io: &ioctx::Handle| {

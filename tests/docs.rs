@@ -17,10 +17,7 @@ fn read(path: impl AsRef<Path>) -> String {
 fn files(folder: &str, extension: &str) -> Vec<String> {
     let (mut found, mut folders) = (Vec::new(), vec![PathBuf::from(folder)]);
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(root().join(&folder))
-            .expect("a folder")
-            .map(Result::unwrap)
-        {
+        for entry in fs::read_dir(root().join(&folder)).expect("a folder").map(Result::unwrap) {
             let path = folder.join(entry.file_name());
             if entry.path().is_dir() {
                 folders.push(path);
@@ -91,19 +88,12 @@ fn every_promise_has_a_row_with_its_tests() {
             _ => updated += &format!("{line}\n"),
         }
     }
-    assert_eq!(
-        rows,
-        (1..=26).chain([30]).chain(32..=35).collect::<Vec<_>>(),
-        "the rows of {PAGE}"
-    );
+    assert_eq!(rows, (1..=26).chain([30]).chain(32..=35).collect::<Vec<_>>(), "the rows of {PAGE}");
     assert!(tests.is_empty(), "promises that {PAGE} does not know: {tests:?}");
     if std::env::var_os("REWRITE").is_some() {
         fs::write(root().join(PAGE), updated).expect("written");
     } else {
-        assert!(
-            updated == page,
-            "{PAGE} is out of date: REWRITE=1 cargo test --test docs"
-        );
+        assert!(updated == page, "{PAGE} is out of date: REWRITE=1 cargo test --test docs");
     }
     assert!(bare.is_empty(), "no test carries {bare:?}");
 }
@@ -115,11 +105,8 @@ fn every_promise_has_a_row_with_its_tests() {
 fn the_steps_have_the_same_names_in_code_and_docs() {
     let code = read("src/engine/progress.rs");
     let is_step = |name: &&str| name.starts_with(|c: char| c.is_ascii_digit());
-    let steps: Vec<&str> = code
-        .lines()
-        .filter_map(|line| line.split("=> \"").nth(1)?.strip_suffix("\","))
-        .filter(is_step)
-        .collect();
+    let steps: Vec<&str> =
+        code.lines().filter_map(|line| line.split("=> \"").nth(1)?.strip_suffix("\",")).filter(is_step).collect();
     assert_eq!(steps.len(), 7, "{steps:?}");
 
     let page = read("docs/how-the-loop-works.md");
@@ -132,10 +119,7 @@ fn the_steps_have_the_same_names_in_code_and_docs() {
     assert_eq!(drawn.take(7).collect::<Vec<_>>(), steps);
 
     for page in pages() {
-        for line in read(&page)
-            .lines()
-            .filter(|line| line.trim_start().starts_with("turn "))
-        {
+        for line in read(&page).lines().filter(|line| line.trim_start().starts_with("turn ")) {
             if let [_, step, _] = line.split(" | ").collect::<Vec<_>>()[..] {
                 assert!(steps.contains(&step.trim()), "{page}: {line}");
             }
@@ -147,11 +131,7 @@ fn the_steps_have_the_same_names_in_code_and_docs() {
 
 /// What a heading is linked by.
 fn anchor(heading: &str) -> String {
-    let kept = heading
-        .to_lowercase()
-        .chars()
-        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
-        .collect::<String>();
+    let kept = heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>();
     kept.replace(' ', "-")
 }
 
@@ -173,10 +153,7 @@ fn links_lead_somewhere() {
             if !heading.is_empty() {
                 let text = read(target);
                 let mut headings = text.lines().filter(|line| line.starts_with('#'));
-                assert!(
-                    headings.any(|line| anchor(line.trim_start_matches(['#', ' '])) == heading),
-                    "{page}: {link}"
-                );
+                assert!(headings.any(|line| anchor(line.trim_start_matches(['#', ' '])) == heading), "{page}: {link}");
             }
         }
     }
@@ -190,13 +167,8 @@ fn paths_in_the_text_exist() {
             let path = path.split("::").next().unwrap_or(path);
             // A published package has no `.ci`.
             let folders = ["src/", "docs/", "examples/", "tests/", ".ci/"];
-            let is_path = folders
-                .iter()
-                .any(|folder| path.starts_with(folder) && root().join(folder).exists());
-            assert!(
-                !is_path || path.contains(' ') || root().join(path).exists(),
-                "{page}: {path}"
-            );
+            let is_path = folders.iter().any(|folder| path.starts_with(folder) && root().join(folder).exists());
+            assert!(!is_path || path.contains(' ') || root().join(path).exists(), "{page}: {path}");
         }
     }
 }
@@ -208,17 +180,10 @@ fn modules() -> Vec<(String, String)> {
     fn descend(module: &str, file: &str, folder: &str, all: &mut Vec<(String, String)>) {
         all.push((module.to_owned(), file.to_owned()));
         for line in read(file).lines() {
-            let line = line
-                .strip_prefix("pub(crate) ")
-                .or(line.strip_prefix("pub "))
-                .unwrap_or(line);
+            let line = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub ")).unwrap_or(line);
             if let Some(name) = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
                 let (leaf, inner) = (format!("{folder}/{name}.rs"), format!("{folder}/{name}"));
-                let file = if root().join(&leaf).exists() {
-                    leaf
-                } else {
-                    format!("{inner}/mod.rs")
-                };
+                let file = if root().join(&leaf).exists() { leaf } else { format!("{inner}/mod.rs") };
                 descend(&format!("{module}::{name}"), &file, &inner, all);
             }
         }
@@ -231,10 +196,7 @@ fn modules() -> Vec<(String, String)> {
 /// The paths that a file of this module names, from the crate's root: imports, and paths in the code.
 fn paths_named(module: &str, text: &str) -> Vec<String> {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
-    let code: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect();
+    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let code = code.join("\n");
     let parent = module.rsplit_once("::").map_or("crate", |(parent, _)| parent);
     let mut paths = Vec::new();
@@ -245,21 +207,12 @@ fn paths_named(module: &str, text: &str) -> Vec<String> {
                 continue; // `$crate`, or the end of a longer word.
             }
             let rest = &code[at + root.len()..];
-            let path = rest
-                .split(|c: char| !c.is_alphanumeric() && !":_{".contains(c))
-                .next()
-                .unwrap_or("");
+            let path = rest.split(|c: char| !c.is_alphanumeric() && !":_{".contains(c)).next().unwrap_or("");
             match path.split_once('{') {
                 None => paths.push(format!("{replacement}{path}")),
                 Some((stem, _)) => {
-                    let group = rest
-                        .split_once('{')
-                        .and_then(|(_, rest)| rest.split(';').next())
-                        .unwrap_or("");
-                    let names = group
-                        .split([',', '{', '}'])
-                        .map(str::trim)
-                        .filter(|name| !name.is_empty());
+                    let group = rest.split_once('{').and_then(|(_, rest)| rest.split(';').next()).unwrap_or("");
+                    let names = group.split([',', '{', '}']).map(str::trim).filter(|name| !name.is_empty());
                     paths.extend(names.map(|name| format!("{replacement}{stem}{name}")));
                 }
             }
@@ -272,16 +225,11 @@ fn paths_named(module: &str, text: &str) -> Vec<String> {
 #[test]
 fn the_table_of_floors_is_complete() {
     let page = read("docs/design.md");
-    let table = page
-        .lines()
-        .filter(|line| line.starts_with("| "))
-        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    let table = page.lines().filter(|line| line.starts_with("| ")).flat_map(|line| line.split('`').skip(1).step_by(2));
     let listed: Vec<&str> = table.filter(|path| path.starts_with("src/")).collect();
     let modules = modules();
     let files = modules.iter().map(|(_, file)| file.as_str());
-    let files: Vec<&str> = files
-        .filter(|file| !file.ends_with("mod.rs") && *file != "src/lib.rs")
-        .collect();
+    let files: Vec<&str> = files.filter(|file| !file.ends_with("mod.rs") && *file != "src/lib.rs").collect();
     assert_eq!(listed, files);
 }
 
@@ -290,15 +238,9 @@ fn the_table_of_floors_is_complete() {
 fn a_file_uses_only_files_of_lower_floors() {
     let modules = modules();
     let floor_of = |path: &str| {
-        let is_in = |module: &str| {
-            path.strip_prefix(module)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-        };
-        modules
-            .iter()
-            .enumerate()
-            .filter(|(_, (module, _))| is_in(module))
-            .max_by_key(|(_, (module, _))| module.len())
+        let is_in =
+            |module: &str| path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+        modules.iter().enumerate().filter(|(_, (module, _))| is_in(module)).max_by_key(|(_, (module, _))| module.len())
     };
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for (floor, (module, file)) in modules.iter().enumerate().skip(1) {

@@ -114,18 +114,11 @@ fn what_is_behind_urgent_data_arrives_without_another_event() -> io::Result<()> 
         let mut read = one_read_a_call::<TcpStream>(64, &got);
         let registration = io.register(ours, Interest::READABLE, move |stream: &Io<TcpStream>, ready| {
             let next = read(stream, ready);
-            if seen.borrow().len() == expected {
-                Next::Release
-            } else {
-                next
-            }
+            if seen.borrow().len() == expected { Next::Release } else { next }
         })?;
         io.run()?;
         assert!(registration.is_released());
-        assert_eq!(
-            *got.borrow(),
-            if inline { &b"before!behind"[..] } else { b"beforebehind" }
-        );
+        assert_eq!(*got.borrow(), if inline { &b"before!behind"[..] } else { b"beforebehind" });
         drop(theirs);
     }
     Ok(())

@@ -110,10 +110,7 @@ mod by_descriptor {
         fn sleep(&mut self, io: &IoContext) -> io::Result<bool> {
             let (timeout, is_short) = allowed(io);
             let timeout = Timespec::try_from(timeout).expect("fits");
-            let ready = poll(
-                &mut [PollFd::from_borrowed_fd(io.as_fd(), PollFlags::IN)],
-                Some(&timeout),
-            )?;
+            let ready = poll(&mut [PollFd::from_borrowed_fd(io.as_fd(), PollFlags::IN)], Some(&timeout))?;
             Ok(ready > 0 || is_short)
         }
     }
@@ -125,8 +122,7 @@ mod by_descriptor {
         fn new(io: &IoContext) -> io::Result<Edge> {
             let poll = mio::Poll::new()?;
             let fd = io.as_fd().as_raw_fd();
-            poll.registry()
-                .register(&mut SourceFd(&fd), Token(0), mio::Interest::READABLE)?;
+            poll.registry().register(&mut SourceFd(&fd), Token(0), mio::Interest::READABLE)?;
             Ok(Edge(poll, mio::Events::with_capacity(1)))
         }
     }
@@ -188,9 +184,7 @@ mod by_descriptor {
             })?;
             chain(io, 10);
             let started = Instant::now();
-            io.after(Duration::from_millis(20), move |_| {
-                assert!(started.elapsed() >= Duration::from_millis(20))
-            });
+            io.after(Duration::from_millis(20), move |_| assert!(started.elapsed() >= Duration::from_millis(20)));
             let (remote, guard) = (io.remote(), io.remote().work_guard());
             let poster = thread::spawn(move || {
                 (0..10).for_each(|_| remote.post(|_| {}).expect("the context is there"));
@@ -276,16 +270,8 @@ mod by_descriptor {
         let acts: [Act; 6] = [
             ("post", 1, Box::new(|io| io.post(|| {}))),
             ("dispatch", 1, Box::new(|io| io.dispatch(|| {}))),
-            (
-                "remembered readiness",
-                1,
-                Box::new(|_| registration.set_interest(Interest::READABLE).expect("there")),
-            ),
-            (
-                "task of a thread",
-                1,
-                Box::new(|io| io.remote().post(|_| {}).expect("there")),
-            ),
+            ("remembered readiness", 1, Box::new(|_| registration.set_interest(Interest::READABLE).expect("there"))),
+            ("task of a thread", 1, Box::new(|io| io.remote().post(|_| {}).expect("there"))),
             ("abort", 1, Box::new(move |io| drop(format!("{:?}", io.cancel(wait))))),
             (
                 "nearer deadline",

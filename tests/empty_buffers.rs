@@ -56,12 +56,8 @@ fn an_operation_on_nothing_keeps_its_place_in_the_queue() -> io::Result<()> {
     let seen = Record::new();
     let (first, second, third, fourth) = (seen.clone(), seen.clone(), seen.clone(), seen.clone());
     ours.async_read([0; 1], move |_| first.push("one byte"));
-    ours.async_read([0; 0], move |(read, _)| {
-        second.push(if read.is_ok() { "nothing" } else { "failed" })
-    });
-    ours.async_read_some([0; 0], move |(read, _)| {
-        third.push(if read.is_err() { "refused" } else { "read" })
-    });
+    ours.async_read([0; 0], move |(read, _)| second.push(if read.is_ok() { "nothing" } else { "failed" }));
+    ours.async_read_some([0; 0], move |(read, _)| third.push(if read.is_err() { "refused" } else { "read" }));
     ours.async_read([0; 1], move |_| fourth.push("another byte"));
     assert_eq!(io.poll()?, 0);
     peer.write_all(b"x")?;
@@ -81,9 +77,7 @@ fn an_operation_on_nothing_can_be_cancelled_before_it_ran() -> io::Result<()> {
     let (ours, _peer) = connection(&io)?;
     let seen = Record::new();
     let told = seen.clone();
-    let key = ours.async_write(Vec::new(), move |(wrote, _)| {
-        told.push(error::is_aborted(&wrote.unwrap_err()))
-    });
+    let key = ours.async_write(Vec::new(), move |(wrote, _)| told.push(error::is_aborted(&wrote.unwrap_err())));
     assert_eq!(seen.len(), 0);
     assert_eq!(io.cancel(key), ioctx::Cancel::Requested);
     assert_eq!(finish(&mut io), 1);

@@ -86,10 +86,7 @@ fn no_storm_starves_another_however_the_loop_is_run() -> io::Result<()> {
     assert!(ran > 0);
     let counts = counters.map(|(_, counter)| counter.get());
     let (least, most) = (counts.iter().min(), counts.iter().max());
-    assert!(
-        least >= Some(&100) && most <= least.map(|n| n + 1).as_ref(),
-        "{counts:?}"
-    );
+    assert!(least >= Some(&100) && most <= least.map(|n| n + 1).as_ref(), "{counts:?}");
     Ok(())
 }
 
@@ -118,9 +115,7 @@ fn a_dispatch_stays_within_the_read_budget_and_loses_nothing() -> io::Result<()>
     let seen = reads.clone();
     io.register(ours, Interest::READABLE, move |stream, _| {
         let mut byte = [0];
-        let n = (0..)
-            .take_while(|_| stream.read(&mut byte).is_ok_and(|n| n == 1))
-            .count();
+        let n = (0..).take_while(|_| stream.read(&mut byte).is_ok_and(|n| n == 1)).count();
         seen.push(n);
         Next::Keep
     })?;
@@ -183,9 +178,7 @@ fn a_dispatch_stays_within_the_accept_budget_and_leaves_nobody_waiting() -> io::
     util::watch(&io);
     let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
     let address = listener.local_addr()?;
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| std::net::TcpStream::connect(address))
-        .collect::<Result<_, _>>()?;
+    let clients: Vec<_> = (0..CLIENTS).map(|_| std::net::TcpStream::connect(address)).collect::<Result<_, _>>()?;
     let accepted = Record::new();
     let seen = accepted.clone();
     io.register(listener, Interest::READABLE, move |listener, _| {
@@ -280,11 +273,7 @@ fn callbacks_that_wake_each_other_do_not_hold_the_turn() -> io::Result<()> {
         let both = pair.clone();
         let registration = io.register(ours, Interest::READABLE, move |_, _| {
             let other = &both.borrow()[1 - n];
-            other
-                .as_ref()
-                .expect("registered")
-                .set_interest(Interest::READABLE)
-                .expect("registered");
+            other.as_ref().expect("registered").set_interest(Interest::READABLE).expect("registered");
             Next::Interest(Interest::NONE)
         })?;
         pair.borrow_mut()[n] = Some(registration);

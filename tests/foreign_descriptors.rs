@@ -60,11 +60,7 @@ fn a_foreign_descriptor_stays_blocking_and_never_blocks_the_loop() -> io::Result
         counter.set(counter.get() + 1);
         // Reads until the descriptor says that it would block: a blocking read would hang here.
         assert_eq!(util::drain(source).expect("a read").0, b"x");
-        assert!(
-            source
-                .read(&mut [0])
-                .is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
-        );
+        assert!(source.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
         Next::Release
     })?;
     assert_eq!(io.run()?, 1);
@@ -193,9 +189,7 @@ fn a_regular_file_is_refused_with_a_reason() -> io::Result<()> {
     let mut io = context();
     let file = File::open("Cargo.toml")?;
     let never = |_: &Io<Descriptor<File>>, _: Ready| -> Next { unreachable!("not registered") };
-    let refused = io
-        .register_fd(file, Interest::READABLE, never)
-        .expect_err("a regular file");
+    let refused = io.register_fd(file, Interest::READABLE, never).expect_err("a regular file");
     assert_eq!(refused.kind(), ErrorKind::InvalidInput);
     assert!(refused.to_string().contains("regular file"), "{refused}");
     assert!(io.outstanding().is_empty());
@@ -231,23 +225,15 @@ fn both_directions_of_a_foreign_descriptor_work_in_turn() -> io::Result<()> {
     let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
     let mut echoed = 0;
     let mut unsent = Vec::new();
-    io.register_fd(
-        OwnedFd::from(ours),
-        Interest::READABLE,
-        move |source: &Io<Descriptor<OwnedFd>>, ready| {
-            if ready.is_writable() {
-                assert_eq!(source.write(&unsent).expect("room"), unsent.len());
-                echoed += unsent.len();
-                return if echoed < 30 {
-                    Next::Interest(Interest::READABLE)
-                } else {
-                    Next::Release
-                };
-            }
-            unsent = util::drain(source).expect("a read").0;
-            Next::Interest(Interest::WRITABLE)
-        },
-    )?;
+    io.register_fd(OwnedFd::from(ours), Interest::READABLE, move |source: &Io<Descriptor<OwnedFd>>, ready| {
+        if ready.is_writable() {
+            assert_eq!(source.write(&unsent).expect("room"), unsent.len());
+            echoed += unsent.len();
+            return if echoed < 30 { Next::Interest(Interest::READABLE) } else { Next::Release };
+        }
+        unsent = util::drain(source).expect("a read").0;
+        Next::Interest(Interest::WRITABLE)
+    })?;
     let thread = std::thread::spawn(move || -> io::Result<()> {
         for n in 0..3 {
             theirs.write_all(&[n; 10])?;

@@ -98,14 +98,8 @@ fn a_descriptor_of_the_wrong_kind_is_invalid_input() -> io::Result<()> {
     assert!(!socket.is_open() && !acceptor.is_open());
     socket.open(tcp::Protocol::v4())?;
     let (other, _peer) = connection(&io)?;
-    assert_eq!(
-        socket.assign(other.release()?).unwrap_err().kind(),
-        ErrorKind::AlreadyExists
-    );
-    assert_eq!(
-        socket.open(tcp::Protocol::v4()).unwrap_err().kind(),
-        ErrorKind::AlreadyExists
-    );
+    assert_eq!(socket.assign(other.release()?).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(socket.open(tcp::Protocol::v4()).unwrap_err().kind(), ErrorKind::AlreadyExists);
     Ok(())
 }
 
@@ -234,10 +228,7 @@ fn what_is_no_socket_and_what_listens_is_invalid_input() -> io::Result<()> {
     let (socket, acceptor) = (tcp::Socket::new(&io), tcp::Acceptor::new(&io));
     assert_eq!(socket.assign(reader).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(acceptor.assign(file).unwrap_err().kind(), ErrorKind::InvalidInput);
-    assert_eq!(
-        socket.assign(TcpListener::bind(anywhere())?).unwrap_err().kind(),
-        ErrorKind::InvalidInput
-    );
+    assert_eq!(socket.assign(TcpListener::bind(anywhere())?).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert!(!socket.is_open() && !acceptor.is_open());
     Ok(())
 }

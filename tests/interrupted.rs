@@ -28,9 +28,7 @@ fn signals_during_the_sleep_are_not_seen() -> io::Result<()> {
     });
     let delay = Duration::from_millis(200);
     let started = Instant::now();
-    io.after(delay, move |waited| {
-        assert!(waited.is_ok() && started.elapsed() >= delay)
-    });
+    io.after(delay, move |waited| assert!(waited.is_ok() && started.elapsed() >= delay));
     let ran = io.run();
     let again = io.run_for(Duration::from_millis(10));
     let _guard = io.work_guard();

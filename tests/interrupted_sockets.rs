@@ -31,9 +31,7 @@ impl Signals {
     fn start() -> io::Result<Signals> {
         let arrived = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&arrived))?;
-        let sender = Command::new("sh")
-            .args(["-c", "while kill -USR1 $PPID; do :; done"])
-            .spawn()?;
+        let sender = Command::new("sh").args(["-c", "while kill -USR1 $PPID; do :; done"]).spawn()?;
         let signals = Signals { arrived, sender };
         signals.wait_for(1);
         Ok(signals)
@@ -111,9 +109,7 @@ fn waits_without_a_buffer() -> io::Result<()> {
         socket.async_wait(Wait::Read, |waited| waited.unwrap());
         assert_eq!(io.run()?, 2);
         assert_eq!(socket.read_some(&mut [0; 1])?, 1);
-        socket.async_wait(Wait::Read, |waited| {
-            assert!(ioctx::error::is_aborted(&waited.unwrap_err()))
-        });
+        socket.async_wait(Wait::Read, |waited| assert!(ioctx::error::is_aborted(&waited.unwrap_err())));
         io.poll()?;
         socket.cancel()?;
         io.run()?;

@@ -28,18 +28,8 @@ fn an_operation_that_takes_too_long_times_out() -> io::Result<()> {
     timer.expires_after(LONG);
     let started = Instant::now();
     let (by_duration, by_instant) = (told.clone(), told.clone());
-    cancel_after(
-        &io,
-        SHORT,
-        |done| timer.async_wait(done),
-        move |waited| by_duration.push(kind(waited)),
-    );
-    cancel_at(
-        &io,
-        started + SHORT,
-        |done| timer.async_wait(done),
-        move |waited| by_instant.push(kind(waited)),
-    );
+    cancel_after(&io, SHORT, |done| timer.async_wait(done), move |waited| by_duration.push(kind(waited)));
+    cancel_at(&io, started + SHORT, |done| timer.async_wait(done), move |waited| by_instant.push(kind(waited)));
     assert_eq!(io.run()?, 2);
     assert!(started.elapsed() >= SHORT);
     assert_eq!(told.take(), ["timed out", "timed out"]);
@@ -52,12 +42,7 @@ fn an_operation_in_time_leaves_no_limit_behind() -> io::Result<()> {
     let mut io = ioctx::IoContext::new()?;
     let told = Record::new();
     let seen = told.clone();
-    cancel_after(
-        &io,
-        LONG,
-        |done| io.after(SHORT, done),
-        move |waited| seen.push(kind(waited)),
-    );
+    cancel_after(&io, LONG, |done| io.after(SHORT, done), move |waited| seen.push(kind(waited)));
     assert_eq!(io.run()?, 1);
     assert_eq!(told.take(), ["success"]);
     assert_eq!(io.next_timeout(), None, "the limit is still armed");
@@ -70,12 +55,7 @@ fn a_limited_operation_that_is_cancelled_is_aborted() -> io::Result<()> {
     let mut io = ioctx::IoContext::new()?;
     let told = Record::new();
     let seen = told.clone();
-    let key = cancel_after(
-        &io,
-        LONG,
-        |done| io.after(LONG, done),
-        move |waited| seen.push(kind(waited)),
-    );
+    let key = cancel_after(&io, LONG, |done| io.after(LONG, done), move |waited| seen.push(kind(waited)));
     assert_eq!(io.cancel(key), Cancel::Requested);
     assert_eq!(io.cancel(key), Cancel::AlreadyDone);
     assert_eq!(io.run()?, 1);
@@ -115,12 +95,7 @@ fn an_operation_due_together_with_its_limit_ends_once() -> io::Result<()> {
     let timer = Timer::new(&io);
     let expiry = Instant::now();
     timer.expires_at(expiry);
-    cancel_at(
-        &io,
-        expiry,
-        |done| timer.async_wait(done),
-        move |waited| seen.push(kind(waited)),
-    );
+    cancel_at(&io, expiry, |done| timer.async_wait(done), move |waited| seen.push(kind(waited)));
     assert_eq!(io.run()?, 1);
     assert_eq!(told.len(), 1);
     Ok(())

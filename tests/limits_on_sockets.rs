@@ -58,36 +58,16 @@ fn every_operation_can_be_limited() -> io::Result<()> {
         }
     };
     let (read, write, wait, accept) = (some("read"), some("write"), some("wait"), some("accept"));
-    cancel_after(
-        &ours,
-        SHORT,
-        |done| ours.async_read_some([0; 8], done),
-        move |(n, _)| read(n.unwrap_err()),
-    );
+    cancel_after(&ours, SHORT, |done| ours.async_read_some([0; 8], done), move |(n, _)| read(n.unwrap_err()));
     let deadline = Instant::now() + SHORT;
     let writing = move |(n, _): (io::Result<usize>, _)| {
         let error = n.unwrap_err();
         assert!(error::transferred(&error) > 0);
         write(error);
     };
-    cancel_at(
-        &ours,
-        deadline,
-        |done| ours.async_write(vec![0; 10_000_000], done),
-        writing,
-    );
-    cancel_after(
-        &ours,
-        SHORT,
-        |done| ours.async_wait(Wait::Error, done),
-        move |waited| wait(waited.unwrap_err()),
-    );
-    cancel_after(
-        &acceptor,
-        SHORT,
-        |done| acceptor.async_accept(done),
-        move |taken| accept(taken.unwrap_err()),
-    );
+    cancel_at(&ours, deadline, |done| ours.async_write(vec![0; 10_000_000], done), writing);
+    cancel_after(&ours, SHORT, |done| ours.async_wait(Wait::Error, done), move |waited| wait(waited.unwrap_err()));
+    cancel_after(&acceptor, SHORT, |done| acceptor.async_accept(done), move |taken| accept(taken.unwrap_err()));
     assert_eq!(finish(&mut io), 4);
     let mut seen = seen.take();
     seen.sort_unstable();
@@ -129,12 +109,7 @@ fn an_operation_in_time_leaves_no_timer_behind() -> io::Result<()> {
     let mut io = ioctx::IoContext::new()?;
     let (ours, mut peer) = connection(&io)?;
     peer.write_all(b"x")?;
-    cancel_after(
-        &io,
-        LONG,
-        |done| ours.async_read_some([0; 8], done),
-        |(read, _)| assert_eq!(read.unwrap(), 1),
-    );
+    cancel_after(&io, LONG, |done| ours.async_read_some([0; 8], done), |(read, _)| assert_eq!(read.unwrap(), 1));
     let unopened = tcp::Socket::new(&io);
     cancel_after(
         &io,
@@ -167,10 +142,7 @@ fn nested_limits_let_the_shorter_win() -> io::Result<()> {
         );
         assert_eq!(finish(&mut io), 1);
         assert_eq!(seen.take(), [true]);
-        assert!(
-            io.next_timeout() > Some(Duration::from_secs(1)),
-            "only the watchdog is left"
-        );
+        assert!(io.next_timeout() > Some(Duration::from_secs(1)), "only the watchdog is left");
     }
     Ok(())
 }

@@ -49,12 +49,7 @@ fn serve(acceptor: tcp::Acceptor, alive: Rc<()>) {
         socket.async_wait(Wait::Error, move |_| drop(a));
         socket.async_write(vec![0; 10_000_000], move |_| drop(b));
         socket.async_write_some([0; 1], move |_| drop(c));
-        cancel_after(
-            &socket,
-            Duration::from_secs(60),
-            |done| socket.async_read([0; 99], done),
-            move |_| drop(d),
-        );
+        cancel_after(&socket, Duration::from_secs(60), |done| socket.async_read([0; 99], done), move |_| drop(d));
         socket.async_read_some([0; 1], move |_| drop(e));
     });
 }

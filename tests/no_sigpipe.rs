@@ -21,11 +21,7 @@ fn main() -> io::Result<()> {
         Ok("pipe") => write_to_a_broken_pipe(),
         _ => {
             let pipe = run("pipe")?;
-            assert_eq!(
-                pipe.signal(),
-                Some(SIGPIPE),
-                "the signal kills a child that asks for it: {pipe}"
-            );
+            assert_eq!(pipe.signal(), Some(SIGPIPE), "the signal kills a child that asks for it: {pipe}");
             let sockets = run("sockets")?;
             assert!(sockets.success(), "a write to a socket raised SIGPIPE: {sockets}");
             println!("no write to a socket raised SIGPIPE");
@@ -68,14 +64,10 @@ fn write_to_peers_that_have_gone() -> io::Result<()> {
     let stream = deserted()?;
     stream.set_nonblocking(true)?;
     let stream = TcpStream::from_std(stream);
-    io.register(stream, Interest::WRITABLE, |stream: &Io<'_, TcpStream>, _| {
-        write_in_vain(stream)
-    })?;
+    io.register(stream, Interest::WRITABLE, |stream: &Io<'_, TcpStream>, _| write_in_vain(stream))?;
     let (stream, peer) = UnixStream::pair()?;
     drop(peer);
-    io.register(stream, Interest::WRITABLE, |stream: &Io<'_, UnixStream>, _| {
-        write_in_vain(stream)
-    })?;
+    io.register(stream, Interest::WRITABLE, |stream: &Io<'_, UnixStream>, _| write_in_vain(stream))?;
     assert_eq!(io.run()?, 2);
     Ok(())
 }
@@ -83,11 +75,7 @@ fn write_to_peers_that_have_gone() -> io::Result<()> {
 /// The readiness layer: one buffer, and several.
 fn write_in_vain(mut stream: impl Write) -> Next {
     assert!(stream.write(b"x").is_err());
-    assert!(
-        stream
-            .write_vectored(&[IoSlice::new(b"x"), IoSlice::new(b"y")])
-            .is_err()
-    );
+    assert!(stream.write_vectored(&[IoSlice::new(b"x"), IoSlice::new(b"y")]).is_err());
     Next::Release
 }
 

@@ -39,10 +39,7 @@ fn waits_without_spinning_and_says_so_once() -> io::Result<()> {
     assert_eq!(io.run_for(Duration::from_secs(1))?, 0);
     let seconds = started.elapsed().as_secs_f64();
     let (turns, woken) = (TURNS.load(SeqCst) - turns, SLEEPS.load(SeqCst) - sleeps);
-    assert!(
-        (woken as f64) <= 15.0 * seconds + 1.0,
-        "{woken} wake-ups in {seconds} s"
-    );
+    assert!((woken as f64) <= 15.0 * seconds + 1.0, "{woken} wake-ups in {seconds} s");
     assert!((turns as f64) <= 30.0 * seconds + 2.0, "{turns} turns in {seconds} s");
     assert!(woken >= 3, "it tries again: {woken} wake-ups");
     assert_eq!(WARNINGS.load(SeqCst) - warnings, 1);
@@ -114,10 +111,7 @@ fn the_blocking_call_returns_the_error() -> io::Result<()> {
     let socket = tcp::Socket::new(&io);
     let taken = Taken::all()?;
     assert_eq!(acceptor.accept().unwrap_err().raw_os_error(), Some(EMFILE));
-    assert_eq!(
-        socket.open(tcp::Protocol::v4()).unwrap_err().raw_os_error(),
-        Some(EMFILE)
-    );
+    assert_eq!(socket.open(tcp::Protocol::v4()).unwrap_err().raw_os_error(), Some(EMFILE));
     assert_eq!(IoContext::new().unwrap_err().raw_os_error(), Some(EMFILE));
     drop(taken);
     acceptor.accept()?;
@@ -174,13 +168,7 @@ struct Taken(Vec<File>);
 impl Taken {
     fn all() -> io::Result<Taken> {
         let limit = getrlimit(Resource::Nofile);
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: Some(100),
-                ..limit
-            },
-        )?;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(100), ..limit })?;
         let mut files = Vec::new();
         loop {
             match File::open("/dev/null") {

@@ -25,20 +25,14 @@ fn each_piece_of_work_names_the_line_that_started_it() -> io::Result<()> {
     let starts: [(&str, &str, Start); 9] = [
         ("after", "Timer", |io| (line!(), Box::new(io.after(LONG, |_| {})))),
         ("every", "Timer", |io| (line!(), Box::new(io.every(LONG, || {})))),
-        ("async_wait", "Timer", |io| {
-            (line!(), Box::new(Timer::new(io).async_wait(|_| {})))
-        }),
+        ("async_wait", "Timer", |io| (line!(), Box::new(Timer::new(io).async_wait(|_| {})))),
         ("after", "Timer", |io| {
             let (line, start) = (line!(), |done: Box<dyn FnOnce(io::Result<()>)>| io.after(LONG, done));
             (line, Box::new(cancel_after(io, LONG, start, |_| {})))
         }),
         ("work_guard", "IoContext", |io| (line!(), Box::new(io.work_guard()))),
-        ("work_guard", "Remote", |io| {
-            (line!(), Box::new(io.remote().work_guard()))
-        }),
-        ("remote post", "Remote", |io| {
-            (line!(), Box::new(io.remote().post(|_| {}).is_ok()))
-        }),
+        ("work_guard", "Remote", |io| (line!(), Box::new(io.remote().work_guard()))),
+        ("remote post", "Remote", |io| (line!(), Box::new(io.remote().post(|_| {}).is_ok()))),
         ("post", "Handle", |io| {
             io.post(|| {});
             (line!() - 1, Box::new(()))
@@ -61,10 +55,7 @@ fn each_piece_of_work_names_the_line_that_started_it() -> io::Result<()> {
         let text = work.to_string();
         assert!(text.starts_with(&format!("{kind} on {object}, ")), "{text}");
         assert!(text.contains(&format!("outstanding.rs:{line}:")), "{text}");
-        assert!(
-            format!("{io:#?}").contains(&format!("outstanding.rs:{line}:")),
-            "{io:#?}"
-        );
+        assert!(format!("{io:#?}").contains(&format!("outstanding.rs:{line}:")), "{io:#?}");
     }
     Ok(())
 }
@@ -76,10 +67,7 @@ fn sockets_are_listed_with_their_endpoint() -> io::Result<()> {
     let (ours, theirs) = tcp_pair();
     let connection = io.register(ours, Interest::READABLE, |_, _| Next::Keep)?;
     let work = only(&io);
-    assert_eq!(
-        (work.object(), work.endpoint()),
-        ("TcpStream", Some(&*theirs.local_addr()?.to_string()))
-    );
+    assert_eq!((work.object(), work.endpoint()), ("TcpStream", Some(&*theirs.local_addr()?.to_string())));
     connection.release();
     let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
     let address = listener.local_addr()?.to_string();
@@ -98,9 +86,7 @@ fn work_stops_being_outstanding_before_its_call() -> io::Result<()> {
     io.post(move || assert!(handle.outstanding().is_empty() && handle.stopped()));
     assert_eq!(io.run()?, 1);
     let handle = io.handle().clone();
-    io.after(Duration::ZERO, move |_| {
-        assert!(handle.outstanding().is_empty() && handle.stopped())
-    });
+    io.after(Duration::ZERO, move |_| assert!(handle.outstanding().is_empty() && handle.stopped()));
     assert_eq!(io.run()?, 1);
     let (handle, (ours, _theirs)) = (io.handle().clone(), unix_pair());
     let callback = move |_: &ioctx::Io<UnixStream>, _: ioctx::Ready| {

@@ -37,10 +37,7 @@ fn every_operation_is_listed_with_the_line_that_started_it() -> io::Result<()> {
     listed.sort_by_key(|work| work.location().line());
     assert_eq!(listed.len(), expected.len(), "{outstanding}");
     for (line, (work, (kind, object, endpoint))) in (first..).zip(listed.into_iter().zip(expected)) {
-        assert_eq!(
-            (work.kind(), work.object(), work.endpoint()),
-            (kind, object, Some(&**endpoint))
-        );
+        assert_eq!((work.kind(), work.object(), work.endpoint()), (kind, object, Some(&**endpoint)));
         assert_eq!((work.location().file(), work.location().line()), (file!(), line));
     }
     Ok(())
@@ -53,15 +50,8 @@ fn an_operation_is_listed_until_its_handler_runs() -> io::Result<()> {
     let acceptor = tcp::Acceptor::listen_on(&io, anywhere())?;
     let socket = tcp::Socket::new(&io);
     let handle = io.handle().clone();
-    socket.async_connect(acceptor.local_endpoint()?, move |_| {
-        assert!(handle.outstanding().is_empty())
-    });
-    let kinds = |io: &IoContext| {
-        io.outstanding()
-            .iter()
-            .map(|work| (work.kind(), work.object()))
-            .collect::<Vec<_>>()
-    };
+    socket.async_connect(acceptor.local_endpoint()?, move |_| assert!(handle.outstanding().is_empty()));
+    let kinds = |io: &IoContext| io.outstanding().iter().map(|work| (work.kind(), work.object())).collect::<Vec<_>>();
     assert_eq!(kinds(&io), [("async_connect", "tcp::Socket")]);
     assert_eq!(io.run()?, 1);
     assert!(io.outstanding().is_empty());

@@ -41,12 +41,7 @@ fn start_one_of_everything(io: &Handle, held: &Rc<()>) -> io::Result<Vec<std::os
     let timer = Timer::new(io);
     timer.async_wait(move |_| drop(held));
     let held = hold();
-    cancel_after(
-        io,
-        LONG,
-        |done| io.after(LONG, done),
-        move |_: io::Result<()>| drop(held),
-    );
+    cancel_after(io, LONG, |done| io.after(LONG, done), move |_: io::Result<()>| drop(held));
     drop(io.register(source(), Interest::READABLE, callback(hold()))?);
     drop(io.register(source(), Interest::NONE, callback(hold()))?.background());
     // One that is paused, and one that is on the ready list: both run once before.
@@ -145,10 +140,7 @@ impl Drop for Restarter {
         let (post, wait, tick, inline) = (hold(), hold(), hold(), hold());
         io.post(post);
         io.dispatch(inline);
-        assert_eq!(
-            io.cancel(io.after(Duration::ZERO, move |_| wait())),
-            Cancel::AlreadyDone
-        );
+        assert_eq!(io.cancel(io.after(Duration::ZERO, move |_| wait())), Cancel::AlreadyDone);
         let mut tick = Some(tick);
         io.every(Duration::ZERO, move || {
             if let Some(tick) = tick.take() {
@@ -256,9 +248,7 @@ fn a_registration_that_outlives_its_context_is_harmless() -> io::Result<()> {
     let registrations: Vec<(Registration<UnixStream>, _)> = (0..3)
         .map(|_| {
             let (ours, theirs) = unix_pair();
-            let registration = io
-                .register(ours, Interest::READABLE, |_, _| Next::Keep)
-                .expect("registered");
+            let registration = io.register(ours, Interest::READABLE, |_, _| Next::Keep).expect("registered");
             (registration, theirs)
         })
         .collect();

@@ -203,10 +203,7 @@ fn the_loop_knows_after_a_panic_that_no_handler_runs() -> io::Result<()> {
     assert_eq!(ran.len(), 0, "inline, outside any handler");
     let remote = io.remote();
     let _guard = io.work_guard();
-    std::thread::spawn(move || remote.post(|io| io.stop()))
-        .join()
-        .expect("no panic")
-        .expect("the context is there");
+    std::thread::spawn(move || remote.post(|io| io.stop())).join().expect("no panic").expect("the context is there");
     assert_eq!(io.run()?, 2);
     Ok(())
 }

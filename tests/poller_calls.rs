@@ -27,10 +27,7 @@ fn main() -> io::Result<()> {
     assert_eq!(one.epoll_ctl, many.epoll_ctl, "{one:?} {many:?}");
     let transfers = f64::from(many.transfers - one.transfers) / f64::from(MESSAGES - 1);
     assert!(transfers <= 4.0, "{transfers} reads and writes per message, two ends");
-    println!(
-        "{} epoll_ctl for any number of messages, {transfers} transfers per message",
-        many.epoll_ctl
-    );
+    println!("{} epoll_ctl for any number of messages, {transfers} transfers per message", many.epoll_ctl);
     Ok(())
 }
 
@@ -43,12 +40,7 @@ struct Calls {
 /// The system calls of a child that echoes, as strace counts them; `None` if it cannot.
 fn calls_of(messages: u32) -> io::Result<Option<Calls>> {
     let watched = Command::new("strace")
-        .args([
-            "-f",
-            "-c",
-            "-e",
-            "trace=epoll_ctl,sendto,recvfrom,read,write,send,recv,sendmsg,recvmsg",
-        ])
+        .args(["-f", "-c", "-e", "trace=epoll_ctl,sendto,recvfrom,read,write,send,recv,sendmsg,recvmsg"])
         .arg(std::env::current_exe()?)
         .env(CHILD, messages.to_string())
         .stdout(Stdio::null())
@@ -63,9 +55,7 @@ fn calls_of(messages: u32) -> io::Result<Option<Calls>> {
         rows.filter_map(|row| row.get(3)?.parse::<u32>().ok()).sum()
     };
     let epoll_ctl = count(&["epoll_ctl"]);
-    let transfers = count(&[
-        "sendto", "recvfrom", "read", "write", "send", "recv", "sendmsg", "recvmsg",
-    ]);
+    let transfers = count(&["sendto", "recvfrom", "read", "write", "send", "recv", "sendmsg", "recvmsg"]);
     Ok((output.status.success() && epoll_ctl > 0).then_some(Calls { epoll_ctl, transfers }))
 }
 
@@ -74,12 +64,10 @@ fn echo(messages: u32) -> io::Result<()> {
     let mut io = IoContext::new()?;
     let acceptor = tcp::Acceptor::listen_on(&io, (Ipv4Addr::LOCALHOST, 0).into())?;
     let client = tcp::Socket::new(&io);
-    client
-        .clone()
-        .async_connect(acceptor.local_endpoint()?, move |connected| {
-            connected.expect("a connection");
-            ask(client, vec![0; 4096], messages);
-        });
+    client.clone().async_connect(acceptor.local_endpoint()?, move |connected| {
+        connected.expect("a connection");
+        ask(client, vec![0; 4096], messages);
+    });
     acceptor.async_accept(|accepted| answer(accepted.expect("a client").0, vec![0; 4096]));
     io.run_for(std::time::Duration::from_secs(60))?;
     assert!(io.stopped(), "stuck: {io:#?}");
@@ -92,25 +80,21 @@ fn ask(socket: tcp::Socket, buffer: Vec<u8>, messages: u32) {
     }
     socket.clone().async_write(Part::to(buffer, 64), move |(wrote, part)| {
         wrote.expect("a write");
-        socket
-            .clone()
-            .async_read_some(part.into_inner(), move |(read, buffer)| {
-                assert_eq!(read.expect("an answer"), 64);
-                ask(socket, buffer, messages - 1);
-            });
+        socket.clone().async_read_some(part.into_inner(), move |(read, buffer)| {
+            assert_eq!(read.expect("an answer"), 64);
+            ask(socket, buffer, messages - 1);
+        });
     });
 }
 
 fn answer(socket: tcp::Socket, buffer: Vec<u8>) {
-    socket
-        .clone()
-        .async_read_some(buffer, move |(read, buffer)| match read {
-            Ok(0) | Err(_) => {}
-            Ok(n) => {
-                socket.clone().async_write(Part::to(buffer, n), move |(wrote, part)| {
-                    wrote.expect("a write");
-                    answer(socket, part.into_inner());
-                });
-            }
-        });
+    socket.clone().async_read_some(buffer, move |(read, buffer)| match read {
+        Ok(0) | Err(_) => {}
+        Ok(n) => {
+            socket.clone().async_write(Part::to(buffer, n), move |(wrote, part)| {
+                wrote.expect("a write");
+                answer(socket, part.into_inner());
+            });
+        }
+    });
 }

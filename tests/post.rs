@@ -56,11 +56,7 @@ fn tasks_of_many_threads_all_run_once_in_the_order_of_each_thread() -> io::Resul
     io.run()?;
     threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
     assert_eq!(*seen.borrow(), [EACH; THREADS]);
-    assert_eq!(
-        posted.load(SeqCst),
-        THREADS * EACH,
-        "each task was queued before its message"
-    );
+    assert_eq!(posted.load(SeqCst), THREADS * EACH, "each task was queued before its message");
     Ok(())
 }
 
@@ -169,10 +165,7 @@ fn a_posted_task_gets_a_handle_of_its_loop() -> io::Result<()> {
     let mut io = context();
     let remote = io.remote();
     let start = |io: &Handle| io.post(|| {});
-    thread::spawn(move || remote.post(start))
-        .join()
-        .expect("no panic")
-        .expect(ALIVE);
+    thread::spawn(move || remote.post(start)).join().expect("no panic").expect(ALIVE);
     assert_eq!(io.run()?, 2);
     Ok(())
 }
@@ -196,10 +189,7 @@ fn tasks_are_dropped_with_the_context_and_refused_afterwards() -> io::Result<()>
     assert_eq!(Arc::strong_count(&alive), 2, "the task is in the error");
     drop(refused.into_inner());
     assert_eq!(Arc::strong_count(&alive), 1);
-    assert_eq!(
-        *sender.send(Box::new(7)).expect_err("the context has gone").into_inner(),
-        7
-    );
+    assert_eq!(*sender.send(Box::new(7)).expect_err("the context has gone").into_inner(), 7);
     remote.stop();
     drop(remote.work_guard());
     Ok(())
@@ -220,10 +210,7 @@ fn the_handler_of_a_channel_goes_after_the_last_message_of_its_last_sender() -> 
     drop(sender);
     assert_eq!(io.run()?, 1);
     assert_eq!(log.take(), ["one"]);
-    thread::spawn(move || other.send("two"))
-        .join()
-        .expect("no panic")
-        .expect(ALIVE);
+    thread::spawn(move || other.send("two")).join().expect("no panic").expect(ALIVE);
     assert_eq!(io.run()?, 1);
     assert_eq!(log.take(), ["two", "gone"]);
     Ok(())

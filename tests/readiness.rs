@@ -197,10 +197,7 @@ fn a_released_registration_is_harmless() -> io::Result<()> {
     let refused = registration.set_interest(Interest::READABLE).expect_err("released");
     assert_eq!(refused.kind(), ErrorKind::NotConnected);
     let registration = registration.background();
-    assert!(
-        io.stopped() && io.outstanding().is_empty(),
-        "the count stays in balance"
-    );
+    assert!(io.stopped() && io.outstanding().is_empty(), "the count stays in balance");
     assert_eq!(io.run()?, 0);
     assert!(registration.into_source().is_ok());
     Ok(())
@@ -218,10 +215,7 @@ fn a_callback_may_release_itself() -> io::Result<()> {
         own.borrow().as_ref().expect("its registration").release();
         assert_eq!(Rc::strong_count(&held), 2, "alive until it returns");
         assert!(handle.outstanding().is_empty());
-        assert_eq!(
-            stream.read(&mut [0; 8]).expect("the source is there until it returns"),
-            1
-        );
+        assert_eq!(stream.read(&mut [0; 8]).expect("the source is there until it returns"), 1);
         Next::Keep
     })?;
     slot.replace(Some(registration));
@@ -294,27 +288,17 @@ fn a_callback_may_do_anything_to_other_registrations() -> io::Result<()> {
     let mut other = Some(other);
     io.register(ours, Interest::READABLE, move |_, _| {
         quiet.set_interest(Interest::READABLE).expect("registered");
-        let source = other
-            .take()
-            .expect("once")
-            .into_source()
-            .expect("its callback is not running");
+        let source = other.take().expect("once").into_source().expect("its callback is not running");
         let seen_again = seen.clone();
         let again = move |_: &Io<UnixStream>, _: Ready| {
             seen_again.push("registered again");
             Next::Release
         };
-        handle
-            .register(source, Interest::READABLE, again)
-            .expect("it had left the poller");
+        handle.register(source, Interest::READABLE, again).expect("it had left the poller");
         seen.push("doer");
         Next::Release
     })?;
-    assert_eq!(
-        io.poll()?,
-        2,
-        "the one that was woken runs in the second pass of the same step"
-    );
+    assert_eq!(io.poll()?, 2, "the one that was woken runs in the second pass of the same step");
     assert_eq!(ran.take(), ["doer", "woken"]);
     assert_eq!(io.run()?, 1);
     assert_eq!(ran.take(), ["registered again"]);
@@ -373,10 +357,7 @@ fn background_registrations_keep_the_count_in_balance() -> io::Result<()> {
     let guard = io.work_guard();
     for inside in [true, false] {
         let (ours, _theirs) = unix_pair();
-        let registration = io
-            .register(ours, Interest::WRITABLE, |_, _| Next::Release)?
-            .background()
-            .background();
+        let registration = io.register(ours, Interest::WRITABLE, |_, _| Next::Release)?.background().background();
         assert_eq!(io.outstanding().len(), 1, "the guard");
         if inside {
             assert_eq!(io.run_one()?, 1);
@@ -423,9 +404,7 @@ fn a_source_that_cannot_be_registered_is_an_error_of_the_call() -> io::Result<()
         let _held = (&held, &source.get_ref().0);
         Next::Keep
     };
-    let refused = io
-        .register(Refused(ours), Interest::READABLE, callback)
-        .expect_err("refused");
+    let refused = io.register(Refused(ours), Interest::READABLE, callback).expect_err("refused");
     assert_eq!(refused.kind(), ErrorKind::OutOfMemory);
     assert!(io.stopped() && io.outstanding().is_empty());
     assert_eq!(Rc::strong_count(&alive), 1);

@@ -22,16 +22,14 @@ struct Received {
 
 /// Reads to the end, with a new `async_read_some` from each handler.
 fn read_to_end(socket: tcp::Socket, buffer: Vec<u8>, received: Rc<RefCell<Received>>) {
-    socket
-        .clone()
-        .async_read_some(buffer, move |(read, buffer)| match read {
-            Ok(0) => received.borrow_mut().ends += 1,
-            Err(error) => assert!(ioctx::error::is_aborted(&error), "{error}"),
-            Ok(n) => {
-                received.borrow_mut().bytes.extend_from_slice(&buffer[..n]);
-                read_to_end(socket, buffer, received);
-            }
-        });
+    socket.clone().async_read_some(buffer, move |(read, buffer)| match read {
+        Ok(0) => received.borrow_mut().ends += 1,
+        Err(error) => assert!(ioctx::error::is_aborted(&error), "{error}"),
+        Ok(n) => {
+            received.borrow_mut().bytes.extend_from_slice(&buffer[..n]);
+            read_to_end(socket, buffer, received);
+        }
+    });
 }
 
 /// P18: data and FIN in one edge: the bytes come first, then the end, once.
@@ -247,11 +245,7 @@ fn a_flooded_socket_leaves_the_others_their_turn() -> io::Result<()> {
     peer.write_all(b"stop")?;
     finish(&mut io);
     let received = received.borrow();
-    assert!(
-        received.ends == 0 && received.bytes.len() < small.len() / 2,
-        "{}",
-        received.bytes.len()
-    );
+    assert!(received.ends == 0 && received.bytes.len() < small.len() / 2, "{}", received.bytes.len());
     Ok(())
 }
 
@@ -285,10 +279,7 @@ fn the_end_in_the_same_edge_ends_an_async_read_that_wants_more() -> io::Result<(
     let (ours, mut peer) = connection(&io)?;
     ours.async_read([0; 100], |(read, _)| {
         let error = read.unwrap_err();
-        assert_eq!(
-            (error.kind(), ioctx::error::transferred(&error)),
-            (ErrorKind::UnexpectedEof, 14)
-        );
+        assert_eq!((error.kind(), ioctx::error::transferred(&error)), (ErrorKind::UnexpectedEof, 14));
     });
     io.poll()?;
     peer.write_all(b"the last words")?;

@@ -33,11 +33,7 @@ fn loaded(ran: &Record<(&'static str, u32)>) -> io::Result<(IoContext, Vec<std::
     let sender = io.channel(move |n| seen.push(("message", n)));
     sender.send(0).and(sender.send(1)).expect("the context is there");
     let mut order = vec![("callback", 0); 2];
-    order.extend(
-        ["timer", "post", "message"]
-            .into_iter()
-            .flat_map(|kind| [(kind, 0), (kind, 1)]),
-    );
+    order.extend(["timer", "post", "message"].into_iter().flat_map(|kind| [(kind, 0), (kind, 1)]));
     Ok((io, peers, order))
 }
 
@@ -170,10 +166,7 @@ fn events_of_a_turn_that_was_left_are_told_exactly_once() -> io::Result<()> {
     }
     for left in (0..SOURCES).rev() {
         assert_eq!(io.poll_one()?, 1);
-        assert!(
-            left == 0 || io.next_timeout() == Some(Duration::ZERO),
-            "{left} events to go"
-        );
+        assert!(left == 0 || io.next_timeout() == Some(Duration::ZERO), "{left} events to go");
     }
     assert_eq!((io.poll()?, io.poll()?), (0, 0), "told twice");
     let mut ran = ran.take();

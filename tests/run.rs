@@ -309,10 +309,7 @@ fn poll_is_one_turn_and_poll_for_goes_on_until_nothing_is_ready() -> io::Result<
     chain(io.handle().clone(), u32::MAX);
     let started = Instant::now();
     assert!(io.poll_for(Duration::from_millis(5))? > 0);
-    assert!(
-        started.elapsed() >= Duration::from_millis(5),
-        "gave up its budget with work left"
-    );
+    assert!(started.elapsed() >= Duration::from_millis(5), "gave up its budget with work left");
     assert_eq!(io.next_timeout(), Some(Duration::ZERO));
     Ok(())
 }

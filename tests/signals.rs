@@ -105,11 +105,7 @@ fn every_set_gets_its_own_notification() -> io::Result<()> {
     let mut io = IoContext::new()?;
     let mut other = IoContext::new()?;
     let seen = Seen::default();
-    let sets = [
-        set_of(&io, &[USR1, USR1])?,
-        set_of(&io, &[USR2, USR1])?,
-        set_of(&other, &[USR1])?,
-    ];
+    let sets = [set_of(&io, &[USR1, USR1])?, set_of(&io, &[USR2, USR1])?, set_of(&other, &[USR1])?];
     for set in &sets {
         wait(set, &seen);
     }
@@ -240,9 +236,7 @@ fn a_signal_wakes_a_sleeping_loop() -> io::Result<()> {
     let seen = Seen::default();
     let set = set_of(&io, &[USR1])?;
     wait(&set, &seen);
-    let killer = std::process::Command::new("sh")
-        .args(["-c", "sleep 0.1; kill -USR1 $PPID"])
-        .spawn();
+    let killer = std::process::Command::new("sh").args(["-c", "sleep 0.1; kill -USR1 $PPID"]).spawn();
     let mut killer = killer?;
     assert_eq!(io.run_for(STUCK)?, 1);
     assert_eq!(seen.take(), [USR1]);

@@ -80,10 +80,7 @@ fn a_linger_of_zero_resets_the_peer() -> io::Result<()> {
     let (ours, mut peer) = connection(&io)?;
     ours.set_option(Linger(Some(Duration::ZERO)))?;
     ours.close();
-    assert_eq!(
-        peer.read(&mut [0; 1]).unwrap_err().kind(),
-        io::ErrorKind::ConnectionReset
-    );
+    assert_eq!(peer.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     Ok(())
 }
 

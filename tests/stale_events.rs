@@ -94,16 +94,9 @@ fn a_reused_slot_and_descriptor_never_see_the_event_of_the_dead_connection() -> 
                 let (new, peer) = unix_pair();
                 reused.set(new.as_raw_fd() == old_fd || peer.as_raw_fd() == old_fd);
                 let never = |_: &Io<UnixStream>, _: Ready| -> Next { unreachable!("an event of the dead") };
-                let new = handle
-                    .register(new, Interest::READABLE, never)
-                    .expect("a registration")
-                    .background();
+                let new = handle.register(new, Interest::READABLE, never).expect("a registration").background();
                 let place = |text: &str| text.split(", ").next().map(str::to_owned);
-                assert_eq!(
-                    place(&format!("{new:?}")),
-                    place(&slot),
-                    "the slot was not reused: no test"
-                );
+                assert_eq!(place(&format!("{new:?}")), place(&slot), "the slot was not reused: no test");
                 quiet_peers.borrow_mut().push(peer);
             }
             Next::Release
@@ -183,11 +176,7 @@ fn a_released_source_is_silent_although_a_duplicate_stays_open() -> io::Result<(
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let quiet = std::os::fd::AsFd::as_fd(&io);
         let mut wakes = [PollFd::from_borrowed_fd(quiet, PollFlags::IN)];
-        assert_eq!(
-            poll(&mut wakes, Some(&Timespec::default()))?,
-            0,
-            "the poller has an event for nobody"
-        );
+        assert_eq!(poll(&mut wakes, Some(&Timespec::default()))?, 0, "the poller has an event for nobody");
     }
     assert_eq!(io.poll()?, 0);
     drop(duplicate);
@@ -227,9 +216,6 @@ fn a_reset_connection_harms_no_other() -> io::Result<()> {
     let mut told = told.take();
     told.sort_by_key(|(n, _)| *n);
     let served = || Ok(b"served".to_vec());
-    assert_eq!(
-        told,
-        [(0, served()), (1, Err(io::ErrorKind::ConnectionReset)), (2, served())]
-    );
+    assert_eq!(told, [(0, served()), (1, Err(io::ErrorKind::ConnectionReset)), (2, served())]);
     Ok(())
 }

@@ -29,11 +29,7 @@ fn no_wait_ends_early() -> io::Result<()> {
         let started = Instant::now();
         let check = move |waited: io::Result<()>| {
             waited.expect("not cancelled");
-            assert!(
-                started.elapsed() >= delay,
-                "{:?} instead of {delay:?}",
-                started.elapsed()
-            );
+            assert!(started.elapsed() >= delay, "{:?} instead of {delay:?}", started.elapsed());
         };
         io.after(delay, check);
         let timer = Timer::new(&io);
@@ -62,9 +58,7 @@ fn no_wait_ends_early_in_a_busy_loop() -> io::Result<()> {
     for micros in (500..10_000).step_by(500) {
         let delay = Duration::from_micros(micros);
         let started = Instant::now();
-        io.after(delay, move |_| {
-            assert!(started.elapsed() >= delay, "{:?}", started.elapsed())
-        });
+        io.after(delay, move |_| assert!(started.elapsed() >= delay, "{:?}", started.elapsed()));
     }
     storm(&io);
     assert!(io.run()? > 20);
@@ -211,9 +205,7 @@ fn a_due_wait_whose_timer_was_set_anew_never_reports_success() -> io::Result<()>
     let seen = told.clone();
     second.async_wait(move |waited| seen.push(is_aborted(&waited)));
     let seen = told.clone();
-    third.set(Some(
-        io.after(Duration::ZERO, move |waited| seen.push(is_aborted(&waited))),
-    ));
+    third.set(Some(io.after(Duration::ZERO, move |waited| seen.push(is_aborted(&waited)))));
     assert_eq!(io.run()?, 3);
     assert_eq!(told.take(), [true, true]);
     Ok(())
@@ -315,11 +307,7 @@ fn a_repetition_may_cancel_itself() -> io::Result<()> {
 fn huge_durations_saturate() -> io::Result<()> {
     let mut io = context();
     let timer = Timer::new(&io);
-    for huge in [
-        Duration::MAX,
-        Duration::from_millis(u64::MAX),
-        Duration::from_secs(1 << 40),
-    ] {
+    for huge in [Duration::MAX, Duration::from_millis(u64::MAX), Duration::from_secs(1 << 40)] {
         assert_eq!(timer.expires_after(huge), 0);
         assert!(timer.expiry() > Instant::now() + LONG);
         let operations = [
@@ -364,10 +352,7 @@ fn rearming_holds_on_to_nothing() -> io::Result<()> {
         let held = alive.clone();
         timer.async_wait(move |_| drop(held));
         io.poll()?;
-        assert!(
-            Rc::strong_count(&alive) <= 2,
-            "the last wait is outstanding, the others have ended"
-        );
+        assert!(Rc::strong_count(&alive) <= 2, "the last wait is outstanding, the others have ended");
     }
     assert_eq!(io.outstanding().len(), 1);
     timer.cancel();
@@ -402,15 +387,11 @@ fn many_timers_are_started_and_cancelled_quickly() -> io::Result<()> {
         timer.async_wait(one);
         keys.push(io.after(LONG - Duration::from_millis((n * 7919 % TIMERS) as u64), other));
     }
-    quickly(&mut || {
-        keys.iter()
-            .for_each(|key| assert_eq!(io.cancel(*key), Cancel::Requested))
-    });
+    quickly(&mut || keys.iter().for_each(|key| assert_eq!(io.cancel(*key), Cancel::Requested)));
     quickly(&mut || (0..TIMERS).for_each(|_| assert_eq!(timer.cancel_one(), 1)));
     assert_eq!(io.run()?, 2 * TIMERS);
     assert_eq!(count.get(), 2 * TIMERS);
-    keys.iter()
-        .for_each(|key| assert_eq!(io.cancel(*key), Cancel::AlreadyDone));
+    keys.iter().for_each(|key| assert_eq!(io.cancel(*key), Cancel::AlreadyDone));
     Ok(())
 }
 

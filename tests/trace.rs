@@ -42,12 +42,7 @@ fn collect() {
 
 /// The lines since the last call, of this thread.
 fn lines(level: log::Level) -> Vec<String> {
-    LINES
-        .take()
-        .into_iter()
-        .filter(|(l, _)| *l == level)
-        .map(|(_, line)| line)
-        .collect()
+    LINES.take().into_iter().filter(|(l, _)| *l == level).map(|(_, line)| line).collect()
 }
 
 fn count(lines: &[String], what: &str) -> usize {
@@ -125,12 +120,7 @@ fn a_change_of_interest_on_a_stream_is_no_system_call() -> io::Result<()> {
     let tcp = io.register(tcp, Interest::NONE, |_, _| Next::Interest(Interest::NONE))?;
     let unix = io.register(unix, Interest::NONE, |_, _| Next::Interest(Interest::NONE))?;
     while io.poll_for(Duration::from_secs(60))? > 0 {}
-    for interest in [
-        Interest::READABLE,
-        Interest::WRITABLE,
-        Interest::READABLE | Interest::WRITABLE,
-        Interest::NONE,
-    ] {
+    for interest in [Interest::READABLE, Interest::WRITABLE, Interest::READABLE | Interest::WRITABLE, Interest::NONE] {
         lines(log::Level::Trace);
         tcp.set_interest(interest)?;
         unix.set_interest(interest)?;
@@ -138,11 +128,7 @@ fn a_change_of_interest_on_a_stream_is_no_system_call() -> io::Result<()> {
         assert_eq!(io.poll()?, expected, "the readiness is remembered");
         io.poll()?;
         let lines = lines(log::Level::Trace);
-        assert_eq!(
-            (count(&lines, "0 events"), count(&lines, " events")),
-            (2, 2),
-            "{lines:#?}"
-        );
+        assert_eq!((count(&lines, "0 events"), count(&lines, " events")), (2, 2), "{lines:#?}");
     }
     Ok(())
 }
@@ -162,10 +148,7 @@ fn the_trace_tells_a_turn_step_by_step() -> io::Result<()> {
     assert_eq!(io.run()?, 4);
     let lines = lines(log::Level::Trace);
     let turn: Vec<_> = lines.iter().filter(|line| line.starts_with("turn 1 | ")).collect();
-    let steps: Vec<_> = turn
-        .iter()
-        .filter_map(|line| line.split(" | ").nth(1)?.split(' ').next())
-        .collect();
+    let steps: Vec<_> = turn.iter().filter_map(|line| line.split(" | ").nth(1)?.split(' ').next()).collect();
     assert!(steps.is_sorted(), "{turn:#?}");
     let expected = [
         " | 1 take posted        | remote post from ",
@@ -177,10 +160,7 @@ fn the_trace_tells_a_turn_step_by_step() -> io::Result<()> {
         &format!(" | 7 run handlers       | run post from tests/trace.rs:{line}:"),
     ];
     for expected in expected {
-        assert!(
-            turn.iter().any(|line| line.contains(expected)),
-            "no {expected:?} in {turn:#?}"
-        );
+        assert!(turn.iter().any(|line| line.contains(expected)), "no {expected:?} in {turn:#?}");
     }
     Ok(())
 }
@@ -230,9 +210,6 @@ fn a_blocking_call_inside_a_handler_is_warned_about_once() -> io::Result<()> {
     io.run()?;
     let warnings = lines(log::Level::Warn);
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
-    assert!(
-        warnings[0].contains(&format!("tests/trace.rs:{line}:")),
-        "{warnings:#?}"
-    );
+    assert!(warnings[0].contains(&format!("tests/trace.rs:{line}:")), "{warnings:#?}");
     Ok(())
 }

@@ -143,9 +143,7 @@ fn waiting_on_a_closed_object_is_an_error() -> io::Result<()> {
     let socket = tcp::Socket::new(&io);
     for wait in [Wait::Read, Wait::Write, Wait::Error] {
         assert!(socket.wait(wait).is_err());
-        socket.async_wait(wait, |waited| {
-            assert_eq!(waited.unwrap_err().kind(), ErrorKind::NotConnected)
-        });
+        socket.async_wait(wait, |waited| assert_eq!(waited.unwrap_err().kind(), ErrorKind::NotConnected));
         assert_eq!(finish(&mut io), 1);
     }
     Ok(())

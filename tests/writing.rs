@@ -20,9 +20,7 @@ fn two_writes_never_interleave() -> io::Result<()> {
     let seen = Record::new();
     for letter in *b"abc" {
         let seen = seen.clone();
-        ours.async_write(vec![letter; SIZE], move |(wrote, _)| {
-            seen.push((letter, wrote.unwrap()))
-        });
+        ours.async_write(vec![letter; SIZE], move |(wrote, _)| seen.push((letter, wrote.unwrap())));
     }
     drop(ours);
     assert_eq!(io.poll()?, 0);
@@ -77,10 +75,7 @@ fn a_write_that_fails_in_the_middle_tells_the_bytes_so_far() -> io::Result<()> {
     drop(peer);
     assert_eq!(finish(&mut io), 1);
     let failed = seen.take().remove(0);
-    assert!(
-        matches!(failed.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
-        "{failed:?}"
-    );
+    assert!(matches!(failed.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{failed:?}");
     assert!(!error::is_aborted(&failed));
     let before = error::transferred(&failed);
     assert!(0 < before && before < 1_000_000, "{before}");
@@ -120,9 +115,7 @@ fn any_buffer_travels_along_and_comes_back() -> io::Result<()> {
     let mut io = context();
     let (ours, mut peer) = connection(&io)?;
     let shared: Rc<[u8]> = Rc::from(*b"rc ");
-    ours.async_write("static ", |(wrote, text)| {
-        assert_eq!((wrote.unwrap(), text), (7, "static "))
-    });
+    ours.async_write("static ", |(wrote, text)| assert_eq!((wrote.unwrap(), text), (7, "static ")));
     ours.async_write(String::from("string "), |(_, text)| assert_eq!(text, "string "));
     ours.async_write(Rc::clone(&shared), |(_, rc)| assert_eq!(&*rc, b"rc "));
     ours.async_write(*b"array ", |(_, array)| assert_eq!(&array, b"array "));

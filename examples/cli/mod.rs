@@ -44,9 +44,7 @@ pub fn failed<E: Display>(what: impl Display) -> impl FnOnce(E) -> Failure {
 
 /// For a program without arguments.
 pub fn no_arguments(mut arguments: lexopt::Parser) -> Result<(), Failure> {
-    arguments
-        .next()?
-        .map_or(Ok(()), |argument| Err(argument.unexpected().into()))
+    arguments.next()?.map_or(Ok(()), |argument| Err(argument.unexpected().into()))
 }
 
 /// For a server whose one argument is where to listen: 127.0.0.1:7000 if it is not given.
@@ -65,10 +63,7 @@ pub fn address(mut arguments: lexopt::Parser) -> Result<SocketAddr, Failure> {
 /// Runs a program: `usage` is printed for `--help`.
 pub fn run(usage: &str, program: impl FnOnce(lexopt::Parser) -> Result<(), Failure>) -> ExitCode {
     env_logger::init();
-    if std::env::args_os()
-        .skip(1)
-        .any(|argument| argument == "--help" || argument == "-h")
-    {
+    if std::env::args_os().skip(1).any(|argument| argument == "--help" || argument == "-h") {
         say!("{usage}");
         return ExitCode::SUCCESS;
     }

@@ -10,7 +10,7 @@
 //! The sender that takes `asleep` down pays for the system call, every later one does not, and a loop that is busy
 //! is never woken at all.
 
-use super::key::Origin;
+use crate::key::Origin;
 use slab::Slab;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -39,10 +39,7 @@ struct Queue<T> {
 impl<T> Inbox<T> {
     pub(crate) fn new(waker: mio::Waker) -> Self {
         Inbox {
-            queue: Mutex::new(Queue {
-                items: Vec::new(),
-                closed: false,
-            }),
+            queue: Mutex::new(Queue { items: Vec::new(), closed: false }),
             filled: AtomicBool::new(false),
             asleep: AtomicBool::new(true),
             stop: AtomicBool::new(false),

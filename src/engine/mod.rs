@@ -1,8 +1,5 @@
 //! The engine: one turn, and what it stands on. Knows no network type. Read in this order.
 
-pub(crate) mod ready;
-pub(crate) mod key;
-pub(crate) mod outstanding;
 pub(crate) mod timer_queue;
 pub(crate) mod inbox;
 pub(crate) mod scheduler;

@@ -10,10 +10,10 @@
 //! if somebody asked for that. An entry with something left over after its call, and one that became due otherwise
 //! (an operation was started on it while it was ready), is put on the ready list, at most once.
 
-use super::outstanding::Work;
-use super::ready::{Interest, Ready};
 use super::timer_queue::TimerKey;
 use crate::error::context_gone;
+use crate::outstanding::Work;
+use crate::ready::{Interest, Ready};
 use mio::Token;
 use mio::event::Source;
 use slab::Slab;
@@ -191,11 +191,7 @@ pub(crate) struct Poller {
 
 impl Poller {
     pub(crate) fn new(capacity: usize) -> io::Result<Poller> {
-        Ok(Poller {
-            poll: mio::Poll::new()?,
-            events: mio::Events::with_capacity(capacity),
-            capacity,
-        })
+        Ok(Poller { poll: mio::Poll::new()?, events: mio::Events::with_capacity(capacity), capacity })
     }
 
     pub(crate) fn registry(&self) -> &mio::Registry {
@@ -221,10 +217,7 @@ impl Poller {
     /// What the poller told in the last wait, from the event at `cursor` on.
     #[inline]
     pub(crate) fn events(&self, cursor: usize) -> impl Iterator<Item = (Token, Ready)> {
-        self.events
-            .iter()
-            .skip(cursor)
-            .map(|event| (event.token(), readiness(event)))
+        self.events.iter().skip(cursor).map(|event| (event.token(), readiness(event)))
     }
 }
 
@@ -260,10 +253,7 @@ impl Reactor {
     pub(crate) fn insert(&self, entry: &Entry) -> Token {
         let generation = self.generation.get().wrapping_add(1) & GENERATION_MASK;
         self.generation.set(generation);
-        let index = self.slab.borrow_mut().insert(Slot {
-            generation,
-            entry: Rc::clone(entry),
-        });
+        let index = self.slab.borrow_mut().insert(Slot { generation, entry: Rc::clone(entry) });
         let token = pack(index, generation);
         entry.state().token.set(Some(token));
         token

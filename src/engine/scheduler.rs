@@ -15,10 +15,7 @@ pub(crate) struct Scheduler<T> {
 
 impl<T> Scheduler<T> {
     pub(crate) fn new() -> Self {
-        Scheduler {
-            ready: RefCell::new(VecDeque::new()),
-            outstanding: Cell::new(0),
-        }
+        Scheduler { ready: RefCell::new(VecDeque::new()), outstanding: Cell::new(0) }
     }
 
     pub(crate) fn push(&self, task: T) {

@@ -1,8 +1,6 @@
 //! The engine: what one context is made of, and the verbs by which the layers above start and end work.
 
 use super::inbox::Inbox;
-use super::key::{Cancel, Operation, Origin, Place};
-use super::outstanding::{Outstanding, Work};
 use super::progress::Progress;
 use super::reactor::{Entry, Reactor, State, WAKER};
 use super::scheduler::Scheduler;
@@ -10,6 +8,8 @@ use super::timer_queue::{TimerKey, TimerQueue};
 use super::trace::{Teller, tell};
 use crate::config::Config;
 use crate::error;
+use crate::key::{Cancel, Operation, Origin, Place};
+use crate::outstanding::{Outstanding, Work};
 use slab::Slab;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -128,11 +128,7 @@ impl Engine {
     }
 
     pub(crate) fn check_alive(&self) -> io::Result<()> {
-        if self.alive.get() {
-            Ok(())
-        } else {
-            Err(error::context_gone())
-        }
+        if self.alive.get() { Ok(()) } else { Err(error::context_gone()) }
     }
 
     pub(crate) fn next_sequence(&self) -> u64 {
@@ -143,20 +139,12 @@ impl Engine {
 
     pub(crate) fn key(&self, place: Place, sequence: u64) -> Operation {
         let context = self.context;
-        Operation {
-            place,
-            context,
-            sequence,
-        }
+        Operation { place, context, sequence }
     }
 
     /// Notes where work was started. The age of work started in a turn counts from the turn's clock, which is free.
     pub(crate) fn origin(&self, location: &'static Location<'static>) -> Origin {
-        let started = if self.turn.is_running() {
-            self.turn.now()
-        } else {
-            Instant::now()
-        };
+        let started = if self.turn.is_running() { self.turn.now() } else { Instant::now() };
         Origin { location, started }
     }
 
@@ -290,9 +278,7 @@ impl Engine {
     /// Takes the entry out of the slab. No event reaches it from here on.
     pub(crate) fn remove(&self, state: &State) -> Option<Entry> {
         if !self.starved.borrow().is_empty() {
-            self.starved
-                .borrow_mut()
-                .retain(|(entry, _)| !std::ptr::eq(entry.state(), state));
+            self.starved.borrow_mut().retain(|(entry, _)| !std::ptr::eq(entry.state(), state));
         }
         if let Some(key) = state.set_paused(None) {
             drop(self.disarm(key)); // It would hold on to the entry, and so to the source.

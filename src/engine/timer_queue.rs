@@ -49,24 +49,13 @@ pub(crate) struct TimerKey {
 
 impl<T> TimerQueue<T> {
     pub(crate) fn new() -> Self {
-        TimerQueue {
-            heap: Vec::new(),
-            slots: Slab::new(),
-        }
+        TimerQueue { heap: Vec::new(), slots: Slab::new() }
     }
 
     /// Arms a timer. `sequence` is its identity and its place among equal deadlines.
     pub(crate) fn insert(&mut self, deadline: Instant, sequence: u64, value: T) -> TimerKey {
-        let slot = self.slots.insert(Slot {
-            position: 0,
-            sequence,
-            value,
-        }) as u32;
-        let node = Node {
-            deadline,
-            order: sequence,
-            slot,
-        };
+        let slot = self.slots.insert(Slot { position: 0, sequence, value }) as u32;
+        let node = Node { deadline, order: sequence, slot };
         self.heap.push(node);
         self.sift_up(self.heap.len() - 1, node);
         TimerKey { slot, sequence }
@@ -90,11 +79,7 @@ impl<T> TimerQueue<T> {
             return;
         };
         if slot.sequence == key.sequence {
-            let node = Node {
-                deadline,
-                order,
-                slot: key.slot,
-            };
+            let node = Node { deadline, order, slot: key.slot };
             self.settle(slot.position as usize, node);
         }
     }
@@ -264,13 +249,6 @@ mod tests {
         for n in 1..100_000_u32 {
             queue.rearm(key, now + Duration::from_micros(n.into()), n.into());
         }
-        assert_eq!(
-            (
-                queue.heap.len(),
-                queue.heap.capacity() <= 4,
-                queue.slots.capacity() <= 4
-            ),
-            (1, true, true)
-        );
+        assert_eq!((queue.heap.len(), queue.heap.capacity() <= 4, queue.slots.capacity() <= 4), (1, true, true));
     }
 }

@@ -43,12 +43,7 @@ pub(crate) struct Teller {
 
 impl Teller {
     pub(crate) fn new(slow: Option<Duration>) -> Self {
-        Teller {
-            tracing: Cell::new(false),
-            watching: Cell::new(slow.is_some()),
-            slow,
-            warned: Cell::new(false),
-        }
+        Teller { tracing: Cell::new(false), watching: Cell::new(slow.is_some()), slow, warned: Cell::new(false) }
     }
 
     /// Asks the logger whether it wants the trace.
@@ -90,21 +85,13 @@ impl Teller {
             self.write(turn, format_args!("run {kind} from {location}"));
         }
         let started = Instant::now();
-        Watch {
-            kind,
-            location,
-            started,
-        }
+        Watch { kind, location, started }
     }
 
     /// Warns if the call that ends was slow.
     #[cold]
     pub(crate) fn end_watch(&self, watch: Watch) {
-        let Watch {
-            kind,
-            location,
-            started,
-        } = watch;
+        let Watch { kind, location, started } = watch;
         let took = started.elapsed();
         if self.slow.is_some_and(|threshold| took > threshold) {
             log::warn!(target: TARGET, "slow handler: {kind} from {location} took {took:.3?}");

@@ -1,10 +1,10 @@
 //! One turn of the loop, and what each of its steps does.
 
-use super::key::Origin;
 use super::progress::Step;
 use super::reactor::{Entry, Poller};
 use super::state::{Alarm, Engine, Task, deadline_after};
 use super::trace::tell;
+use crate::key::Origin;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -85,9 +85,7 @@ impl Engine {
     #[cold]
     fn tell_of_mail(&self, first: usize) {
         let tell_apart = |task: &Task| (task.kind, task.origin.location);
-        let tasks: Vec<_> = self
-            .scheduler
-            .with_ready(|ready| ready.iter().skip(first).map(tell_apart).collect());
+        let tasks: Vec<_> = self.scheduler.with_ready(|ready| ready.iter().skip(first).map(tell_apart).collect());
         for (kind, location) in tasks {
             tell!(self, "{kind} from {location}");
         }
@@ -144,11 +142,7 @@ impl Engine {
         self.inbox.awake();
         match waited {
             Ok(events) => {
-                tell!(
-                    self,
-                    "slept {:.3?}, {events} events",
-                    asleep.map(|since| since.elapsed()).unwrap_or_default()
-                );
+                tell!(self, "slept {:.3?}, {events} events", asleep.map(|since| since.elapsed()).unwrap_or_default());
                 self.turn.begin_batch(poller.is_full(events));
                 self.reactor.take_up_left_over();
             }
@@ -170,11 +164,7 @@ impl Engine {
     fn dispatch_events(&self, poller: &Poller) -> Result<(), Left> {
         for (token, told) in poller.events(self.turn.cursor()) {
             if let Some(entry) = self.reactor.find(token) {
-                tell!(
-                    self,
-                    "token {} ready: {told:?}",
-                    entry.state().slot().unwrap_or_default()
-                );
+                tell!(self, "token {} ready: {told:?}", entry.state().slot().unwrap_or_default());
                 self.turn.count_event();
                 let mut called = Called::new(self, entry);
                 called.left_over = called.entry.on_event(told);
@@ -192,12 +182,7 @@ impl Engine {
             let Some(entry) = self.reactor.next_ready() else {
                 break;
             };
-            tell!(
-                self,
-                "token {} still ready: {:?}",
-                entry.state().slot().unwrap_or_default(),
-                entry.state().ready()
-            );
+            tell!(self, "token {} still ready: {:?}", entry.state().slot().unwrap_or_default(), entry.state().ready());
             let mut called = Called::new(self, entry);
             called.left_over = called.entry.call();
             drop(called);
@@ -262,10 +247,7 @@ impl Engine {
     #[inline(always)]
     pub(crate) fn call<R>(&self, kind: &'static str, origin: &Origin, handler: impl FnOnce() -> R) -> R {
         let _in_handler = self.turn.enter_handler();
-        let watch = self
-            .teller
-            .watches_calls()
-            .then(|| self.teller.begin_watch(&self.turn, kind, origin.location));
+        let watch = self.teller.watches_calls().then(|| self.teller.begin_watch(&self.turn, kind, origin.location));
         let result = handler();
         if let Some(watch) = watch {
             self.teller.end_watch(watch);
@@ -298,11 +280,7 @@ impl<'a> Called<'a> {
     #[inline]
     fn new(engine: &'a Engine, entry: Entry) -> Self {
         let left_over = true;
-        Called {
-            engine,
-            entry,
-            left_over,
-        }
+        Called { engine, entry, left_over }
     }
 }
 
@@ -344,9 +322,7 @@ impl fmt::Display for Sleep {
 fn next_period(deadline: Instant, period: Duration, now: Instant) -> Instant {
     let late = now.saturating_duration_since(deadline).as_nanos();
     let periods = late / period.as_nanos().max(1) + 1;
-    let ahead = u32::try_from(periods)
-        .ok()
-        .and_then(|periods| period.checked_mul(periods));
+    let ahead = u32::try_from(periods).ok().and_then(|periods| period.checked_mul(periods));
     let next = ahead.and_then(|ahead| deadline.checked_add(ahead));
     next.unwrap_or_else(|| deadline_after(period)).max(now)
 }

@@ -1,9 +1,9 @@
 //! A limit on the time of any operation.
 
-use crate::engine::key::{Cancel, Operation};
 use crate::engine::state::{Alarm, Armed, deadline_after};
 use crate::error;
 use crate::handle::Handle;
+use crate::key::{Cancel, Operation};
 use std::cell::Cell;
 use std::io;
 use std::panic::Location;

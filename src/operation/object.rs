@@ -20,15 +20,15 @@
 //! front is being performed.
 
 use super::queue::Queue;
-use crate::engine::key::Origin;
-use crate::engine::outstanding::Work;
 use crate::engine::reactor::{Handler, State};
-use crate::engine::ready::{Interest, Ready};
 use crate::engine::state::Engine;
 use crate::engine::trace::{TARGET, tell};
 use crate::error;
 use crate::handle::Handle;
+use crate::key::Origin;
+use crate::outstanding::Work;
 use crate::readiness::io::{Budget, Io};
+use crate::ready::{Interest, Ready};
 use mio::event::Source;
 use rustix::event::PollFlags;
 use std::any::Any;
@@ -197,22 +197,13 @@ impl<S: Descriptor> Object<S> {
         let engine = &self.handle.engine;
         let queue = &self.queues[direction as usize];
         let Some(operation) = queue.pop_front() else {
-            self.state
-                .set_interest(self.state.interest().without(direction.interest()));
+            self.state.set_interest(self.state.interest().without(direction.interest()));
             return Performed::NotYet;
         };
         // It counts as outstanding again only if it goes back: so a panic in its buffer leaves the count right.
         engine.scheduler.work_finished();
-        let attempt = Attempt {
-            object: self,
-            direction,
-            budget,
-            cancellations: self.cancellations.get(),
-        };
-        let mut unwinding = Unwinding {
-            attempt: &attempt,
-            is_over: true,
-        };
+        let attempt = Attempt { object: self, direction, budget, cancellations: self.cancellations.get() };
+        let mut unwinding = Unwinding { attempt: &attempt, is_over: true };
         let operation = operation.advance(&attempt);
         unwinding.is_over = false;
         let Some(operation) = operation else {
@@ -244,9 +235,7 @@ impl<S: Descriptor> Object<S> {
     }
 
     fn front_needs_nothing(&self, direction: Direction) -> bool {
-        self.queues[direction as usize]
-            .look_at_front(|front| front.needs_nothing())
-            .unwrap_or(false)
+        self.queues[direction as usize].look_at_front(|front| front.needs_nothing()).unwrap_or(false)
     }
 
     /// The direction to go on with: one that can be and is not `blocked` in this dispatch. Errors come first, then
@@ -262,9 +251,7 @@ impl<S: Descriptor> Object<S> {
             Direction::Write => [Direction::Exception, Direction::Read, Direction::Write],
             _ => [Direction::Exception, Direction::Write, Direction::Read],
         };
-        let is_ready = order
-            .into_iter()
-            .find(|direction| !ready.of(direction.interest()).is_none());
+        let is_ready = order.into_iter().find(|direction| !ready.of(direction.interest()).is_none());
         is_ready.or_else(|| {
             // Only a demand is left.
             order
@@ -350,10 +337,7 @@ impl<S: Descriptor> Handler for Object<S> {
             self.drop_without_blocking(source);
             self.tell_closed();
         }
-        let queues = self
-            .queues
-            .iter()
-            .flat_map(|queue| std::iter::from_fn(|| queue.pop_front()));
+        let queues = self.queues.iter().flat_map(|queue| std::iter::from_fn(|| queue.pop_front()));
         // Collected first: a vector goes on to drop the rest when one destructor panics.
         let operations: Vec<_> = queues.chain(self.spares.iter().filter_map(Cell::take)).collect();
         drop(operations);
@@ -361,11 +345,7 @@ impl<S: Descriptor> Handler for Object<S> {
 
     fn describe(&self, tell: &mut dyn FnMut(Work)) {
         // A logger of mio's own lines may ask while the source is being registered.
-        let endpoint = self
-            .source
-            .try_borrow()
-            .ok()
-            .and_then(|source| S::endpoint(source.as_ref()?));
+        let endpoint = self.source.try_borrow().ok().and_then(|source| S::endpoint(source.as_ref()?));
         for queue in &self.queues {
             queue.for_each(|operation| {
                 let (kind, origin) = operation.origin();
@@ -389,12 +369,7 @@ impl<S: Descriptor> Attempt<'_, S> {
     pub(crate) fn io<R>(&self, call: impl FnOnce(&Io<'_, S>) -> io::Result<R>) -> io::Result<R> {
         let source = self.object.source.borrow();
         let source = source.as_ref().ok_or_else(error::not_open)?;
-        call(&Io::new(
-            source,
-            &self.object.state,
-            &self.object.handle.engine,
-            self.budget,
-        ))
+        call(&Io::new(source, &self.object.state, &self.object.handle.engine, self.budget))
     }
 
     pub(crate) fn engine(&self) -> &Rc<Engine> {
@@ -429,11 +404,7 @@ impl<S: Descriptor> Attempt<'_, S> {
         if !self.object.starving.replace(true) {
             log::warn!(target: TARGET, "{} waits for a free descriptor: {error}", S::OBJECT);
         }
-        let entry = self
-            .object
-            .state
-            .slot()
-            .and_then(|slot| self.engine().reactor.entry(slot));
+        let entry = self.object.state.slot().and_then(|slot| self.engine().reactor.entry(slot));
         if let Some(entry) = entry {
             self.engine().starve(&entry, origin);
         }

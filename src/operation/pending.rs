@@ -2,10 +2,10 @@
 
 use super::object::{Attempt, Descriptor, Direction, Op};
 use super::shared::Shared;
-use crate::engine::key::{Operation, Origin, Place};
 use crate::engine::state::{Engine, Task};
 use crate::engine::trace::tell;
 use crate::error;
+use crate::key::{Operation, Origin, Place};
 use std::any::Any;
 use std::io;
 use std::panic::Location;
@@ -63,11 +63,7 @@ impl<S: Descriptor> Shared<S> {
         };
         tell!(engine, "started {} on token {slot} from {location}", T::KIND);
         let sequence = engine.next_sequence();
-        let facts = Facts {
-            sequence,
-            origin: engine.origin(location),
-            needs_nothing,
-        };
+        let facts = Facts { sequence, origin: engine.origin(location), needs_nothing };
         let pending = Pending::boxed(self.take_spare(direction), facts, transfer, handler);
         self.enqueue(direction, pending, needs_nothing);
         engine.key(Place::Slot(slot), sequence)
@@ -147,9 +143,7 @@ where
         attempt.keep(self);
         attempt.finished();
         let result = result.map_err(|error| error::with_transferred(error, transferred));
-        attempt
-            .engine()
-            .call(T::KIND, &origin, || handler(transfer.finish(result)));
+        attempt.engine().call(T::KIND, &origin, || handler(transfer.finish(result)));
         None
     }
 

@@ -14,11 +14,7 @@ pub(super) struct Queue<T> {
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
-        Queue {
-            front: Cell::new(None),
-            behind: RefCell::default(),
-            len: Cell::new(0),
-        }
+        Queue { front: Cell::new(None), behind: RefCell::default(), len: Cell::new(0) }
     }
 
     #[inline]
@@ -62,10 +58,7 @@ impl<T> Queue<T> {
             return self.pop_front();
         }
         let mut behind = self.behind.borrow_mut();
-        let item = behind
-            .iter()
-            .position(is_it)
-            .and_then(|position| behind.remove(position))?;
+        let item = behind.iter().position(is_it).and_then(|position| behind.remove(position))?;
         self.len.set(self.len.get() - 1);
         Some(item)
     }

@@ -2,11 +2,11 @@
 
 use super::object::{Descriptor, Direction, Object, Op};
 use crate::engine::reactor::Entry;
-use crate::engine::ready::Ready;
 use crate::engine::trace::{TARGET, tell};
 use crate::error;
 use crate::handle::Handle;
 use crate::option::SocketOption;
+use crate::ready::Ready;
 use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -18,9 +18,7 @@ pub(crate) struct Shared<S: Descriptor> {
 
 impl<S: Descriptor> Shared<S> {
     pub(crate) fn new(handle: Handle) -> Self {
-        Shared {
-            object: Rc::new(Object::new(handle)),
-        }
+        Shared { object: Rc::new(Object::new(handle)) }
     }
 
     /// Queues an operation. Performing it is the business of a later step.
@@ -91,10 +89,7 @@ impl<S: Descriptor> Shared<S> {
     pub(crate) fn open(&self, make: impl FnOnce() -> io::Result<S>) -> io::Result<()> {
         self.handle.engine.check_alive()?;
         if self.is_open() {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "the object is already open",
-            ));
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the object is already open"));
         }
         *self.source.borrow_mut() = Some(make()?);
         self.lingers.set(false);

@@ -3,14 +3,14 @@
 //! The signal handler, signal-hook's, does the one thing that is safe in it: it writes a byte into a pipe of that
 //! signal. The loop reads the pipe like any other source, counts the bytes, and completes the waits.
 
-use crate::engine::key::{Operation, Origin, Place};
-use crate::engine::outstanding::Work;
 use crate::engine::reactor::{Entry, Handler, State};
-use crate::engine::ready::{Interest, Ready};
 use crate::engine::state::{Engine, Task};
 use crate::engine::trace::tell;
 use crate::error;
 use crate::handle::Handle;
+use crate::key::{Operation, Origin, Place};
+use crate::outstanding::Work;
+use crate::ready::{Interest, Ready};
 use mio::net::UnixStream;
 use signal_hook::SigId;
 use signal_hook::low_level::{pipe, unregister};

@@ -1,9 +1,9 @@
 //! Timers: `Timer`, Asio's `steady_timer`, and `after` and `every` for those who need no object.
 
-use crate::engine::key::{Operation, Origin, Place};
 use crate::engine::state::{Alarm, Armed, Engine, Repeat, deadline_after};
 use crate::engine::timer_queue::TimerKey;
 use crate::handle::Handle;
+use crate::key::{Operation, Origin, Place};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,10 +30,7 @@ impl Handle {
     pub fn after(&self, delay: Duration, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let origin = self.engine.origin(Location::caller());
         let deadline = deadline_after(delay);
-        operation(
-            &self.engine,
-            arm_wait(&self.engine, deadline, "after", origin, false, handler),
-        )
+        operation(&self.engine, arm_wait(&self.engine, deadline, "after", origin, false, handler))
     }
 
     /// Calls `callback` once a `period`, for the first time after one period, until it is cancelled by its key.
@@ -59,10 +56,7 @@ impl Handle {
     /// ```
     #[track_caller]
     pub fn every(&self, period: Duration, callback: impl FnMut() + 'static) -> Operation {
-        let repeat = Repeat {
-            period,
-            callback: RefCell::new(Box::new(callback)),
-        };
+        let repeat = Repeat { period, callback: RefCell::new(Box::new(callback)) };
         let armed = Armed {
             kind: "every",
             origin: self.engine.origin(Location::caller()),
@@ -107,12 +101,7 @@ fn arm_wait(
     if !engine.is_alive() {
         return None;
     }
-    let armed = Armed {
-        kind,
-        origin,
-        background,
-        alarm: Alarm::Wait(Box::new(handler)),
-    };
+    let armed = Armed { kind, origin, background, alarm: Alarm::Wait(Box::new(handler)) };
     engine.arm(deadline, armed)
 }
 
@@ -170,9 +159,7 @@ impl Timer {
             background: Cell::new(false),
             waits: RefCell::default(),
         };
-        Timer {
-            shared: Rc::new(shared),
-        }
+        Timer { shared: Rc::new(shared) }
     }
 
     /// Its waits from here on are not counted as outstanding: they do not keep [`run`](crate::IoContext::run) alive.
@@ -242,12 +229,7 @@ impl Timer {
     /// Calls `handler` once, when the timer expires, never before; in a later turn if it has expired.
     #[track_caller]
     pub fn async_wait(&self, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
-        let Shared {
-            handle: Handle { engine },
-            expiry,
-            background,
-            waits,
-        } = &*self.shared;
+        let Shared { handle: Handle { engine }, expiry, background, waits } = &*self.shared;
         let origin = engine.origin(Location::caller());
         let key = arm_wait(engine, expiry.get(), "async_wait", origin, background.get(), handler);
         if let Some(key) = key {
@@ -272,8 +254,6 @@ impl AsRef<Handle> for Timer {
 impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left = self.expiry().saturating_duration_since(Instant::now());
-        f.debug_struct("Timer")
-            .field("expires_in", &left)
-            .finish_non_exhaustive()
+        f.debug_struct("Timer").field("expires_in", &left).finish_non_exhaustive()
     }
 }

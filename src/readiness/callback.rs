@@ -1,12 +1,12 @@
 //! One registered callback: its source, what the poller watches for on its behalf, and its calls.
 
 use super::io::{Budget, Io};
-use crate::engine::key::Origin;
-use crate::engine::outstanding::Work;
 use crate::engine::reactor::{Entry, Handler, State};
-use crate::engine::ready::{Interest, Ready};
 use crate::engine::trace::{TARGET, tell};
 use crate::handle::Handle;
+use crate::key::Origin;
+use crate::outstanding::Work;
+use crate::ready::{Interest, Ready};
 use mio::event::Source;
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
@@ -24,8 +24,9 @@ pub enum Next {
     Interest(Interest),
     /// Do not call for this long, whatever becomes ready: for a listener that is out of descriptors, say.
     Pause(Duration),
-    /// The registration ends: the callback is dropped, and the source is closed unless a [`Registration`] is still
-    /// held, whose [`into_source`](Registration::into_source) then gives it back.
+    /// The registration ends: the callback is dropped, and the source is closed, unless a
+    /// [`Registration`](crate::Registration) is still held, whose [`into_source`](crate::Registration::into_source) then
+    /// gives it back.
     Release,
 }
 
@@ -59,10 +60,7 @@ where
             origin,
             background: Cell::new(false),
             in_poller: Cell::new(None),
-            body: RefCell::new(Body {
-                source: Some(source),
-                callback: Some(callback),
-            }),
+            body: RefCell::new(Body { source: Some(source), callback: Some(callback) }),
         }
     }
 
@@ -77,12 +75,7 @@ where
             return Err(error);
         }
         engine.scheduler.work_started();
-        tell!(
-            engine,
-            "registered token {}: {}",
-            self.state.slot().unwrap_or_default(),
-            short_name::<S>()
-        );
+        tell!(engine, "registered token {}: {}", self.state.slot().unwrap_or_default(), short_name::<S>());
         Ok(())
     }
 
@@ -146,11 +139,7 @@ where
 
     #[cold]
     fn pause(&self, pause: Duration) {
-        if let Some(entry) = self
-            .state
-            .slot()
-            .and_then(|slot| self.handle.engine.reactor.entry(slot))
-        {
+        if let Some(entry) = self.state.slot().and_then(|slot| self.handle.engine.reactor.entry(slot)) {
             self.handle.engine.pause(&entry, pause, self.origin);
         }
     }
@@ -172,11 +161,7 @@ where
         let _completion = Completion(self);
         let next = {
             let mut body = self.body.borrow_mut();
-            let Body {
-                source: Some(source),
-                callback: Some(callback),
-            } = &mut *body
-            else {
+            let Body { source: Some(source), callback: Some(callback) } = &mut *body else {
                 return;
             };
             let budget = Budget::new(&engine.config);
@@ -194,20 +179,13 @@ where
 
     fn abandon(&self) {
         self.leave_poller();
-        let body = self
-            .body
-            .try_borrow_mut()
-            .map(|mut body| (body.source.take(), body.callback.take()));
+        let body = self.body.try_borrow_mut().map(|mut body| (body.source.take(), body.callback.take()));
         drop(body);
     }
 
     fn describe(&self, tell: &mut dyn FnMut(Work)) {
         if !self.background.get() {
-            let endpoint = self
-                .body
-                .try_borrow()
-                .ok()
-                .and_then(|body| endpoint(body.source.as_ref()?));
+            let endpoint = self.body.try_borrow().ok().and_then(|body| endpoint(body.source.as_ref()?));
             tell(Work::new("registration", short_name::<S>(), endpoint, self.origin));
         }
     }
@@ -218,11 +196,7 @@ impl<S: Source + 'static, F> Callback<S, F> {
     #[cold]
     fn finish_release(&self) {
         self.leave_poller();
-        let callback = self
-            .body
-            .try_borrow_mut()
-            .ok()
-            .and_then(|mut body| body.callback.take());
+        let callback = self.body.try_borrow_mut().ok().and_then(|mut body| body.callback.take());
         drop(callback);
     }
 
@@ -345,10 +319,7 @@ fn watch_for<S: 'static>(interest: Interest) -> Option<mio::Interest> {
     let readable = interest.is_readable().then_some(mio::Interest::READABLE);
     let writable = interest.is_writable().then_some(mio::Interest::WRITABLE);
     let priority = interest.is_priority().then_some(PRIORITY).flatten();
-    [readable, writable, priority]
-        .into_iter()
-        .flatten()
-        .reduce(mio::Interest::add)
+    [readable, writable, priority].into_iter().flatten().reduce(mio::Interest::add)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -358,9 +329,8 @@ const PRIORITY: Option<mio::Interest> = None;
 
 /// TCP is also watched for urgent data, because a read stops short at it without another event.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) const STREAM: mio::Interest = mio::Interest::READABLE
-    .add(mio::Interest::WRITABLE)
-    .add(mio::Interest::PRIORITY);
+pub(crate) const STREAM: mio::Interest =
+    mio::Interest::READABLE.add(mio::Interest::WRITABLE).add(mio::Interest::PRIORITY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) const STREAM: mio::Interest = mio::Interest::READABLE.add(mio::Interest::WRITABLE);
 

@@ -10,11 +10,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 
 /// The most that a pipe which polls as writable takes without blocking (POSIX promises 512, Linux has 4,096).
-const PIPE_BUF: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
-    4096
-} else {
-    512
-};
+const PIPE_BUF: usize = if cfg!(any(target_os = "linux", target_os = "android")) { 4096 } else { 512 };
 
 /// A foreign descriptor, as given to [`Handle::register_fd`](crate::Handle::register_fd).
 ///

@@ -2,9 +2,9 @@
 
 use crate::config::Config;
 use crate::engine::reactor::State;
-use crate::engine::ready::{Interest, Ready};
 use crate::engine::state::Engine;
 use crate::engine::trace::tell;
+use crate::ready::{Interest, Ready};
 use std::any::TypeId;
 use std::cell::Cell;
 use std::fmt;
@@ -59,12 +59,7 @@ impl Budget {
 impl<'a, S: 'static> Io<'a, S> {
     #[inline]
     pub(crate) fn new(source: &'a S, state: &'a State, engine: &'a Engine, budget: &'a Budget) -> Self {
-        Io {
-            source,
-            state,
-            engine,
-            budget,
-        }
+        Io { source, state, engine, budget }
     }
 
     /// The source itself, for its addresses and options. Reading or writing it directly bypasses the ready bits: the

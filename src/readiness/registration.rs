@@ -3,8 +3,8 @@
 use super::callback::{Callback, Next, Registered};
 use super::descriptor::Descriptor;
 use super::io::Io;
-use crate::engine::ready::{Interest, Ready};
 use crate::handle::Handle;
+use crate::ready::{Interest, Ready};
 use mio::event::Source;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -98,17 +98,13 @@ impl Handle {
         T: AsFd + 'static,
         F: FnMut(&Io<'_, Descriptor<T>>, Ready) -> Next + 'static,
     {
-        self.register(Descriptor::new(descriptor), interest, callback)
-            .map_err(|error| {
-                if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) {
-                    io::Error::new(
-                        ErrorKind::InvalidInput,
-                        "a regular file cannot be polled: it is always ready",
-                    )
-                } else {
-                    error
-                }
-            })
+        self.register(Descriptor::new(descriptor), interest, callback).map_err(|error| {
+            if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) {
+                io::Error::new(ErrorKind::InvalidInput, "a regular file cannot be polled: it is always ready")
+            } else {
+                error
+            }
+        })
     }
 }
 

@@ -3,15 +3,15 @@
 use super::protocol::{Endpoint, Protocol};
 use super::socket::{Socket, Wait};
 use super::stream::{adopt, errno, listener};
-use crate::engine::key::{Operation, Origin};
-use crate::engine::ready::Interest;
 use crate::handle::Handle;
+use crate::key::{Operation, Origin};
 use crate::operation::object::{Attempt, Direction};
 use crate::operation::pending::Transfer;
 use crate::operation::shared::Shared;
 use crate::operation::stream::WaitFor;
 use crate::option::{ReuseAddress, SocketOption};
 use crate::poll::sleep_until_ready;
+use crate::ready::Interest;
 use mio::net::{TcpListener, TcpStream};
 use rustix::io::Errno;
 use socket2::SockRef;
@@ -173,8 +173,7 @@ impl Acceptor {
     ///
     /// The endpoint is in use, not of this machine, or needs a privilege; or the acceptor is not open.
     pub fn bind(&self, endpoint: Endpoint) -> io::Result<()> {
-        self.object
-            .with(|listener| SockRef::from(listener).bind(&endpoint.into()))
+        self.object.with(|listener| SockRef::from(listener).bind(&endpoint.into()))
     }
 
     /// listen(2): from here on the kernel completes connections and keeps up to `backlog` of them until they are
@@ -259,10 +258,7 @@ impl Acceptor {
     #[track_caller]
     pub fn async_accept(&self, handler: impl FnOnce(io::Result<(Socket, Endpoint)>) + 'static) -> Operation {
         let location = Location::caller();
-        let accept = Accept {
-            handle: self.object.handle.clone(),
-            origin: self.object.handle.engine.origin(location),
-        };
+        let accept = Accept { handle: self.object.handle.clone(), origin: self.object.handle.engine.origin(location) };
         self.object.start(Direction::Read, accept, handler, location)
     }
 
@@ -275,16 +271,14 @@ impl Acceptor {
     pub fn wait(&self, wait: Wait) -> io::Result<()> {
         let engine = &self.object.handle.engine;
         engine.teller.warn_if_blocking(&engine.turn, "wait", Location::caller());
-        self.object
-            .with(|listener| sleep_until_ready(listener, wait.direction().poll_flags()))
+        self.object.with(|listener| sleep_until_ready(listener, wait.direction().poll_flags()))
     }
 
     /// Calls `handler` when there is a connection to accept ([`Wait::Read`]), and accepts nothing. `async_wait`
     #[track_caller]
     pub fn async_wait(&self, wait: Wait, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let direction = wait.direction();
-        self.object
-            .start(direction, WaitFor(direction), handler, Location::caller())
+        self.object.start(direction, WaitFor(direction), handler, Location::caller())
     }
 }
 
@@ -350,10 +344,7 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 
 /// No descriptor or no memory for one: it passes, and the clients wait in the backlog meanwhile.
 fn is_starvation(error: &io::Error) -> bool {
-    matches!(
-        errno(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
-    )
+    matches!(errno(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
 impl AsRef<Handle> for Acceptor {
@@ -364,9 +355,6 @@ impl AsRef<Handle> for Acceptor {
 
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acceptor")
-            .field("open", &self.is_open())
-            .field("local", &self.local_endpoint().ok())
-            .finish()
+        f.debug_struct("Acceptor").field("open", &self.is_open()).field("local", &self.local_endpoint().ok()).finish()
     }
 }

@@ -3,7 +3,7 @@
 use super::protocol::{Endpoint, Protocol};
 use super::socket::Socket;
 use super::stream::errno;
-use crate::engine::key::Operation;
+use crate::key::Operation;
 use crate::operation::object::{Attempt, Direction};
 use crate::operation::pending::Transfer;
 use crate::poll::{ready_now, sleep_until_ready};
@@ -19,14 +19,12 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// The peer refused, does not answer, or cannot be reached; the socket stays open. Or it is connected already, or no
-    /// descriptor is free.
+    /// The peer refused, does not answer, or cannot be reached; the socket stays open. Or it is connected already, or
+    /// no descriptor is free.
     #[track_caller]
     pub fn connect(&self, endpoint: Endpoint) -> io::Result<()> {
         let engine = &self.object.handle.engine;
-        engine
-            .teller
-            .warn_if_blocking(&engine.turn, "connect", Location::caller());
+        engine.teller.warn_if_blocking(&engine.turn, "connect", Location::caller());
         self.begin_connect(endpoint)?;
         loop {
             self.object.with(|stream| sleep_until_ready(stream, PollFlags::OUT))?;
@@ -84,8 +82,7 @@ impl Socket {
     }
 
     fn issue_connect(&self, endpoint: Endpoint) -> io::Result<()> {
-        self.object
-            .with(|stream| SockRef::from(stream).connect(&endpoint.into()))
+        self.object.with(|stream| SockRef::from(stream).connect(&endpoint.into()))
     }
 }
 

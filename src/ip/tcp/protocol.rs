@@ -27,16 +27,12 @@ pub struct Protocol {
 impl Protocol {
     /// TCP over IPv4.
     pub fn v4() -> Self {
-        Protocol {
-            domain: Domain::IPV4.into(),
-        }
+        Protocol { domain: Domain::IPV4.into() }
     }
 
     /// TCP over IPv6.
     pub fn v6() -> Self {
-        Protocol {
-            domain: Domain::IPV6.into(),
-        }
+        Protocol { domain: Domain::IPV6.into() }
     }
 
     /// socket(2): non-blocking, close-on-exec, and never raising SIGPIPE.

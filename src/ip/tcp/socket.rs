@@ -244,7 +244,8 @@ impl Socket {
     }
 
     /// Makes `read_some`, `write_some`, `read` and `write` answer `WouldBlock` instead of blocking; for use with
-    /// [`async_wait`](Socket::async_wait). `connect` and `wait` block all the same, and the asynchronous calls do not care. `non_blocking(bool)`
+    /// [`async_wait`](Socket::async_wait). `connect` and `wait` block all the same, and the asynchronous calls do not
+    /// care. `non_blocking(bool)`
     pub fn set_non_blocking(&self, non_blocking: bool) {
         self.object.non_blocking.set(non_blocking);
     }

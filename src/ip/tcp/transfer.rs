@@ -1,7 +1,7 @@
 //! Reading and writing a socket, and waiting for it.
 
 use super::socket::{Socket, Wait};
-use crate::engine::key::Operation;
+use crate::key::Operation;
 use crate::operation::object::Direction;
 use crate::operation::stream::{ReadAll, ReadSome, WaitFor, WriteAll, WriteSome, empty_buffer};
 use crate::poll::sleep_until_ready;
@@ -22,8 +22,7 @@ impl Socket {
             return Err(empty_buffer());
         }
         let location = Location::caller();
-        self.object
-            .blocking("read_some", Direction::Read, location, |mut stream| stream.read(buffer))
+        self.object.blocking("read_some", Direction::Read, location, |mut stream| stream.read(buffer))
     }
 
     /// Writes what there is room for, and blocks until there is some. `write_some`
@@ -34,10 +33,7 @@ impl Socket {
     #[track_caller]
     pub fn write_some(&self, buffer: &[u8]) -> io::Result<usize> {
         let location = Location::caller();
-        self.object
-            .blocking("write_some", Direction::Write, location, |mut stream| {
-                stream.write(buffer)
-            })
+        self.object.blocking("write_some", Direction::Write, location, |mut stream| stream.write(buffer))
     }
 
     /// Reads until `buffer` is full. `asio::read`
@@ -87,8 +83,7 @@ impl Socket {
     pub fn wait(&self, wait: Wait) -> io::Result<()> {
         let engine = &self.object.handle.engine;
         engine.teller.warn_if_blocking(&engine.turn, "wait", Location::caller());
-        self.object
-            .with(|stream| sleep_until_ready(stream, wait.direction().poll_flags()))
+        self.object.with(|stream| sleep_until_ready(stream, wait.direction().poll_flags()))
     }
 }
 
@@ -120,8 +115,7 @@ impl Socket {
         B: AsMut<[u8]> + 'static,
         H: FnOnce((io::Result<usize>, B)) + 'static,
     {
-        self.object
-            .start(Direction::Read, ReadSome(buffer), handler, Location::caller())
+        self.object.start(Direction::Read, ReadSome(buffer), handler, Location::caller())
     }
 
     /// Reads until `buffer` is full: one operation, however many reads it takes. `asio::async_read`
@@ -145,8 +139,7 @@ impl Socket {
         B: AsRef<[u8]> + 'static,
         H: FnOnce((io::Result<usize>, B)) + 'static,
     {
-        self.object
-            .start(Direction::Write, WriteSome(buffer), handler, Location::caller())
+        self.object.start(Direction::Write, WriteSome(buffer), handler, Location::caller())
     }
 
     /// Writes all of `buffer`: one operation, however many writes it takes. `asio::async_write`
@@ -169,7 +162,6 @@ impl Socket {
     #[track_caller]
     pub fn async_wait(&self, wait: Wait, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let direction = wait.direction();
-        self.object
-            .start(direction, WaitFor(direction), handler, Location::caller())
+        self.object.start(direction, WaitFor(direction), handler, Location::caller())
     }
 }

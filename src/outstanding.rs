@@ -1,6 +1,6 @@
 //! The answer to "what keeps my loop alive?".
 
-use super::key::Origin;
+use crate::key::Origin;
 use std::fmt;
 use std::panic::Location;
 use std::time::{Duration, Instant};
@@ -56,12 +56,7 @@ pub struct Work {
 
 impl Work {
     pub(crate) fn new(kind: &'static str, object: &'static str, endpoint: Option<String>, origin: Origin) -> Self {
-        Work {
-            kind,
-            object,
-            endpoint,
-            origin,
-        }
+        Work { kind, object, endpoint, origin }
     }
 
     /// What is outstanding: `async_read_some`, `async_wait`, `registration`, `work_guard`, `post` ...

@@ -19,11 +19,7 @@ pub struct Operation {
 
 impl Operation {
     /// The key of what has ended already, or never began.
-    pub(crate) const ENDED: Operation = Operation {
-        place: Place::Ended,
-        context: 0,
-        sequence: 0,
-    };
+    pub(crate) const ENDED: Operation = Operation { place: Place::Ended, context: 0, sequence: 0 };
 }
 
 /// Where an operation waits.
