@@ -341,3 +341,19 @@ fn an_operation_whose_buffer_ends_it_is_aborted() -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Section 1: a key of another context cancels nothing, though its operation looks the same.
+#[test]
+fn the_key_of_another_context_cancels_nothing() -> io::Result<()> {
+    let (mut mine, mut other) = (context(), context());
+    let (ours, _peer) = connection(&mine)?;
+    let (theirs, mut peer) = connection(&other)?;
+    let key = ours.async_read_some([0; 1], |(read, _)| assert!(is_aborted(read)));
+    theirs.async_read_some([0; 1], |(read, _)| assert_eq!(read.unwrap(), 1));
+    assert_eq!(other.cancel(key), Cancel::AlreadyDone);
+    peer.write_all(b"x")?;
+    assert_eq!(finish(&mut other), 1);
+    assert_eq!(mine.cancel(key), Cancel::Requested);
+    assert_eq!(finish(&mut mine), 1);
+    Ok(())
+}

@@ -192,3 +192,29 @@ fn transfers_without_a_connection_are_errors() -> io::Result<()> {
     }
     Ok(())
 }
+
+/// P6: a panic in the code of a buffer does not keep its socket open: the peer hears of the end without another turn.
+#[test]
+fn a_panic_in_a_buffer_closes_the_socket_that_nobody_holds() -> io::Result<()> {
+    struct Bomb(u32, [u8; 4]);
+    impl AsMut<[u8]> for Bomb {
+        fn as_mut(&mut self) -> &mut [u8] {
+            self.0 += 1; // It is asked for its size first.
+            assert!(self.0 < 2, "on purpose");
+            &mut self.1
+        }
+    }
+    let mut io = context();
+    let (ours, mut peer) = connection(&io)?;
+    peer.write_all(b"x")?;
+    ours.async_read_some(Bomb(0, [0; 4]), |_| unreachable!("it exploded"));
+    drop(ours);
+    run_into_panic(&mut io);
+    peer.set_read_timeout(Some(Duration::from_secs(20)))?;
+    match peer.read(&mut [0; 1]) {
+        Ok(n) => assert_eq!(n, 0),
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+    }
+    assert_eq!(finish(&mut io), 0);
+    Ok(())
+}

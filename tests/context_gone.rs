@@ -9,6 +9,7 @@ use ioctx::{Cancel, IoContext, cancel_after, error};
 use net::{anywhere, connection};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -184,4 +185,50 @@ fn listening() -> io::Result<std::net::TcpListener> {
 fn gone<T: std::fmt::Debug>(result: io::Result<T>) {
     let error = result.expect_err("refused");
     assert!(error::is_context_gone(&error), "{error}");
+}
+
+/// P5: a destructor that panics while the context goes does not keep the others: all is dropped, all peers see the end.
+#[test]
+fn a_destructor_that_panics_keeps_nothing_else() -> io::Result<()> {
+    struct Bomb(bool);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(!self.0, "on purpose");
+        }
+    }
+    for armed in 0..10 {
+        let io = IoContext::new()?;
+        let alive = Rc::new(());
+        let mut number = 0;
+        let mut unrun = || {
+            let held = (Bomb(number == armed), Rc::clone(&alive));
+            number += 1;
+            move || {
+                let _held = &held;
+                unreachable!("run without a context")
+            }
+        };
+        let mut peers = Vec::new();
+        for _ in 0..4 {
+            let (ours, peer) = connection(&io)?;
+            let (a, b, socket) = (unrun(), unrun(), ours.clone());
+            ours.async_read([0; 4], move |_| a());
+            ours.async_wait(Wait::Error, move |_| {
+                let _socket = &socket;
+                b()
+            });
+            peers.push(peer);
+        }
+        let (a, b) = (unrun(), unrun());
+        io.post(a);
+        io.after(Duration::from_secs(60), move |_| b());
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(io)));
+        assert!(dropped.is_err(), "no destructor panicked");
+        assert_eq!(Rc::strong_count(&alive), 1, "bomb {armed}");
+        for peer in &mut peers {
+            peer.set_read_timeout(Some(Duration::from_secs(20)))?;
+            assert_eq!(peer.read(&mut [0; 1])?, 0, "bomb {armed}");
+        }
+    }
+    Ok(())
 }

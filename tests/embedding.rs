@@ -65,6 +65,47 @@ fn next_timeout_is_zero_after_a_full_batch() -> io::Result<()> {
     Ok(())
 }
 
+/// P32: a host with no time to spare gets something done all the same: a budget of zero runs one ready handler.
+#[test]
+fn a_budget_of_zero_runs_a_handler() -> io::Result<()> {
+    let mut io = IoContext::new()?;
+    let (ours, mut theirs) = util::unix_pair();
+    io.register(ours, Interest::READABLE, |stream, _| match util::drain(stream) {
+        Ok((_, false)) => Next::Keep,
+        _ => Next::Release,
+    })?;
+    io.poll()?;
+    theirs.write_all(b"x")?;
+    assert_eq!(io.poll_for(Duration::ZERO)?, 1, "a source");
+    for _ in 0..3 {
+        io.post(|| {});
+    }
+    let mut ran = 0;
+    while io.next_timeout() == Some(Duration::ZERO) {
+        let now = io.poll_for(Duration::ZERO)?;
+        assert!(now > 0 || ran == 3, "nothing ran behind {ran}");
+        ran += now;
+    }
+    assert_eq!(ran, 3);
+    drop(theirs);
+    while !io.stopped() {
+        io.poll_for(Duration::ZERO)?;
+    }
+    Ok(())
+}
+
+/// Section 1: a batch of any size makes a context.
+#[test]
+fn a_batch_of_any_size_makes_a_context() -> io::Result<()> {
+    for size in [0, 1, usize::MAX] {
+        let mut io = IoContext::with_config(Config::new().event_batch(size))?;
+        let (ours, _theirs) = util::unix_pair();
+        io.register(ours, Interest::WRITABLE, |_, _| Next::Release)?;
+        assert_eq!(io.run()?, 1, "{size}");
+    }
+    Ok(())
+}
+
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod by_descriptor {
     use crate::util::{Record, unix_pair};
@@ -332,5 +373,77 @@ mod by_descriptor {
         outer.run()?;
         assert_eq!(ran.take(), ["inner"]);
         Ok(())
+    }
+    /// Makes a loop that keeps what arrives, and a host that has been told all there was to tell so far.
+    fn quiet(io: &mut IoContext) -> io::Result<(Edge, std::os::unix::net::UnixStream)> {
+        let mut host = Edge::new(io)?;
+        let (ours, theirs) = unix_pair();
+        io.register(ours, Interest::READABLE, |stream, _| {
+            crate::util::drain(stream).expect("a read");
+            Next::Keep
+        })?;
+        loop {
+            io.poll()?;
+            host.0.poll(&mut host.1, Some(Duration::ZERO))?;
+            if host.1.is_empty() {
+                return Ok((host, theirs));
+            }
+        }
+    }
+
+    /// P32: an edge that was spent on a call which did not look at the sources is made up for.
+    #[test]
+    fn an_edge_spent_on_a_stopped_loop_is_not_lost() -> io::Result<()> {
+        let mut io = IoContext::new()?;
+        let (mut host, mut theirs) = quiet(&mut io)?;
+        io.stop();
+        theirs.write_all(b"x")?;
+        host.0.poll(&mut host.1, Some(STUCK))?;
+        assert!(!host.1.is_empty(), "the edge");
+        assert_eq!(io.poll()?, 0, "stopped");
+        io.restart();
+        assert_eq!(io.next_timeout(), Some(Duration::ZERO), "the host would sleep over it");
+        let mut ran = 0;
+        while ran == 0 {
+            assert!(host.sleep(&io)?, "the host was left asleep");
+            ran = io.poll()?;
+        }
+        assert_eq!(ran, 1);
+        Ok(())
+    }
+
+    /// P32: nor is one that was spent on a call with no time to spare.
+    #[test]
+    fn an_edge_spent_on_a_budget_of_zero_is_not_lost() -> io::Result<()> {
+        let mut io = IoContext::new()?;
+        let (mut host, mut theirs) = quiet(&mut io)?;
+        for _ in 0..3 {
+            theirs.write_all(b"x")?;
+            let mut ran = 0;
+            while ran == 0 {
+                assert!(host.sleep(&io)?, "the host was left asleep");
+                ran = io.poll_for(Duration::ZERO)?;
+            }
+            assert_eq!(ran, 1);
+        }
+        Ok(())
+    }
+
+    /// P32: the end of the last guard wakes a host that sleeps, also when it is dropped on the loop's own thread.
+    #[test]
+    fn a_guard_dropped_outside_a_turn_wakes_the_host() -> io::Result<()> {
+        with_each_host(&Config::new(), |io, host| {
+            assert!(io.as_fd().as_raw_fd() >= 0, "there is a host");
+            let guards = (io.work_guard(), io.work_guard());
+            while io.next_timeout().is_some() {
+                io.poll()?;
+            }
+            drop(guards.0);
+            io.poll()?;
+            drop(guards.1);
+            assert!(io.stopped());
+            assert!(host.sleep(io)?, "the host was left asleep");
+            Ok(())
+        })
     }
 }

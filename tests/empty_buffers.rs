@@ -119,3 +119,39 @@ fn cancelling_what_is_in_front_lets_an_operation_on_nothing_complete() -> io::Re
     }
     Ok(())
 }
+
+/// P21: an operation on nothing completes, too, when a handler of the other direction cancels what was in front of it.
+#[test]
+fn a_write_that_cancels_the_read_in_front_lets_an_operation_on_nothing_complete() -> io::Result<()> {
+    for some in [false, true] {
+        let mut io = context();
+        let (ours, mut peer) = connection(&io)?;
+        let seen = Record::new();
+        let (front, nothing, write) = (seen.clone(), seen.clone(), seen.clone());
+        peer.write_all(b"ab")?;
+        ours.wait(ioctx::ip::tcp::Wait::Read)?;
+        let key = ours.async_read([0; 10], move |(read, _)| {
+            assert!(error::is_aborted(&read.unwrap_err()));
+            front.push("front");
+        });
+        let done = move |(read, _): (io::Result<usize>, [u8; 0])| {
+            assert_eq!(read.is_err(), some);
+            nothing.push("nothing");
+        };
+        match some {
+            true => ours.async_read_some([], done),
+            false => ours.async_read([], done),
+        };
+        ours.async_write(b"x", |(wrote, _)| assert_eq!(wrote.unwrap(), 1));
+        let handle = io.handle().clone();
+        ours.async_write(b"y", move |_| {
+            assert_eq!(handle.cancel(key), ioctx::Cancel::Requested);
+            write.push("write");
+        });
+        assert_eq!(finish(&mut io), 4);
+        let mut seen = seen.take();
+        seen.sort_unstable();
+        assert_eq!(seen, ["front", "nothing", "write"]);
+    }
+    Ok(())
+}

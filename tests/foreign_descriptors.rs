@@ -246,3 +246,49 @@ fn both_directions_of_a_foreign_descriptor_work_in_turn() -> io::Result<()> {
     io.run()?;
     thread.join().expect("no panic")
 }
+
+/// Section 1: an empty datagram is no end: what follows it is delivered.
+#[test]
+fn an_empty_datagram_does_not_end_a_foreign_descriptor() -> io::Result<()> {
+    let mut io = context();
+    let (ours, theirs) = std::os::unix::net::UnixDatagram::pair()?;
+    let lengths = util::Record::new();
+    let seen = lengths.clone();
+    theirs.send(b"")?;
+    theirs.send(b"x")?;
+    io.register_fd(ours, Interest::READABLE, move |source, _| {
+        loop {
+            match source.read(&mut [0; 8]) {
+                Ok(n) => seen.push(n),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Keep,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    })?;
+    run_until(&mut io, || lengths.len() == 2);
+    theirs.send(b"")?;
+    run_until(&mut io, || lengths.len() == 3);
+    theirs.send(b"xy")?;
+    run_until(&mut io, || lengths.len() == 4);
+    assert_eq!(lengths.take(), [0, 1, 0, 2]);
+    Ok(())
+}
+
+/// Section 1: who asks a foreign descriptor for urgent data is called for it, and not for other data.
+#[cfg(target_os = "linux")]
+#[test]
+fn urgent_data_calls_who_asked_for_it() -> io::Result<()> {
+    let mut io = context();
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    let mut peer = std::net::TcpStream::connect(listener.local_addr()?)?;
+    let (ours, _) = listener.accept()?;
+    io.register_fd(ours, Interest::PRIORITY, |_, ready| {
+        assert!(ready.is_priority());
+        Next::Release
+    })?;
+    peer.write_all(b"plain")?;
+    assert_eq!(io.poll()? + io.poll()?, 0);
+    socket2::SockRef::from(&peer).send_out_of_band(b"!")?;
+    assert_eq!(io.run()?, 1);
+    Ok(())
+}

@@ -438,3 +438,64 @@ fn io_is_a_reader_and_a_writer_that_never_blocks() -> io::Result<()> {
     assert_eq!(got, "hello 7");
     Ok(())
 }
+
+/// P18: a call that is not mio's own counts like one: the callback goes on to be told.
+#[test]
+fn a_call_that_is_not_mios_own_keeps_being_told() -> io::Result<()> {
+    use rustix::net::{RecvFlags, recv};
+    let mut io = context();
+    let (ours, mut theirs) = unix_pair();
+    let got = Record::new();
+    let seen = got.clone();
+    io.register(ours, Interest::READABLE, move |stream, _| {
+        loop {
+            let mut byte = [0; 1];
+            let received =
+                stream.try_io(Interest::READABLE, |stream| Ok(recv(stream, &mut byte[..], RecvFlags::empty())?.0));
+            match received {
+                Ok(0) => return Next::Release,
+                Ok(_) => seen.push(byte[0]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Keep,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    })?;
+    for n in 0..5 {
+        theirs.write_all(&[n])?;
+        run_until(&mut io, || got.len() == usize::from(n) + 1);
+        assert_eq!(io.poll()?, 0, "told with nothing to read");
+    }
+    drop(theirs);
+    assert_eq!(io.run()?, 1);
+    assert_eq!(got.take(), [0, 1, 2, 3, 4]);
+    Ok(())
+}
+
+/// Section 1: the registration that could not give its source back lives on, and so does its callback.
+#[test]
+fn a_registration_lives_on_when_it_refused_to_give_its_source_back() -> io::Result<()> {
+    let mut io = context();
+    let (ours, mut theirs) = unix_pair();
+    let slot = Rc::new(Cell::new(None::<Registration<UnixStream>>));
+    let (own, got) = (slot.clone(), Record::new());
+    let seen = got.clone();
+    let registration = io.register(ours, Interest::READABLE, move |stream, _| {
+        if let Some(registration) = own.take() {
+            let refused = registration.into_source().expect_err("in use");
+            assert_eq!(refused.kind(), ErrorKind::ResourceBusy);
+        }
+        let (bytes, is_end) = drain(stream).expect("still open");
+        seen.push(bytes);
+        if is_end { Next::Release } else { Next::Keep }
+    })?;
+    slot.set(Some(registration));
+    for text in [b"one", b"two"] {
+        theirs.write_all(text)?;
+        run_until(&mut io, || got.len() == 1);
+        assert_eq!(got.take(), [text]);
+        assert_eq!(io.outstanding().len(), 1);
+    }
+    drop(theirs);
+    assert_eq!(io.run()?, 1);
+    Ok(())
+}

@@ -5,6 +5,8 @@ use rustix::process::{Signal, getpid, kill_process};
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const USR1: i32 = signal_hook::consts::SIGUSR1;
@@ -21,6 +23,7 @@ fn main() -> io::Result<()> {
     cancel_ends_the_waits_and_keeps_the_signals()?;
     an_outstanding_wait_keeps_its_set()?;
     a_set_and_its_waits_go_with_the_context()?;
+    a_signal_behind_the_end_of_the_context_does_no_harm()?;
     a_signal_wakes_a_sleeping_loop()?;
     println!("signals arrive as completions");
     Ok(())
@@ -241,5 +244,24 @@ fn a_signal_wakes_a_sleeping_loop() -> io::Result<()> {
     assert_eq!(io.run_for(STUCK)?, 1);
     assert_eq!(seen.take(), [USR1]);
     killer.wait()?;
+    Ok(())
+}
+
+/// Section 1: a set that outlives its context does no harm when its signal comes: there is no SIGPIPE.
+fn a_signal_behind_the_end_of_the_context_does_no_harm() -> io::Result<()> {
+    let broken = Arc::new(AtomicBool::new(false));
+    let id = signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::clone(&broken))?;
+    let io = IoContext::new()?;
+    let set = set_of(&io, &[USR1])?;
+    let with_a_wait = set_of(&io, &[USR2])?;
+    wait(&with_a_wait, &Seen::default());
+    drop(io);
+    raise(Signal::USR1)?;
+    raise(Signal::USR2)?;
+    assert!(!broken.load(Ordering::SeqCst), "a broken pipe was written to");
+    drop((set, with_a_wait));
+    raise(Signal::USR1)?;
+    assert!(!broken.load(Ordering::SeqCst), "a broken pipe was written to");
+    signal_hook::low_level::unregister(id);
     Ok(())
 }

@@ -114,3 +114,50 @@ fn dropping_the_context_never_lingers() -> io::Result<()> {
     assert!(started.elapsed() < Duration::from_secs(30));
     Ok(())
 }
+
+/// Fills the connection, so that a close which lingers would block; then drops the socket, and tells how long it took.
+fn fill_and_drop(socket: tcp::Socket, peer: &std::net::TcpStream) -> io::Result<Duration> {
+    net::narrow(&socket, peer)?;
+    socket.set_non_blocking(true);
+    while socket.write_some(&[0; 4096]).is_ok() {}
+    let started = Instant::now();
+    drop(socket);
+    Ok(started.elapsed())
+}
+
+/// Section 1: nor does the drop of an accepted socket that inherited the lingering from its acceptor.
+#[test]
+fn a_lingering_inherited_from_the_acceptor_does_not_block_a_drop() -> io::Result<()> {
+    let mut io = context();
+    let listener = std::net::TcpListener::bind(net::anywhere())?;
+    socket2::SockRef::from(&listener).set_linger(Some(Duration::from_secs(3)))?;
+    let acceptors = [tcp::Acceptor::listen_on(&io, net::anywhere())?, tcp::Acceptor::from_std(&io, listener)?];
+    acceptors[0].set_option(Linger(Some(Duration::from_secs(3))))?;
+    for acceptor in acceptors {
+        let endpoint = acceptor.local_endpoint()?;
+        let peer = std::net::TcpStream::connect(endpoint)?;
+        let (socket, _) = acceptor.accept()?;
+        assert!(fill_and_drop(socket, &peer)? < Duration::from_secs(1), "accept");
+        let peer = std::net::TcpStream::connect(endpoint)?;
+        acceptor.async_accept(move |accepted| {
+            let (socket, _) = accepted.expect("a client");
+            let took = fill_and_drop(socket, &peer).expect("its options");
+            assert!(took < Duration::from_secs(1), "async_accept: {took:?}");
+        });
+        assert_eq!(net::finish(&mut io), 1);
+    }
+    Ok(())
+}
+
+/// Section 1: nor does the drop of a socket that was made elsewhere, and lingers.
+#[test]
+fn a_lingering_brought_along_does_not_block_a_drop() -> io::Result<()> {
+    let io = context();
+    let listener = std::net::TcpListener::bind(net::anywhere())?;
+    let peer = std::net::TcpStream::connect(listener.local_addr()?)?;
+    let (ours, _) = listener.accept()?;
+    socket2::SockRef::from(&ours).set_linger(Some(Duration::from_secs(3)))?;
+    let socket = tcp::Socket::from_std(&io, ours)?;
+    assert!(fill_and_drop(socket, &peer)? < Duration::from_secs(1));
+    Ok(())
+}

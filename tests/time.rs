@@ -429,3 +429,21 @@ fn a_wait_may_do_anything_to_its_own_timer() -> io::Result<()> {
     assert_eq!(io.run()?, 2);
     Ok(())
 }
+
+/// Section 1: a key means nothing in another context: it cancels nothing there, and puts nothing in the background.
+#[test]
+fn the_key_of_another_context_means_nothing() -> io::Result<()> {
+    let (mine, mut other) = (IoContext::new()?, IoContext::new()?);
+    let fired = Record::new();
+    let seen = fired.clone();
+    // The first of each: same slot, same sequence.
+    let key = mine.after(LONG, |_| unreachable!("not that long"));
+    other.after(ms(1), move |waited| seen.push(waited.is_ok()));
+    assert_eq!(other.cancel(key), Cancel::AlreadyDone);
+    other.background(key);
+    assert_eq!(other.outstanding().len(), 1);
+    assert_eq!(other.run()?, 1);
+    assert_eq!(fired.take(), [true]);
+    assert_eq!(mine.cancel(key), Cancel::Requested);
+    Ok(())
+}

@@ -4,10 +4,12 @@
 
 mod util;
 
-use ioctx::{Config, Interest, IoContext, Next, Timer};
-use std::cell::RefCell;
+use ioctx::ip::tcp;
+use ioctx::{Config, Handle, Interest, IoContext, Next, Timer};
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
-use std::sync::Once;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 use util::{drain, tcp_pair, unix_pair};
 
@@ -15,6 +17,10 @@ struct Collector;
 
 thread_local! {
     static LINES: RefCell<Vec<(log::Level, String)>> = const { RefCell::new(Vec::new()) };
+    /// Asked what is outstanding at every line, if there.
+    static CURIOUS: RefCell<Option<Handle>> = const { RefCell::new(None) };
+    /// The first line with this in it panics.
+    static ALLERGIC: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
 impl log::Log for Collector {
@@ -23,6 +29,11 @@ impl log::Log for Collector {
     }
 
     fn log(&self, record: &log::Record) {
+        CURIOUS.with_borrow(|handle| handle.as_ref().map(|handle| handle.outstanding().to_string()));
+        if let Some(what) = ALLERGIC.get().filter(|what| record.args().to_string().contains(what)) {
+            ALLERGIC.set(None);
+            panic!("{what}");
+        }
         if self.enabled(record.metadata()) {
             LINES.with_borrow_mut(|lines| lines.push((record.level(), record.args().to_string())));
         }
@@ -211,5 +222,53 @@ fn a_blocking_call_inside_a_handler_is_warned_about_once() -> io::Result<()> {
     let warnings = lines(log::Level::Warn);
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
     assert!(warnings[0].contains(&format!("tests/trace.rs:{line}:")), "{warnings:#?}");
+    Ok(())
+}
+
+/// Section 3: a logger may ask the loop whatever it likes, whichever line it is told.
+#[test]
+fn a_logger_may_ask_what_is_outstanding() -> io::Result<()> {
+    collect();
+    let mut io = IoContext::new()?;
+    CURIOUS.set(Some(io.handle().clone()));
+    let (ours, mut theirs) = tcp_pair();
+    let (stream, _peer) = unix_pair();
+    io.post(|| {});
+    io.after(Duration::ZERO, |_| {});
+    io.remote().post(|_| {}).expect("the context is there");
+    io.register(stream, Interest::WRITABLE, |_, _| Next::Release)?;
+    let acceptor = tcp::Acceptor::listen_on(&io, (std::net::Ipv4Addr::LOCALHOST, 0).into())?;
+    let client = tcp::Socket::new(&io);
+    acceptor.async_accept(|accepted| drop(accepted.expect("a client")));
+    client.async_connect(acceptor.local_endpoint()?, |connected| connected.expect("a connection"));
+    io.register(ours, Interest::READABLE, |stream, _| {
+        drain(stream).expect("a read");
+        Next::Release
+    })?;
+    theirs.write_all(b"x")?;
+    assert_eq!(io.run()?, 7);
+    drop((acceptor, client));
+    assert!(io.outstanding().is_empty());
+    CURIOUS.take();
+    assert!(lines(log::Level::Trace).len() > 10);
+    Ok(())
+}
+
+/// P9, P34: a logger that panics while the loop takes what other threads posted loses none of it.
+#[test]
+fn a_panic_of_the_logger_loses_no_posted_task() -> io::Result<()> {
+    collect();
+    let mut io = IoContext::new()?;
+    let (remote, ran) = (io.remote(), Arc::new(Mutex::new(Vec::new())));
+    for n in 0..3 {
+        let ran = Arc::clone(&ran);
+        let posted = remote.post(move |_| ran.lock().expect("no panic").push(n));
+        posted.expect("the context is there");
+    }
+    ALLERGIC.set(Some("remote post from"));
+    assert!(catch_unwind(AssertUnwindSafe(|| io.run())).is_err(), "the logger's panic");
+    assert_eq!(ALLERGIC.take(), None, "once");
+    assert_eq!(io.run()?, 3);
+    assert_eq!(*ran.lock().expect("no panic"), [0, 1, 2]);
     Ok(())
 }
