@@ -49,8 +49,8 @@ impl Handle {
     /// for every value that any thread sends.
     ///
     /// Values of one sender arrive in the order sent. The channel does not keep [`run`](crate::IoContext::run)
-    /// alive; a value that was sent does, until it is delivered. The handler is dropped, on the loop's thread, after
-    /// the last sender.
+    /// alive; a value that was sent does, until it is delivered, and so does the end of the channel: the handler is
+    /// dropped, on the loop's thread, after the last sender.
     ///
     /// ```
     /// # let mut io = ioctx::IoContext::new()?;

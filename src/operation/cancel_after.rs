@@ -44,7 +44,28 @@ impl<T: 'static, B: 'static> Outcome for (io::Result<T>, B) {
 /// An operation cancelled otherwise still ends as [aborted](error::is_aborted). Limits nest; the shorter wins.
 ///
 /// `context` is anything that leads to the loop: a context, a handle, a socket, a timer.
-/// Answers to `asio::cancel_after`.
+/// Answers to `asio::cancel_after`. Costs two small allocations and a timer; an idle timeout around a read looks like this:
+///
+/// ```
+/// # use ioctx::{cancel_after, ip::tcp};
+/// # use std::io::ErrorKind::TimedOut;
+/// # use std::time::Duration;
+/// fn read_or_give_up(socket: tcp::Socket, buffer: Vec<u8>) {
+///     let stream = socket.clone();
+///     cancel_after(
+///         &stream,
+///         Duration::from_secs(30),
+///         |done| stream.async_read_some(buffer, done),
+///         move |(read, buffer)| match read {
+///             Err(error) if error.kind() == TimedOut => socket.close(),
+///             Ok(n) if n > 0 => read_or_give_up(socket, buffer), // having used buffer[..n]
+///             _ => {}
+///         },
+///     );
+/// }
+/// ```
+///
+/// And around a wait like this:
 ///
 /// ```
 /// use ioctx::{IoContext, Timer, cancel_after};

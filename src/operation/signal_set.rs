@@ -110,7 +110,8 @@ impl SignalSet {
         self
     }
 
-    /// Adds a signal, by its number. Adding it again changes nothing. `add`
+    /// Adds a signal, by its number (signal(7); `signal_hook::consts` and `libc` have the names). Adding it again changes
+    /// nothing. `add`
     ///
     /// # Errors
     ///
@@ -297,7 +298,7 @@ impl Handler for SignalPipe {
             };
             match read {
                 Ok(n) if n > 0 => {
-                    tell!(engine, "signal {} arrived {n} times", self.signal);
+                    tell!(engine, "signal {} arrived, {n} in its pipe", self.signal);
                     let mut arrived = self.waits.arrived.borrow_mut();
                     arrived.extend(std::iter::repeat_n(self.signal, n));
                 }
