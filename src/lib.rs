@@ -58,6 +58,9 @@
 //!
 //! `signal`, on by default: `SignalSet`, through signal-hook.
 
+#![forbid(unsafe_code)]
+#![deny(missing_docs, missing_debug_implementations)]
+
 #[cfg(not(unix))]
 compile_error!("ioctx runs on Unix only for now: it needs epoll, kqueue or poll(2)");
 

@@ -263,7 +263,9 @@ impl Engine {
 
     #[inline]
     fn may_go_on(&self) -> Result<(), Left> {
-        if self.must_leave() { Err(Left::Early) } else { Ok(()) }
+        // A deadline alone does not end a turn before its first handler: so even no time at all gets on.
+        let leave = self.must_leave() && (self.turn.ran() > 0 || self.inbox.stop_requested());
+        if leave { Err(Left::Early) } else { Ok(()) }
     }
 }
 
