@@ -171,7 +171,8 @@ impl<S: Descriptor> Object<S> {
     }
 
     pub(super) fn take_source(&self) -> Option<S> {
-        let mut source = self.source.borrow_mut().take()?;
+        // Borrowed only if a logger, told of a transfer, wants to close that very object: it may not.
+        let mut source = self.source.try_borrow_mut().ok()?.take()?;
         self.cancel_all();
         let engine = &self.handle.engine;
         if let Some(slot) = self.state.slot() {
