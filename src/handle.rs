@@ -6,7 +6,7 @@ use crate::outstanding::Outstanding;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A cheap, cloneable reference to an [`IoContext`](crate::IoContext), for everything that lives on its thread.
 ///
@@ -157,7 +157,7 @@ impl Handle {
             return Some(Duration::ZERO);
         }
         let deadline = engine.timers.borrow().earliest()?;
-        Some(deadline.saturating_duration_since(Instant::now()))
+        Some(deadline.saturating_duration_since(engine.clock.now()))
     }
 
     /// Lists what keeps the loop alive: kind, object, endpoint, age, and the file and line that started it.

@@ -1,8 +1,9 @@
 //! `IoContext`: the owner of a loop, and the calls that run it.
 
 use crate::config::Config;
+use crate::engine::clock::deadline_after;
 use crate::engine::reactor::Poller;
-use crate::engine::state::{Engine, deadline_after};
+use crate::engine::state::Engine;
 use crate::engine::turn::{Left, Patience};
 use crate::handle::Handle;
 use crate::outstanding::Outstanding;

@@ -70,6 +70,7 @@ mod ready;
 mod key;
 mod outstanding;
 mod poll;
+mod stream;
 mod engine;
 mod handle;
 mod io_context;

@@ -1,5 +1,6 @@
 //! The engine: one turn, and what it stands on. Knows no network type. Read in this order.
 
+pub(crate) mod clock;
 pub(crate) mod timer_queue;
 pub(crate) mod inbox;
 pub(crate) mod scheduler;

@@ -1,5 +1,6 @@
 //! The engine: what one context is made of, and the verbs by which the layers above start and end work.
 
+use super::clock::Clock;
 use super::inbox::Inbox;
 use super::progress::Progress;
 use super::reactor::{Entry, Reactor, State, WAKER};
@@ -75,6 +76,7 @@ static CONTEXTS: AtomicU64 = AtomicU64::new(1);
 /// while user code runs or a user's value is dropped.
 pub(crate) struct Engine {
     pub(crate) config: Config,
+    pub(crate) clock: Clock,
     pub(crate) reactor: Reactor,
     pub(crate) scheduler: Scheduler<Task>,
     pub(crate) timers: RefCell<TimerQueue<Armed>>,
@@ -108,6 +110,7 @@ impl Engine {
             turn: Progress::new(),
             teller,
             config,
+            clock: Clock::default(),
             reactor,
             scheduler: Scheduler::new(),
             timers: RefCell::new(TimerQueue::new()),
@@ -144,7 +147,7 @@ impl Engine {
 
     /// Notes where work was started. The age of work started in a turn counts from the turn's clock, which is free.
     pub(crate) fn origin(&self, location: &'static Location<'static>) -> Origin {
-        let started = if self.turn.is_running() { self.turn.now() } else { Instant::now() };
+        let started = if self.turn.is_running() { self.turn.now() } else { self.clock.now() };
         Origin { location, started }
     }
 
@@ -295,7 +298,7 @@ impl Engine {
             background: true,
             alarm: Alarm::Internal(Box::new(move |engine| engine.resume(&paused))),
         };
-        let key = self.arm(deadline_after(pause), armed);
+        let key = self.arm(self.clock.after(pause), armed);
         if let Some(former) = entry.state().set_paused(key) {
             drop(self.disarm(former));
         }
@@ -378,11 +381,4 @@ impl Drop for Abandoned {
     fn drop(&mut self) {
         self.0.abandon();
     }
-}
-
-/// A deadline counted from a fresh reading of the clock; what does not fit is thirty years away.
-pub(crate) fn deadline_after(delay: Duration) -> Instant {
-    const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
-    let now = Instant::now();
-    now.checked_add(delay.min(FAR)).unwrap_or(now)
 }

@@ -1,8 +1,9 @@
 //! One turn of the loop, and what each of its steps does.
 
+use super::clock::deadline_after;
 use super::progress::Step;
 use super::reactor::{Entry, Poller};
-use super::state::{Alarm, Engine, Task, deadline_after};
+use super::state::{Alarm, Engine, Task};
 use super::trace::tell;
 use crate::key::Origin;
 use std::fmt;
@@ -120,7 +121,7 @@ impl Engine {
             _ => (until, why),
         };
         // A fresh reading: handlers may have taken long since the turn's own.
-        let limit = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let limit = until.map(|until| until.saturating_duration_since(self.clock.now()));
         Sleep { limit, why }
     }
 
@@ -157,7 +158,7 @@ impl Engine {
     fn read_clock(&self) {
         self.turn.enter(Step::ReadClock, 0);
         let before = self.turn.now();
-        self.turn.set_now(Instant::now(), self.next_sequence());
+        self.turn.set_now(self.clock.now(), self.next_sequence());
         tell!(self, "{:.3?} since the last reading", self.turn.now() - before);
     }
 

@@ -1,6 +1,6 @@
 //! A limit on the time of any operation.
 
-use crate::engine::state::{Alarm, Armed, deadline_after};
+use crate::engine::state::{Alarm, Armed};
 use crate::error;
 use crate::handle::Handle;
 use crate::key::{Cancel, Operation};
@@ -91,7 +91,7 @@ pub fn cancel_after<R: Outcome>(
     initiate: impl FnOnce(Box<dyn FnOnce(R)>) -> Operation,
     handler: impl FnOnce(R) + 'static,
 ) -> Operation {
-    cancel_at(context, deadline_after(limit), initiate, handler)
+    cancel_at(context, context.as_ref().engine.clock.after(limit), initiate, handler)
 }
 
 /// Starts an operation that is cancelled if it has not ended at `deadline`. As [`cancel_after`].

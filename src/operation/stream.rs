@@ -3,15 +3,15 @@
 use super::object::{Attempt, Descriptor, Direction};
 use super::pending::Transfer;
 use crate::poll::ready_now;
-use std::io::{self, ErrorKind, Read, Write};
+use crate::stream::Stream;
+use std::io::{self, ErrorKind};
 
 /// Reads what is there.
 pub(crate) struct ReadSome<B>(pub(crate) B);
 
 impl<S, B> Transfer<S> for ReadSome<B>
 where
-    S: Descriptor,
-    for<'s> &'s S: Read,
+    S: Descriptor + Stream,
     B: AsMut<[u8]> + 'static,
 {
     const KIND: &'static str = "async_read_some";
@@ -24,7 +24,7 @@ where
         if buffer.is_empty() {
             return Some(Err(empty_buffer()));
         }
-        unless_blocked(attempt.io(|io| io.read(buffer)))
+        unless_blocked(attempt.io(|io| io.receive(buffer)))
     }
 
     fn finish(self, result: io::Result<usize>) -> Self::Outcome {
@@ -42,8 +42,7 @@ pub(crate) struct WriteSome<B>(pub(crate) B);
 
 impl<S, B> Transfer<S> for WriteSome<B>
 where
-    S: Descriptor,
-    for<'s> &'s S: Write,
+    S: Descriptor + Stream,
     B: AsRef<[u8]> + 'static,
 {
     const KIND: &'static str = "async_write_some";
@@ -55,7 +54,7 @@ where
         if buffer.is_empty() {
             return Some(Ok(0));
         }
-        unless_blocked(attempt.io(|io| io.write(buffer)))
+        unless_blocked(attempt.io(|io| io.send(buffer)))
     }
 
     fn finish(self, result: io::Result<usize>) -> Self::Outcome {
@@ -76,8 +75,7 @@ pub(crate) struct ReadAll<B> {
 
 impl<S, B> Transfer<S> for ReadAll<B>
 where
-    S: Descriptor,
-    for<'s> &'s S: Read,
+    S: Descriptor + Stream,
     B: AsMut<[u8]> + 'static,
 {
     const KIND: &'static str = "async_read";
@@ -87,7 +85,7 @@ where
     fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<usize>> {
         let buffer = self.buffer.as_mut();
         while let Some(rest) = buffer.get_mut(self.done..).filter(|rest| !rest.is_empty()) {
-            match unless_blocked(attempt.io(|io| io.read(rest)))? {
+            match unless_blocked(attempt.io(|io| io.receive(rest)))? {
                 Ok(0) => return Some(Err(ErrorKind::UnexpectedEof.into())),
                 Ok(n) => self.done += n,
                 Err(error) => return Some(Err(error)),
@@ -118,8 +116,7 @@ pub(crate) struct WriteAll<B> {
 
 impl<S, B> Transfer<S> for WriteAll<B>
 where
-    S: Descriptor,
-    for<'s> &'s S: Write,
+    S: Descriptor + Stream,
     B: AsRef<[u8]> + 'static,
 {
     const KIND: &'static str = "async_write";
@@ -130,7 +127,7 @@ where
     fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<usize>> {
         let buffer = self.buffer.as_ref();
         while let Some(rest) = buffer.get(self.done..).filter(|rest| !rest.is_empty()) {
-            match unless_blocked(attempt.io(|io| io.write(rest)))? {
+            match unless_blocked(attempt.io(|io| io.send(rest)))? {
                 Ok(0) => return Some(Err(ErrorKind::WriteZero.into())),
                 Ok(n) => self.done += n,
                 Err(error) => return Some(Err(error)),

@@ -1,6 +1,6 @@
 //! Timers: `Timer`, Asio's `steady_timer`, and `after` and `every` for those who need no object.
 
-use crate::engine::state::{Alarm, Armed, Engine, Repeat, deadline_after};
+use crate::engine::state::{Alarm, Armed, Engine, Repeat};
 use crate::engine::timer_queue::TimerKey;
 use crate::handle::Handle;
 use crate::key::{Operation, Origin, Place};
@@ -29,7 +29,7 @@ impl Handle {
     #[track_caller]
     pub fn after(&self, delay: Duration, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let origin = self.engine.origin(Location::caller());
-        let deadline = deadline_after(delay);
+        let deadline = self.engine.clock.after(delay);
         operation(&self.engine, arm_wait(&self.engine, deadline, "after", origin, false, handler))
     }
 
@@ -63,7 +63,7 @@ impl Handle {
             background: false,
             alarm: Alarm::Repeat(Rc::new(repeat)),
         };
-        operation(&self.engine, self.engine.arm(deadline_after(period), armed))
+        operation(&self.engine, self.engine.arm(self.engine.clock.after(period), armed))
     }
 
     /// Stops counting a wait started by [`after`](Handle::after) or [`every`](Handle::every) as outstanding: it does
@@ -155,7 +155,7 @@ impl Timer {
     pub fn new(context: &impl AsRef<Handle>) -> Timer {
         let shared = Shared {
             handle: context.as_ref().clone(),
-            expiry: Cell::new(Instant::now()),
+            expiry: Cell::new(context.as_ref().engine.clock.now()),
             background: Cell::new(false),
             waits: RefCell::default(),
         };
@@ -171,7 +171,7 @@ impl Timer {
 
     /// Sets the expiry to `delay` from now and cancels the waits on the old one. Returns how many it cancelled.
     pub fn expires_after(&self, delay: Duration) -> usize {
-        self.expires_at(deadline_after(delay))
+        self.expires_at(self.shared.handle.engine.clock.after(delay))
     }
 
     /// Sets the expiry and cancels the waits on the old one. Returns how many it cancelled.
@@ -253,7 +253,7 @@ impl AsRef<Handle> for Timer {
 
 impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let left = self.expiry().saturating_duration_since(Instant::now());
+        let left = self.expiry().saturating_duration_since(self.shared.handle.engine.clock.now());
         f.debug_struct("Timer").field("expires_in", &left).finish_non_exhaustive()
     }
 }

@@ -5,10 +5,11 @@ use crate::engine::reactor::State;
 use crate::engine::state::Engine;
 use crate::engine::trace::tell;
 use crate::ready::{Interest, Ready};
+use crate::stream::Stream;
 use std::any::TypeId;
 use std::cell::Cell;
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 /// A registered source during a call of its callback.
 ///
@@ -83,17 +84,23 @@ impl<'a, S: 'static> Io<'a, S> {
     where
         for<'s> &'s S: Read,
     {
+        let mut source = self.source;
+        self.read_with(buffer.len(), || source.read(buffer))
+    }
+
+    /// Makes a call that reads at most `asked` bytes.
+    #[inline(always)]
+    fn read_with(&self, asked: usize, call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
         if !self.state.ready().is_readable() || self.budget.is_spent() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let mut source = self.source;
-        let read = uninterrupted(|| source.read(buffer));
+        let read = uninterrupted(call);
         match &read {
-            Ok(n) => self.note_read(*n, buffer.len()),
+            Ok(n) => self.note_read(*n, asked),
             Err(error) => self.note_error(error, Ready::READABLE | Ready::PRIORITY),
         }
         if self.engine.teller.tracing() {
-            self.tell_transfer("read", &read, buffer.len());
+            self.tell_transfer("read", &read, asked);
         }
         read
     }
@@ -133,22 +140,28 @@ impl<'a, S: 'static> Io<'a, S> {
     where
         for<'s> &'s S: Write,
     {
+        let mut source = self.source;
+        self.write_with(buffer.len(), || source.write(buffer))
+    }
+
+    /// Makes a call that writes at most `asked` bytes.
+    #[inline(always)]
+    fn write_with(&self, asked: usize, call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
         if !self.state.ready().is_writable() || self.budget.is_spent() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let mut source = self.source;
-        let written = uninterrupted(|| source.write(buffer));
+        let written = uninterrupted(call);
         match &written {
             Ok(n) => {
                 self.budget.pay((*n as isize).max(self.engine.config.least_transfer));
-                if *n < buffer.len() && short_transfer_drains::<S>() {
+                if *n < asked && short_transfer_drains::<S>() {
                     self.state.clear(Ready::WRITABLE);
                 }
             }
             Err(error) => self.note_error(error, Ready::WRITABLE),
         }
         if self.engine.teller.tracing() {
-            self.tell_transfer("wrote", &written, buffer.len());
+            self.tell_transfer("wrote", &written, asked);
         }
         written
     }
@@ -207,6 +220,33 @@ impl<'a, S: 'static> Io<'a, S> {
 
     fn slot(&self) -> u32 {
         self.state.slot().unwrap_or(u32::MAX)
+    }
+}
+
+/// What the layers above make of a stream socket: as `read` and `write`, by the calls that never raise SIGPIPE.
+impl<S: 'static> Io<'_, S> {
+    #[inline(always)]
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>
+    where
+        S: Stream,
+    {
+        self.read_with(buffer.len(), || self.source.receive(buffer))
+    }
+
+    #[inline(always)]
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize>
+    where
+        S: Stream,
+    {
+        self.write_with(bytes.len(), || self.source.send(bytes))
+    }
+
+    /// `asked`: bytes in all slices.
+    pub(crate) fn send_vectored(&self, slices: &[IoSlice<'_>], asked: usize) -> io::Result<usize>
+    where
+        S: Stream,
+    {
+        self.write_with(asked, || self.source.send_vectored(slices))
     }
 }
 
