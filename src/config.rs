@@ -26,6 +26,12 @@ pub struct Config {
     accept_budget: usize,
     pub(crate) handlers_per_dispatch: usize,
     pub(crate) accept_retry: Duration,
+    pub(crate) read_buffer: usize,
+    pub(crate) low_watermark: usize,
+    pub(crate) high_watermark: usize,
+    pub(crate) write_limit: usize,
+    pub(crate) unconsumed_limit: usize,
+    pub(crate) grace: Duration,
     pub(crate) slow_handler: Option<Duration>,
 }
 
@@ -40,6 +46,12 @@ impl Config {
             accept_budget: 64,
             handlers_per_dispatch: 16,
             accept_retry: Duration::from_millis(100),
+            read_buffer: 64 * 1024,
+            low_watermark: 16 * 1024,
+            high_watermark: 64 * 1024,
+            write_limit: 16 * 1024 * 1024,
+            unconsumed_limit: 1024 * 1024,
+            grace: Duration::from_secs(1),
             slow_handler: None,
         }
         .read_budget(16, 1024 * 1024)
@@ -86,6 +98,49 @@ impl Config {
     #[must_use]
     pub fn accept_retry(mut self, pause: Duration) -> Self {
         self.accept_retry = pause.max(Duration::from_millis(1));
+        self
+    }
+
+    /// The loop's one read buffer, which sessions are lent in turn; at most this much is shown to a session at once.
+    /// Default 64 KiB: a larger one leaves the processor's cache and gains nothing.
+    #[must_use]
+    pub fn read_buffer(mut self, bytes: usize) -> Self {
+        self.read_buffer = bytes.max(1);
+        self
+    }
+
+    /// Queued bytes of a session's connection at which its own reading resumes, and above which it pauses. Default
+    /// 16 KiB and 64 KiB: as much as the kernel takes in one write, so that the socket never runs dry while the session
+    /// is being told. `low` above `high` counts as `high`. See
+    /// [`Connection::set_watermarks`](crate::session::Connection::set_watermarks).
+    #[must_use]
+    pub fn watermarks(mut self, low: usize, high: usize) -> Self {
+        self.low_watermark = low.min(high);
+        self.high_watermark = high;
+        self
+    }
+
+    /// Queued bytes of a session's connection above which it ends, for senders that do not heed the watermarks. Default
+    /// 16 MiB: a receiver of a broadcast that is this far behind will not catch up.
+    #[must_use]
+    pub fn write_limit(mut self, bytes: usize) -> Self {
+        self.write_limit = bytes;
+        self
+    }
+
+    /// Bytes that a session may leave unconsumed. Default 1 MiB: a longer message is more likely an attack than a
+    /// message.
+    #[must_use]
+    pub fn unconsumed_limit(mut self, bytes: usize) -> Self {
+        self.unconsumed_limit = bytes;
+        self
+    }
+
+    /// How long a session's connection that has closed, and has sent everything, waits for its peer to close too.
+    /// Default 1 s: a living peer needs a round trip, and a dead one is not waited for.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
         self
     }
 

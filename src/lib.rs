@@ -80,6 +80,8 @@ mod readiness;
 pub mod option;
 mod operation;
 pub mod ip;
+pub mod session;
+pub mod testing;
 
 pub use config::Config;
 pub use handle::Handle;

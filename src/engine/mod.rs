@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod timer_queue;
 pub(crate) mod inbox;
+pub(crate) mod buffers;
 pub(crate) mod scheduler;
 pub(crate) mod reactor;
 pub(crate) mod progress;

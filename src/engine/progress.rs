@@ -196,10 +196,15 @@ impl Progress {
         self.allowed.get() == 0 || self.deadline.get().is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Counts a handler and marks it as in progress until the result is dropped, by a panic too.
+    /// Counts a handler.
+    #[inline]
+    pub(crate) fn count_handler(&self) {
+        self.allowed.set(self.allowed.get().wrapping_sub(1)); // `is_spent` is asked after every handler.
+    }
+
+    /// Marks a handler as in progress until the result is dropped, by a panic too.
     #[inline]
     pub(crate) fn enter_handler(&self) -> InHandler<'_> {
-        self.allowed.set(self.allowed.get().wrapping_sub(1)); // `is_spent` is asked after every handler.
         self.in_handler.set(true);
         InHandler(self)
     }

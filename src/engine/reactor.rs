@@ -290,11 +290,21 @@ impl Reactor {
 
     // The kernel.
 
-    pub(crate) fn register(&self, source: &mut impl Source, token: Token, interest: mio::Interest) -> io::Result<()> {
+    pub(crate) fn register(
+        &self,
+        source: &mut (impl Source + ?Sized),
+        token: Token,
+        interest: mio::Interest,
+    ) -> io::Result<()> {
         self.registry()?.register(source, token, interest)
     }
 
-    pub(crate) fn reregister(&self, source: &mut impl Source, token: Token, interest: mio::Interest) -> io::Result<()> {
+    pub(crate) fn reregister(
+        &self,
+        source: &mut (impl Source + ?Sized),
+        token: Token,
+        interest: mio::Interest,
+    ) -> io::Result<()> {
         let registry = self.registry()?;
         match registry.reregister(source, token, interest) {
             // mio's poll(2) backend has let go of a descriptor that hung up, as one does after a failed connect.
@@ -308,7 +318,7 @@ impl Reactor {
 
     /// Takes the source out of the poller. Needed before every close: a descriptor that has a duplicate somewhere
     /// would go on to wake the loop for ever.
-    pub(crate) fn deregister(&self, source: &mut impl Source) -> io::Result<()> {
+    pub(crate) fn deregister(&self, source: &mut (impl Source + ?Sized)) -> io::Result<()> {
         self.registry()?.deregister(source)
     }
 

@@ -1,5 +1,6 @@
 //! The engine: what one context is made of, and the verbs by which the layers above start and end work.
 
+use super::buffers::Buffers;
 use super::clock::Clock;
 use super::inbox::Inbox;
 use super::progress::Progress;
@@ -77,6 +78,7 @@ static CONTEXTS: AtomicU64 = AtomicU64::new(1);
 pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
+    pub(crate) buffers: Buffers,
     pub(crate) reactor: Reactor,
     pub(crate) scheduler: Scheduler<Task>,
     pub(crate) timers: RefCell<TimerQueue<Armed>>,
@@ -111,6 +113,7 @@ impl Engine {
             teller,
             config,
             clock: Clock::default(),
+            buffers: Buffers::default(),
             reactor,
             scheduler: Scheduler::new(),
             timers: RefCell::new(TimerQueue::new()),
@@ -147,8 +150,14 @@ impl Engine {
 
     /// Notes where work was started. The age of work started in a turn counts from the turn's clock, which is free.
     pub(crate) fn origin(&self, location: &'static Location<'static>) -> Origin {
-        let started = if self.turn.is_running() { self.turn.now() } else { self.clock.now() };
+        let started = self.recently();
         Origin { location, started }
+    }
+
+    /// The turn's reading of the clock, which is free; a fresh one outside of turns.
+    #[inline]
+    pub(crate) fn recently(&self) -> Instant {
+        if self.turn.is_running() { self.turn.now() } else { self.clock.now() }
     }
 
     // Outstanding work.

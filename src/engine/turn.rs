@@ -247,6 +247,13 @@ impl Engine {
     /// Calls user code: counted, watched, and marked as a handler in progress.
     #[inline(always)]
     pub(crate) fn call<R>(&self, kind: &'static str, origin: &Origin, handler: impl FnOnce() -> R) -> R {
+        self.turn.count_handler();
+        self.call_on(kind, origin, handler)
+    }
+
+    /// Calls user code that is part of a dispatch which has been counted.
+    #[inline(always)]
+    pub(crate) fn call_on<R>(&self, kind: &'static str, origin: &Origin, handler: impl FnOnce() -> R) -> R {
         let _in_handler = self.turn.enter_handler();
         let watch = self.teller.watches_calls().then(|| self.teller.begin_watch(&self.turn, kind, origin.location));
         let result = handler();

@@ -16,6 +16,15 @@ pub enum Sent {
     Gone,
 }
 
+/// What [`idle`](super::Session::idle) decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// The connection ends at once, with [`Reason::Idle`].
+    Close,
+    /// It goes on (or ends as `idle` has asked for itself); the timeout begins anew.
+    Keep,
+}
+
 /// Why a connection ended, as [`closed`](super::Session::closed) is told.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -31,7 +40,7 @@ pub enum Reason {
     /// More was queued for a peer that does not read than the hard limit allows.
     WriteLimit,
     /// [`received`](super::Session::received) left more bytes unconsumed than the limit allows.
-    TailLimit,
+    UnconsumedLimit,
     /// The socket was taken out with [`into_socket`](super::Connection::into_socket).
     Taken,
     /// The connection failed: it could not be made, or it broke.
@@ -46,7 +55,7 @@ impl fmt::Display for Reason {
             Reason::Idle => "idle for too long",
             Reason::DeadlinePassed => "the deadline passed",
             Reason::WriteLimit => "the peer reads too slowly: too much is queued for it",
-            Reason::TailLimit => "too many bytes were left unconsumed",
+            Reason::UnconsumedLimit => "too many bytes were left unconsumed",
             Reason::Taken => "the socket was taken out",
             Reason::Error(error) => return error.fmt(f),
         })

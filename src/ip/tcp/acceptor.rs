@@ -144,6 +144,11 @@ impl Acceptor {
         Ok(OwnedFd::from(std::net::TcpListener::from(self.object.release()?)))
     }
 
+    /// As [`release`](Acceptor::release), for other layers.
+    pub(crate) fn release_listener(&self) -> io::Result<TcpListener> {
+        self.object.release()
+    }
+
     /// Takes the listener out, as [`release`](Acceptor::release), as a blocking listener of the standard library.
     ///
     /// # Errors
@@ -327,7 +332,7 @@ impl Transfer<TcpListener> for Accept {
 }
 
 /// Errors of a connection that died in the backlog, which accept(2) reports though the listener is fine.
-fn is_of_the_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(
         errno(error),
         Some(
@@ -343,7 +348,7 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 }
 
 /// No descriptor or no memory for one: it passes, and the clients wait in the backlog meanwhile.
-fn is_starvation(error: &io::Error) -> bool {
+pub(crate) fn is_starvation(error: &io::Error) -> bool {
     matches!(errno(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 

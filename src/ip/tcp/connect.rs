@@ -2,7 +2,7 @@
 
 use super::protocol::{Endpoint, Protocol};
 use super::socket::Socket;
-use super::stream::errno;
+use super::stream::{errno, stream};
 use crate::key::Operation;
 use crate::operation::object::{Attempt, Direction};
 use crate::operation::pending::Transfer;
@@ -87,7 +87,7 @@ impl Socket {
 }
 
 /// How a connection attempt has ended; `None` if it has not. An event may come early, so three things are asked.
-fn connected(stream: &TcpStream) -> Option<io::Result<()>> {
+pub(crate) fn connected(stream: &TcpStream) -> Option<io::Result<()>> {
     // First whether it is over, so that its error cannot arrive behind our back.
     let is_over = ready_now(stream, PollFlags::OUT).is_ok_and(|ready| !ready.is_empty());
     match stream.take_error() {
@@ -126,5 +126,14 @@ impl Transfer<TcpStream> for Connect {
             self.socket.object.opened();
         }
         result
+    }
+}
+
+/// A new socket, and connect(2) issued on it.
+pub(crate) fn begin_connect(endpoint: Endpoint) -> io::Result<TcpStream> {
+    let stream = stream(Protocol::from(endpoint).open()?);
+    match SockRef::from(&stream).connect(&endpoint.into()) {
+        Err(error) if !matches!(errno(&error), Some(Errno::INPROGRESS | Errno::INTR)) => Err(error),
+        _ => Ok(stream),
     }
 }

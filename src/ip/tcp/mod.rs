@@ -30,6 +30,8 @@ mod transfer;
 mod acceptor;
 
 pub use acceptor::Acceptor;
+pub(crate) use acceptor::{is_of_the_connection, is_starvation};
+pub(crate) use connect::{begin_connect, connected};
 pub use protocol::{Endpoint, Protocol};
 pub use socket::{Socket, Wait};
 

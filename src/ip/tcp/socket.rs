@@ -92,7 +92,7 @@ impl Socket {
     }
 
     /// `lingers`: whether its acceptor does, which an accepted socket inherits.
-    pub(super) fn accepted(handle: &Handle, stream: TcpStream, lingers: bool) -> io::Result<Socket> {
+    pub(crate) fn accepted(handle: &Handle, stream: TcpStream, lingers: bool) -> io::Result<Socket> {
         let object = Shared::new(handle.clone());
         object.open(|| Ok(stream))?;
         object.lingers.set(lingers);
@@ -156,6 +156,11 @@ impl Socket {
     /// The socket is not open, or the context has gone.
     pub fn release(&self) -> io::Result<OwnedFd> {
         Ok(OwnedFd::from(std::net::TcpStream::from(self.object.release()?)))
+    }
+
+    /// As [`release`](Socket::release), for other layers.
+    pub(crate) fn release_stream(&self) -> io::Result<TcpStream> {
+        self.object.release()
     }
 
     /// Takes the stream out, as [`release`](Socket::release), as a blocking stream of the standard library.

@@ -1,0 +1,116 @@
+//! `connect` and `adopt`: a session for one connection that is made, or was made elsewhere.
+
+use super::Session;
+use super::endpoint::Endpoint;
+use super::flow::Phase;
+use super::kind::{StreamSocket, connect_transport};
+use super::link::{Connection, Link};
+use super::outcome::Reason;
+use crate::handle::Handle;
+use std::io;
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Connects as a client, and gives the connection to `session`.
+///
+/// `session` is told [`opened`](Session::opened) when the connection is there. If it cannot be made,
+/// [`closed`](Session::closed) is told why: [`Reason::Error`], or [`Reason::DeadlinePassed`] if that takes longer than
+/// `limit` (`Duration::MAX` is as long as the system tries). Both come later, from the loop. What is sent before the
+/// connection is there is queued.
+///
+/// ```
+/// use ioctx::IoContext;
+/// use ioctx::session::{self, Connection, Reason, Session};
+/// use std::time::Duration;
+///
+/// struct Client;
+///
+/// impl Session for Client {
+///     fn opened(&mut self, connection: &Connection) {
+///         connection.send(b"hello");
+///     }
+///
+///     fn received(&mut self, connection: &Connection, bytes: &[u8]) -> usize {
+///         println!("{:?}", bytes);
+///         connection.close_after_flush(Duration::from_secs(1));
+///         bytes.len()
+///     }
+///
+///     fn closed(&mut self, _: &Connection, reason: Reason) {
+///         println!("{reason}"); // nobody listens at this endpoint: refused
+///     }
+/// }
+///
+/// let mut io = IoContext::new()?;
+/// let endpoint: std::net::SocketAddr = ([127, 0, 0, 1], 1).into();
+/// session::connect(&io, endpoint, Duration::from_secs(5), Client);
+/// io.run()?;
+/// # std::io::Result::Ok(())
+/// ```
+#[track_caller]
+pub fn connect(
+    context: &impl AsRef<Handle>,
+    endpoint: impl Into<Endpoint>,
+    limit: Duration,
+    session: impl Session,
+) -> Connection {
+    let handle = context.as_ref();
+    let origin = handle.engine.origin(Location::caller());
+    let endpoint = endpoint.into();
+    let link = Link::new(handle, origin, Some(endpoint.clone()), Phase::Connecting, None);
+    let connection = Connection { link: Rc::clone(&link) };
+    let (transport, failure) = match connect_transport(&endpoint) {
+        Ok(transport) => (Some(transport), None),
+        Err(error) => (None, Some(error)),
+    };
+    // A failure is told later, from the loop, like all others; only a context that has gone tells nothing.
+    match link.begin(transport, Box::new(session)) {
+        Ok(()) => {}
+        Err(_) => return connection,
+    }
+    match failure {
+        Some(error) => link.fail(Reason::Error(error)),
+        None => link.limit(limit, || Reason::DeadlinePassed),
+    }
+    connection
+}
+
+/// Gives a socket that is connected already to `session`: after a handshake, or one that came from another thread.
+///
+/// The socket's descriptor moves into the connection: other handles of it are not open any more, and its outstanding
+/// operations end as aborted. `session` is told [`opened`](Session::opened), later, from the loop.
+///
+/// # Errors
+///
+/// The socket is not open, or the context has gone; the session is dropped.
+///
+/// ```
+/// # use ioctx::session::{self, Connection, Session};
+/// # use ioctx::{IoContext, ip::tcp};
+/// # struct Worker;
+/// # impl Session for Worker {
+/// #     fn received(&mut self, _: &Connection, bytes: &[u8]) -> usize { bytes.len() }
+/// # }
+/// // A descriptor is `Send`: any thread may accept, and hand over.
+/// fn hand_over(remote: &ioctx::Remote, stream: std::net::TcpStream) {
+///     let handed = remote.post(move |worker| {
+///         let adopted = tcp::Socket::from_std(worker, stream).and_then(|socket| session::adopt(socket, Worker));
+///         if let Err(error) = adopted {
+///             eprintln!("{error}");
+///         }
+///     });
+///     if handed.is_err() {
+///         eprintln!("the worker has gone");
+///     }
+/// }
+/// ```
+#[track_caller]
+pub fn adopt(socket: impl StreamSocket, session: impl Session) -> io::Result<Connection> {
+    let location = Location::caller();
+    let (handle, transport) = socket.into_transport()?;
+    let origin = handle.engine.origin(location);
+    let link = Link::new(&handle, origin, transport.remote_endpoint(), Phase::Open, None);
+    link.begin(Some(transport), Box::new(session))?;
+    Ok(Connection { link })
+}

@@ -1,0 +1,252 @@
+//! What accepts the connections of a server.
+
+use super::Session;
+use super::endpoint::Endpoint;
+use super::flow::Phase;
+use super::kind::Listener;
+use super::link::Link;
+use super::roster::Roster;
+use super::transport::Transport;
+use crate::engine::reactor::{Entry, Handler, State};
+use crate::engine::trace::{TARGET, tell};
+use crate::handle::Handle;
+use crate::ip::tcp::{is_of_the_connection, is_starvation};
+use crate::key::Origin;
+use crate::outstanding::Work;
+use crate::readiness::io::{Budget, Io};
+use crate::ready::Interest;
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+
+/// Makes the session of a new connection.
+pub(super) type Factory = Box<dyn FnMut(Option<Endpoint>) -> Box<dyn Session>>;
+
+pub(super) struct Door {
+    state: State,
+    handle: Handle,
+    origin: Origin,
+    /// `None` once the server is shut down.
+    listener: RefCell<Option<Listener>>,
+    /// Borrowed while it runs.
+    factory: RefCell<Option<Factory>>,
+    pub(super) roster: Rc<Roster<Link>>,
+    pub(super) max_connections: Cell<usize>,
+    /// A descriptor kept back, to be given up for one that takes a waiting client and sheds it.
+    reserve: RefCell<Option<File>>,
+    sheds: Cell<bool>,
+    /// Out of descriptors, with clients waiting: said once, until none waits.
+    starving: Cell<bool>,
+}
+
+impl Door {
+    pub(super) fn new(handle: Handle, origin: Origin, listener: Listener, factory: Factory) -> Rc<Door> {
+        Rc::new(Door {
+            state: State::default(),
+            handle,
+            origin,
+            listener: RefCell::new(Some(listener)),
+            factory: RefCell::new(Some(factory)),
+            roster: Roster::new(),
+            max_connections: Cell::new(usize::MAX),
+            reserve: RefCell::new(None),
+            sheds: Cell::new(false),
+            starving: Cell::new(false),
+        })
+    }
+
+    /// Enters the slab and the poller. It is outstanding until it is closed.
+    pub(super) fn open(self: &Rc<Self>) -> io::Result<()> {
+        let engine = &self.handle.engine;
+        engine.check_alive()?;
+        let entry: Entry = self.clone();
+        let token = engine.reactor.insert(&entry);
+        let registered = match &mut *self.listener.borrow_mut() {
+            Some(listener) => engine.reactor.register(listener.source(), token, mio::Interest::READABLE),
+            None => Err(crate::error::not_open()),
+        };
+        if let Err(error) = registered {
+            drop(engine.remove(&self.state));
+            return Err(error);
+        }
+        self.state.set_interest(Interest::READABLE);
+        engine.scheduler.work_started();
+        tell!(engine, "registered token {}: server", self.state.slot().unwrap_or_default());
+        Ok(())
+    }
+
+    /// Stops accepting, for good. Clients in the backlog are reset.
+    pub(super) fn close(&self) {
+        let engine = &self.handle.engine;
+        let Some(mut listener) = self.listener.borrow_mut().take() else {
+            return;
+        };
+        if let Err(error) = engine.reactor.deregister(listener.source()) {
+            log::debug!(target: TARGET, "deregister: {error}");
+        }
+        let entry = engine.remove(&self.state);
+        engine.work_finished();
+        drop(listener);
+        self.reserve.take();
+        engine.descriptor_closed();
+        let factory = self.factory.try_borrow_mut().ok().and_then(|mut factory| factory.take());
+        drop((entry, factory));
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.listener.borrow().is_some()
+    }
+
+    pub(super) fn local_endpoint(&self) -> Option<Endpoint> {
+        self.listener.borrow().as_ref()?.local_endpoint()
+    }
+
+    pub(super) fn set_shedding(self: &Rc<Self>, sheds: bool) {
+        self.sheds.set(sheds);
+        *self.reserve.borrow_mut() = if sheds { File::open("/dev/null").ok() } else { None };
+        self.look_for_room();
+    }
+
+    /// There may be room now, or nobody who waits is kept waiting any more.
+    pub(super) fn look_for_room(self: &Rc<Self>) {
+        if self.is_open() {
+            self.state.set_interest(Interest::READABLE);
+            let entry: Entry = self.clone();
+            self.handle.engine.enqueue(&entry);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.roster.len() >= self.max_connections.get()
+    }
+
+    fn entry(&self) -> Option<Entry> {
+        self.handle.engine.reactor.entry(self.state.slot()?)
+    }
+
+    /// Accepts one, if one waits and there is room. `None`: not now.
+    fn accept(&self, budget: &Budget) -> Option<(Transport, Option<Endpoint>)> {
+        let engine = &self.handle.engine;
+        loop {
+            let accepted = {
+                let listener = self.listener.borrow();
+                Io::new(listener.as_ref()?, &self.state, engine, budget).try_io(Interest::READABLE, Listener::accept)
+            };
+            match accepted {
+                Ok(accepted) => return Some(accepted),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.starving.set(false); // Nobody waits: the next want of descriptors is a new one.
+                    return None;
+                }
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    if !self.shed_with_reserve(&error, budget) {
+                        self.wait_for_descriptor(&error);
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives up the reserve for a waiting client, and closes that one. Whether it worked.
+    fn shed_with_reserve(&self, error: &io::Error, budget: &Budget) -> bool {
+        if !is_starvation(error) || self.reserve.borrow_mut().take().is_none() {
+            return false;
+        }
+        let accepted = {
+            let listener = self.listener.borrow();
+            listener.as_ref().map(|listener| {
+                Io::new(listener, &self.state, &self.handle.engine, budget).try_io(Interest::READABLE, Listener::accept)
+            })
+        };
+        let shed = matches!(accepted, Some(Ok(_)));
+        drop(accepted);
+        *self.reserve.borrow_mut() = File::open("/dev/null").ok();
+        if shed {
+            self.roster.shed.set(self.roster.shed.get() + 1);
+        }
+        shed
+    }
+
+    /// No descriptor is free, or the listener is in some other trouble that may pass: it is tried again when a
+    /// descriptor is closed, and after a while.
+    fn wait_for_descriptor(&self, error: &io::Error) {
+        if !self.starving.replace(true) {
+            log::warn!(target: TARGET, "server waits for a free descriptor: {error}");
+        }
+        if let Some(entry) = self.entry() {
+            self.handle.engine.starve(&entry, self.origin);
+        }
+    }
+
+    /// Gives a session to a connection.
+    fn welcome(&self, transport: Transport, peer: Option<Endpoint>, session: Box<dyn Session>) {
+        let link = Link::new(&self.handle, self.origin, peer, Phase::Open, Some(&self.roster));
+        if let Err(error) = link.begin(Some(transport), session) {
+            log::warn!(target: TARGET, "a connection was accepted and lost: {error}");
+        }
+    }
+}
+
+impl Handler for Door {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn dispatch(&self) {
+        let engine = &self.handle.engine;
+        let budget = Budget::new(&engine.config);
+        let mut counted = false;
+        loop {
+            if self.is_full() && !self.sheds.get() {
+                if let Some(entry) = self.entry() {
+                    self.roster.wait_for_room(entry);
+                }
+                break;
+            }
+            let Some((transport, peer)) = self.accept(&budget) else {
+                break;
+            };
+            if self.is_full() {
+                self.roster.shed.set(self.roster.shed.get() + 1);
+                continue;
+            }
+            self.roster.accepted.set(self.roster.accepted.get() + 1);
+            let mut factory = self.factory.borrow_mut();
+            let Some(make) = factory.as_mut() else {
+                break;
+            };
+            if !std::mem::replace(&mut counted, true) {
+                engine.turn.count_handler();
+            }
+            let session = engine.call_on("factory", &self.origin, || make(peer.clone()));
+            drop(factory);
+            self.welcome(transport, peer, session);
+            if engine.must_leave() {
+                break;
+            }
+        }
+        if !self.is_open() {
+            self.factory.take(); // It was shut down by the factory itself.
+        }
+    }
+
+    fn cancel(&self, _sequence: u64) -> bool {
+        false
+    }
+
+    fn abandon(&self) {
+        if let Some(mut listener) = self.listener.take() {
+            let _ = self.handle.engine.reactor.deregister(listener.source()); // It is closed next, whatever this says.
+        }
+        let factory = self.factory.try_borrow_mut().map(|mut factory| factory.take());
+        drop(factory);
+    }
+
+    fn describe(&self, tell: &mut dyn FnMut(Work)) {
+        let endpoint = self.local_endpoint().map(|endpoint| endpoint.to_string());
+        tell(Work::new("server", "Server", endpoint, self.origin));
+    }
+}

@@ -1,0 +1,373 @@
+//! The core of a connection: what it has to do next, decided without a socket, a clock or a session.
+//!
+//! ```text
+//!   Connecting --> Open --close_after_flush--> Closing
+//!        \           \  \--a write failed--> Broken     \
+//!         \           \                         \        \
+//!          +-----------+---- any end -----------+---------+--> Ending --> Ended
+//! ```
+//!
+//! A connection ends by itself when both directions have: the peer's end was told to the session, and ours was sent.
+
+use super::tail::Tail;
+use super::write_queue::WriteQueue;
+use crate::config::Config;
+use crate::ready::{Interest, Ready};
+use std::cell::{Cell, RefCell};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Connecting,
+    Open,
+    /// What is queued is still sent, then the end of the stream; what arrives is thrown away.
+    Closing,
+    /// A write failed: nothing can be sent any more, but the peer's last words are still read.
+    Broken,
+    /// The reason is known; `closed` is due.
+    Ending,
+    /// A method has panicked: as `Ending`, but the session is told nothing.
+    Panicked,
+    Ended,
+}
+
+/// What is known of the end of the peer's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PeerEnd {
+    NotYet,
+    Seen,
+    Told,
+}
+
+/// What has become of the end of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OurEnd {
+    NotYet,
+    /// To be sent when the queue is empty.
+    Wanted,
+    Sent,
+}
+
+/// Something to do, in the order in which it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    End,
+    TellOpened,
+    TellNotified,
+    AskIdle,
+    TellDrained,
+    /// Show what was left unconsumed once more.
+    ShowTail,
+    TellEof,
+    Read,
+    TellStopping,
+}
+
+/// Duties that somebody has asked for, as bits.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Asked(u8);
+
+impl Asked {
+    pub(super) const OPENED: Asked = Asked(1);
+    pub(super) const NOTIFIED: Asked = Asked(2);
+    pub(super) const IDLE: Asked = Asked(4);
+    pub(super) const DRAINED: Asked = Asked(8);
+    pub(super) const SHOW: Asked = Asked(16);
+    pub(super) const STOPPING: Asked = Asked(32);
+
+    fn has(self, other: Asked) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Queued bytes at which `drained` is called, at which reading pauses, and past which the connection ends.
+    pub(super) low: usize,
+    pub(super) high: usize,
+    pub(super) hard: usize,
+    /// Unconsumed bytes past which the connection ends.
+    pub(super) tail: usize,
+}
+
+pub(super) struct Flow {
+    pub(super) phase: Cell<Phase>,
+    pub(super) peer_end: Cell<PeerEnd>,
+    pub(super) our_end: Cell<OurEnd>,
+    asked: Cell<Asked>,
+    paused: Cell<bool>,
+    /// `send` has answered `AboveHigh`, and `drained` was not asked for yet.
+    above_high: Cell<bool>,
+    pub(super) limits: Cell<Limits>,
+    pub(super) queue: RefCell<WriteQueue>,
+    /// Borrowed while the session is lent it.
+    pub(super) tail: RefCell<Tail>,
+}
+
+impl Flow {
+    pub(super) fn new(phase: Phase, config: &Config) -> Self {
+        Flow {
+            phase: Cell::new(phase),
+            peer_end: Cell::new(PeerEnd::NotYet),
+            our_end: Cell::new(OurEnd::NotYet),
+            asked: Cell::default(),
+            paused: Cell::new(false),
+            above_high: Cell::new(false),
+            limits: Cell::new(Limits {
+                low: config.low_watermark,
+                high: config.high_watermark,
+                hard: config.write_limit,
+                tail: config.unconsumed_limit,
+            }),
+            queue: RefCell::default(),
+            tail: RefCell::default(),
+        }
+    }
+
+    // Asking.
+
+    pub(super) fn ask(&self, what: Asked) {
+        self.asked.set(Asked(self.asked.get().0 | what.0));
+    }
+
+    fn forget(&self, what: Asked) {
+        self.asked.set(Asked(self.asked.get().0 & !what.0));
+    }
+
+    /// Whether the only thing that can be due is reading.
+    #[inline(always)]
+    pub(super) fn is_plain(&self) -> bool {
+        self.asked.get().0 == 0 && self.phase.get() == Phase::Open
+    }
+
+    /// Whether bytes given to `send` still go anywhere.
+    #[inline(always)]
+    pub(super) fn takes_bytes(&self) -> bool {
+        matches!(self.phase.get(), Phase::Open | Phase::Connecting) && self.our_end.get() == OurEnd::NotYet
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase.get(), Phase::Ending | Phase::Panicked | Phase::Ended)
+    }
+
+    // Reading.
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        let resumes = self.paused.replace(paused) && !paused;
+        if resumes && !self.above_high.get() {
+            self.ask(Asked::SHOW);
+        }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
+
+    fn may_show(&self) -> bool {
+        self.phase.get() == Phase::Broken || (!self.paused.get() && !self.above_high.get())
+    }
+
+    pub(super) fn note_peer_end(&self) {
+        if self.peer_end.get() == PeerEnd::NotYet {
+            self.peer_end.set(PeerEnd::Seen);
+            self.ask(Asked::SHOW);
+        }
+    }
+
+    // Writing.
+
+    pub(super) fn queued(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    /// Whether so many more bytes may be queued.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        self.queued().saturating_add(bytes) <= self.limits.get().hard
+    }
+
+    /// Bytes were queued. Whether it is now more than the high watermark.
+    pub(super) fn note_queued(&self) -> bool {
+        let above = self.queued() > self.limits.get().high;
+        if above {
+            self.above_high.set(true);
+        }
+        above
+    }
+
+    /// Bytes have left the queue: below the low watermark reading resumes, and `drained` is due.
+    pub(super) fn note_written(&self) {
+        if self.above_high.get() && self.queued() <= self.limits.get().low {
+            self.above_high.set(false);
+            self.ask(Asked::DRAINED);
+            if !self.paused.get() {
+                self.ask(Asked::SHOW);
+            }
+        }
+    }
+
+    /// Whether the end of our stream is to be sent now.
+    pub(super) fn is_our_end_due(&self) -> bool {
+        self.our_end.get() == OurEnd::Wanted
+            && matches!(self.phase.get(), Phase::Open | Phase::Closing)
+            && self.queue.borrow().is_empty()
+    }
+
+    /// Whether both directions have ended.
+    pub(super) fn is_finished(&self) -> bool {
+        let peer_is_done = match self.phase.get() {
+            Phase::Open => self.peer_end.get() == PeerEnd::Told,
+            Phase::Closing => self.peer_end.get() != PeerEnd::NotYet,
+            _ => false,
+        };
+        peer_is_done && self.our_end.get() == OurEnd::Sent
+    }
+
+    // What next.
+
+    /// What the transport is watched for.
+    pub(super) fn interest(&self) -> Interest {
+        let readable = match self.phase.get() {
+            Phase::Connecting => return Interest::WRITABLE,
+            Phase::Open => self.may_show() && self.peer_end.get() == PeerEnd::NotYet,
+            Phase::Closing | Phase::Broken => self.peer_end.get() == PeerEnd::NotYet,
+            Phase::Ending | Phase::Panicked | Phase::Ended => return Interest::NONE,
+        };
+        let writable = self.phase.get() != Phase::Broken && !self.queue.borrow().is_empty();
+        let readable = if readable { Interest::READABLE } else { Interest::NONE };
+        if writable { readable | Interest::WRITABLE } else { readable }
+    }
+
+    /// The next thing to do, given what the transport is ready for and wanted for.
+    pub(super) fn next_duty(&self, wanted: Ready) -> Option<Duty> {
+        match self.phase.get() {
+            Phase::Connecting | Phase::Ended => return None,
+            Phase::Ending | Phase::Panicked => return Some(Duty::End),
+            Phase::Closing => return wanted.is_readable().then_some(Duty::Read),
+            Phase::Broken if !wanted.is_readable() => return Some(Duty::End),
+            Phase::Open | Phase::Broken => {}
+        }
+        let asked = self.asked.get();
+        let told = [
+            (Asked::OPENED, Duty::TellOpened),
+            (Asked::NOTIFIED, Duty::TellNotified),
+            (Asked::IDLE, Duty::AskIdle),
+            (Asked::DRAINED, Duty::TellDrained),
+        ];
+        if let Some((_, duty)) = told.into_iter().find(|(bit, _)| asked.has(*bit)) {
+            return Some(duty);
+        }
+        if self.may_show() {
+            if asked.has(Asked::SHOW) && !self.tail.borrow().is_empty() {
+                return Some(Duty::ShowTail);
+            }
+            if self.peer_end.get() == PeerEnd::Seen {
+                return Some(Duty::TellEof);
+            }
+        }
+        if wanted.is_readable() {
+            return Some(Duty::Read);
+        }
+        asked.has(Asked::STOPPING).then_some(Duty::TellStopping)
+    }
+
+    /// Takes a duty off the list, before it is done: what asks for it again meanwhile is not forgotten.
+    pub(super) fn begin(&self, duty: Duty) {
+        match duty {
+            Duty::TellOpened => self.forget(Asked::OPENED),
+            Duty::TellNotified => self.forget(Asked::NOTIFIED),
+            Duty::AskIdle => self.forget(Asked::IDLE),
+            Duty::TellDrained => self.forget(Asked::DRAINED),
+            Duty::ShowTail => self.forget(Asked::SHOW),
+            Duty::TellEof => self.peer_end.set(PeerEnd::Told),
+            Duty::TellStopping => self.forget(Asked::STOPPING),
+            Duty::End | Duty::Read => {}
+        }
+    }
+
+    /// Nothing but reading is due: a request to show a tail that is empty is done with.
+    pub(super) fn forget_idle_requests(&self) {
+        if self.tail.borrow().is_empty() {
+            self.forget(Asked::SHOW);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> Flow {
+        let config = Config::new().watermarks(10, 20).write_limit(100).unconsumed_limit(50);
+        Flow::new(Phase::Open, &config)
+    }
+
+    fn next(flow: &Flow) -> Option<Duty> {
+        let duty = flow.next_duty(Ready::READABLE.of(flow.interest()))?;
+        flow.begin(duty);
+        Some(duty)
+    }
+
+    #[test]
+    fn reading_pauses_above_the_high_watermark_and_resumes_below_the_low_one() {
+        let flow = open();
+        flow.queue.borrow_mut().push(&[0; 20]);
+        assert!(!flow.note_queued() && flow.interest().is_readable());
+        flow.queue.borrow_mut().push(&[0]);
+        assert!(flow.note_queued() && !flow.interest().is_readable() && flow.interest().is_writable());
+        assert_eq!(next(&flow), None);
+        flow.queue.borrow_mut().advance(10);
+        flow.note_written();
+        assert_eq!(next(&flow), None, "11 are left");
+        flow.queue.borrow_mut().advance(1);
+        flow.note_written();
+        assert_eq!(next(&flow), Some(Duty::TellDrained));
+        assert_eq!(next(&flow), Some(Duty::Read));
+    }
+
+    #[test]
+    fn the_tail_is_shown_when_reading_resumes_and_before_the_end() {
+        let flow = open();
+        flow.tail.borrow_mut().begin(Vec::new(), b"rest");
+        flow.set_paused(true);
+        flow.note_peer_end();
+        assert_eq!(next(&flow), None, "nothing is shown while reading is paused");
+        flow.set_paused(false);
+        assert_eq!(next(&flow), Some(Duty::ShowTail));
+        assert_eq!(next(&flow), Some(Duty::TellEof));
+        assert_eq!(next(&flow), None);
+        assert!(!flow.is_finished());
+        flow.our_end.set(OurEnd::Sent);
+        assert!(flow.is_finished());
+    }
+
+    #[test]
+    fn a_broken_connection_is_read_until_nothing_is_left() {
+        let flow = open();
+        flow.queue.borrow_mut().push(b"never sent");
+        flow.set_paused(true);
+        flow.phase.set(Phase::Broken);
+        assert!(!flow.takes_bytes() && flow.interest() == Interest::READABLE);
+        assert_eq!(next(&flow), Some(Duty::Read));
+        assert_eq!(flow.next_duty(Ready::NONE), Some(Duty::End));
+    }
+
+    #[test]
+    fn a_closing_connection_throws_away_what_arrives_and_calls_nobody() {
+        let flow = open();
+        flow.ask(Asked::NOTIFIED);
+        flow.phase.set(Phase::Closing);
+        flow.our_end.set(OurEnd::Wanted);
+        assert!(flow.is_our_end_due() && !flow.takes_bytes());
+        assert_eq!(next(&flow), Some(Duty::Read));
+        flow.our_end.set(OurEnd::Sent);
+        flow.note_peer_end();
+        assert!(flow.is_finished());
+    }
+
+    #[test]
+    fn the_limits_count_what_is_queued() {
+        let flow = open();
+        assert!(flow.has_room_for(100) && !flow.has_room_for(101));
+        flow.queue.borrow_mut().push(&[0; 60]);
+        assert!(flow.has_room_for(40) && !flow.has_room_for(41));
+    }
+}

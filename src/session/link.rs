@@ -1,0 +1,519 @@
+//! A connection from the inside: its transport, its session, and the verbs that others use on it.
+//!
+//! Whatever is asked of a link from outside of its own dispatch is noted, and done in a dispatch: in this turn if step
+//! 5 is not over. So no session is called by a call of another, and all of it happens in one place, `visit.rs`.
+
+use super::Session;
+use super::endpoint::Endpoint;
+use super::flow::{Asked, Flow, OurEnd, Phase};
+use super::outcome::{Reason, Sent};
+use super::roster::Roster;
+use super::timing::Timing;
+use super::transport::{Reach, Transport};
+use crate::config::Config;
+use crate::engine::reactor::{Entry, State};
+use crate::engine::state::{Alarm, Armed, Engine};
+use crate::engine::timer_queue::TimerKey;
+use crate::engine::trace::{TARGET, tell};
+use crate::handle::Handle;
+use crate::key::Origin;
+use crate::readiness::io::Budget;
+use crate::ready::{Interest, Ready};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io::{self, ErrorKind, IoSlice};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The handle on one connection: cheap to clone, and harmless after the connection has ended.
+///
+/// Every method of a [`Session`] is handed its own; a clone may be kept by whoever wants to send to the connection or
+/// to end it: another session, a timer, a channel, a list of all members of a room. It does not keep the connection
+/// open. Connections are equal when they are the same connection.
+///
+/// ```
+/// use ioctx::session::{Connection, Session};
+/// use std::{cell::RefCell, rc::Rc};
+///
+/// /// Whatever one says, all the others hear.
+/// struct Member {
+///     room: Rc<RefCell<Vec<Connection>>>,
+/// }
+///
+/// impl Session for Member {
+///     fn opened(&mut self, connection: &Connection) {
+///         self.room.borrow_mut().push(connection.clone());
+///     }
+///
+///     fn received(&mut self, connection: &Connection, bytes: &[u8]) -> usize {
+///         let shared = Rc::from(bytes); // one copy, however many listen
+///         for other in self.room.borrow().iter().filter(|other| *other != connection) {
+///             other.send_shared(&shared);
+///         }
+///         bytes.len()
+///     }
+///
+///     fn closed(&mut self, connection: &Connection, _: ioctx::session::Reason) {
+///         self.room.borrow_mut().retain(|other| other != connection);
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Connection {
+    pub(super) link: Rc<Link>,
+}
+
+pub(crate) struct Link {
+    pub(super) state: State,
+    pub(super) handle: Handle,
+    pub(super) origin: Origin,
+    pub(super) id: u64,
+    pub(super) remote: Option<Endpoint>,
+    pub(super) flow: Flow,
+    /// `None` when the connection has ended, or its socket was taken out. Borrowed for single system calls only.
+    pub(super) transport: RefCell<Option<Transport>>,
+    /// `None` when the connection has ended. Borrowed while a method of the session runs.
+    pub(super) body: RefCell<Option<Body>>,
+    /// A method of this connection's own session runs: what it sends is gathered.
+    pub(super) in_method: Cell<bool>,
+    /// A dispatch of this link is in progress, which will see to whatever is asked of it now.
+    pub(super) visiting: Cell<bool>,
+    /// Something was asked of this link since its dispatch looked last.
+    pub(super) unsettled: Cell<bool>,
+    /// Why it ends; set with `Phase::Ending` and `Phase::Broken`.
+    pub(super) reason: Cell<Option<Reason>>,
+    pub(super) timing: OnceCell<Box<Timing>>,
+    /// The roster of its server, and its key there.
+    pub(super) roster: Option<Rc<Roster<Link>>>,
+    pub(super) roster_key: Cell<usize>,
+}
+
+/// The session, and the handle that it is handed. This makes a cycle, which the end of the connection takes apart, and
+/// the end of the context too, because every link that is not ended is in the slab or on the ready list.
+pub(super) struct Body {
+    pub(super) session: Box<dyn Session>,
+    pub(super) connection: Connection,
+}
+
+/// A send of at least this many bytes is not copied: it goes straight to the socket, with what was gathered before it.
+pub(super) const LARGE: usize = 16 * 1024;
+
+/// How many pieces one straight write takes: what was gathered, and those of the caller.
+const STRAIGHT: usize = 16;
+
+/// What is gathered leaves early when it would be more than this.
+const GATHER: usize = 64 * 1024;
+
+// Beginning.
+impl Link {
+    pub(super) fn new(
+        handle: &Handle,
+        origin: Origin,
+        remote: Option<Endpoint>,
+        phase: Phase,
+        roster: Option<&Rc<Roster<Link>>>,
+    ) -> Rc<Link> {
+        let engine = &handle.engine;
+        engine.buffers.provide(engine.config.read_buffer);
+        Rc::new(Link {
+            state: State::default(),
+            handle: handle.clone(),
+            origin,
+            id: engine.next_sequence(),
+            remote,
+            flow: Flow::new(phase, &engine.config),
+            transport: RefCell::new(None),
+            body: RefCell::new(None),
+            in_method: Cell::new(false),
+            visiting: Cell::new(false),
+            unsettled: Cell::new(false),
+            reason: Cell::new(None),
+            timing: OnceCell::new(),
+            roster: roster.cloned(),
+            roster_key: Cell::new(0),
+        })
+    }
+
+    /// Enters the slab, and the poller with its transport. From here on it is outstanding, until it has ended.
+    pub(super) fn begin(self: &Rc<Self>, transport: Option<Transport>, session: Box<dyn Session>) -> io::Result<()> {
+        let engine = &self.handle.engine;
+        engine.check_alive()?;
+        let entry: Entry = self.clone();
+        let token = engine.reactor.insert(&entry);
+        if let Some(mut transport) = transport {
+            if let Err(error) = transport.register(engine, token) {
+                drop(engine.remove(&self.state));
+                return Err(error);
+            }
+            *self.transport.borrow_mut() = Some(transport);
+        }
+        let connection = Connection { link: Rc::clone(self) };
+        *self.body.borrow_mut() = Some(Body { session, connection });
+        engine.scheduler.work_started();
+        if let Some(roster) = &self.roster {
+            self.roster_key.set(roster.enter(self));
+        }
+        tell!(engine, "registered token {}: session", self.state.slot().unwrap_or_default());
+        if self.flow.phase.get() == Phase::Open {
+            self.state.set(Ready::WRITABLE); // As every fresh connection is.
+            self.ask(Asked::OPENED);
+        } else {
+            self.state.set_interest(self.flow.interest());
+        }
+        Ok(())
+    }
+
+    pub(super) fn engine(&self) -> &Rc<Engine> {
+        &self.handle.engine
+    }
+}
+
+// Asking.
+impl Link {
+    /// Asks for something to be told to the session.
+    pub(super) fn ask(self: &Rc<Self>, what: Asked) {
+        if !self.flow.is_over() {
+            self.flow.ask(what);
+            self.look();
+        }
+    }
+
+    /// Something has changed that a dispatch must see to.
+    pub(super) fn look(self: &Rc<Self>) {
+        self.unsettled.set(true);
+        if !self.visiting.get() {
+            self.state.demand_call();
+            let entry: Entry = self.clone();
+            self.engine().enqueue(&entry);
+        }
+    }
+
+    /// Ends the connection, for this reason unless there is one already; `closed` is told in a dispatch.
+    pub(super) fn fail(self: &Rc<Self>, reason: Reason) {
+        if !self.flow.is_over() {
+            if self.flow.phase.get() == Phase::Broken {
+                drop(reason); // What broke it is what the session wants to know.
+            } else {
+                self.reason.set(Some(reason));
+            }
+            self.flow.phase.set(Phase::Ending);
+            self.look();
+        }
+    }
+
+    /// A write has failed. Nothing more can be sent; what the peer has sent before is still read.
+    pub(super) fn break_off(&self, error: io::Error) {
+        if matches!(self.flow.phase.get(), Phase::Open | Phase::Closing) {
+            self.reason.set(Some(Reason::Error(error)));
+            self.flow.phase.set(if self.flow.phase.get() == Phase::Open { Phase::Broken } else { Phase::Ending });
+            self.unsettled.set(true);
+        }
+    }
+
+    pub(super) fn abort(self: &Rc<Self>) {
+        if !self.flow.is_over() {
+            if let Some(transport) = &*self.transport.borrow() {
+                transport.reset_on_close();
+            }
+            self.fail(Reason::Aborted);
+        }
+    }
+
+    pub(super) fn close_after_flush(self: &Rc<Self>, deadline: Duration) {
+        match self.flow.phase.get() {
+            Phase::Open => {
+                self.flow.phase.set(Phase::Closing);
+                self.want_our_end();
+            }
+            Phase::Connecting => return self.fail(Reason::Finished),
+            Phase::Closing => {}
+            _ => return,
+        }
+        self.limit(deadline, || Reason::DeadlinePassed);
+    }
+
+    pub(super) fn shutdown_send(self: &Rc<Self>) {
+        if matches!(self.flow.phase.get(), Phase::Open | Phase::Connecting) {
+            self.want_our_end();
+        }
+    }
+
+    fn want_our_end(self: &Rc<Self>) {
+        if self.flow.our_end.get() == OurEnd::NotYet {
+            self.flow.our_end.set(OurEnd::Wanted);
+        }
+        self.look();
+    }
+
+    pub(super) fn set_paused(self: &Rc<Self>, paused: bool) {
+        self.flow.set_paused(paused);
+        self.look();
+    }
+}
+
+// Sending.
+impl Link {
+    #[inline]
+    pub(super) fn send(self: &Rc<Self>, bytes: &[u8]) -> Sent {
+        if !self.flow.takes_bytes() {
+            return Sent::Gone;
+        }
+        // In the session's own method, with nothing queued, a small send is only gathered.
+        if self.in_method.get() && bytes.len() < LARGE && self.flow.queue.borrow().is_empty() {
+            let mut gather = self.engine().buffers.gather.borrow_mut();
+            if gather.len() + bytes.len() <= GATHER.min(self.flow.limits.get().high) {
+                gather.extend_from_slice(bytes);
+                return Sent::Accepted;
+            }
+        }
+        self.send_slices(&[IoSlice::new(bytes)])
+    }
+
+    pub(super) fn send_slices(self: &Rc<Self>, slices: &[IoSlice<'_>]) -> Sent {
+        if !self.flow.takes_bytes() {
+            return Sent::Gone;
+        }
+        let size: usize = slices.iter().map(|slice| slice.len()).sum();
+        let written = self.send_straight(slices, size);
+        if !self.flow.takes_bytes() {
+            return Sent::Gone; // It has just failed.
+        }
+        if !self.flow.has_room_for(size - written) {
+            self.fail(Reason::WriteLimit);
+            return Sent::Gone;
+        }
+        let mut skipped = written;
+        for slice in slices {
+            let skip = skipped.min(slice.len());
+            self.flow.queue.borrow_mut().push(&slice[skip..]);
+            skipped -= skip;
+        }
+        self.note_queued()
+    }
+
+    pub(super) fn send_shared(self: &Rc<Self>, bytes: &Rc<[u8]>) -> Sent {
+        if self.in_method.get() && bytes.len() < LARGE {
+            return self.send(bytes); // It leaves at once, in one write with the rest.
+        }
+        if !self.flow.takes_bytes() {
+            return Sent::Gone;
+        }
+        self.queue_gathered();
+        if !self.flow.has_room_for(bytes.len()) {
+            self.fail(Reason::WriteLimit);
+            return Sent::Gone;
+        }
+        self.flow.queue.borrow_mut().push_shared(bytes);
+        self.note_queued()
+    }
+
+    fn note_queued(self: &Rc<Self>) -> Sent {
+        if !self.flow.queue.borrow().is_empty() {
+            let above = self.flow.note_queued();
+            self.look();
+            if above {
+                return Sent::AboveHigh;
+            }
+        }
+        Sent::Accepted
+    }
+
+    /// Writes without a copy, if nothing is queued before it, and if it is worth a system call: then what was gathered
+    /// leaves with it. Returns how many bytes of `slices` were written.
+    fn send_straight(&self, slices: &[IoSlice<'_>], size: usize) -> usize {
+        let is_open = self.flow.phase.get() == Phase::Open;
+        let is_first = self.flow.queue.borrow().is_empty();
+        if !is_open || !is_first || !self.state.ready().is_writable() {
+            self.queue_gathered();
+            return 0;
+        }
+        if !self.in_method.get() {
+            return if size < LARGE { 0 } else { self.write(slices).min(size) };
+        }
+        let gathered = self.engine().buffers.gather.take();
+        let mut all = [IoSlice::new(&[]); STRAIGHT];
+        all[0] = IoSlice::new(&gathered);
+        let count = slices.len().min(STRAIGHT - 1); // What is beyond is queued behind the rest.
+        all[1..=count].copy_from_slice(&slices[..count]);
+        let written = self.write(&all[usize::from(gathered.is_empty())..=count]);
+        let before = gathered.len();
+        if let Some(rest) = gathered.get(written..) {
+            self.flow.queue.borrow_mut().push(rest);
+        }
+        self.return_gather(gathered);
+        written.saturating_sub(before)
+    }
+
+    /// Moves what was gathered behind what is queued.
+    fn queue_gathered(&self) {
+        if self.in_method.get() {
+            let gathered = self.engine().buffers.gather.take();
+            self.flow.queue.borrow_mut().push(&gathered);
+            self.return_gather(gathered);
+        }
+    }
+
+    pub(super) fn return_gather(&self, mut gathered: Vec<u8>) {
+        gathered.clear();
+        *self.engine().buffers.gather.borrow_mut() = gathered;
+    }
+
+    /// One system call outside of the dispatch's own. Returns how many bytes it took.
+    fn write(&self, slices: &[IoSlice<'_>]) -> usize {
+        let budget = Budget::new(&self.engine().config);
+        self.write_within(&budget, slices)
+    }
+
+    /// One system call, at most; an error breaks the connection off. Returns how many bytes it took.
+    pub(super) fn write_within(&self, budget: &Budget, slices: &[IoSlice<'_>]) -> usize {
+        let reach = Reach { state: &self.state, engine: self.engine(), budget };
+        let written = match &*self.transport.borrow() {
+            Some(transport) if slices.len() == 1 => transport.send(&reach, &slices[0]),
+            Some(transport) => transport.send_vectored(&reach, slices),
+            None => Ok(0),
+        };
+        match written {
+            Ok(n) => {
+                self.note_sent(n);
+                n
+            }
+            Err(error) => {
+                if error.kind() != ErrorKind::WouldBlock {
+                    self.break_off(error);
+                }
+                0
+            }
+        }
+    }
+}
+
+// Counting and timing.
+impl Link {
+    #[inline(always)]
+    pub(super) fn note_sent(&self, bytes: usize) {
+        if let Some(roster) = &self.roster {
+            roster.bytes_sent.set(roster.bytes_sent.get() + bytes as u64);
+        }
+        self.note_active();
+    }
+
+    #[inline(always)]
+    pub(super) fn note_received(&self, bytes: usize) {
+        if let Some(roster) = &self.roster {
+            roster.bytes_received.set(roster.bytes_received.get() + bytes as u64);
+        }
+        self.note_active();
+    }
+
+    #[inline(always)]
+    fn note_active(&self) {
+        if let Some(timing) = self.timing.get() {
+            timing.active.set(self.engine().recently());
+        }
+    }
+
+    fn timing(&self) -> &Timing {
+        self.timing.get_or_init(|| Box::new(Timing::new(self.engine().recently())))
+    }
+
+    /// Ends the connection after `limit`, if it has not ended by then. The last limit holds.
+    pub(super) fn limit(self: &Rc<Self>, limit: Duration, reason: fn() -> Reason) {
+        let key = if limit == Duration::MAX { None } else { self.arm(limit, move |link| link.fail(reason())) };
+        let former = self.timing().deadline.replace(key);
+        self.disarm(former);
+    }
+
+    pub(super) fn set_idle_timeout(self: &Rc<Self>, timeout: Option<Duration>) {
+        if self.flow.is_over() {
+            return;
+        }
+        let timing = self.timing();
+        timing.idle_timeout.set(timeout);
+        timing.active.set(self.engine().clock.now());
+        let key = timeout.and_then(|timeout| self.arm(timeout, Link::look_for_idleness));
+        let former = timing.idle_timer.replace(key);
+        self.disarm(former);
+    }
+
+    /// The idle timer has fired: either bytes have moved since it was armed, or the connection is idle.
+    fn look_for_idleness(self: &Rc<Self>) {
+        let timing = self.timing();
+        timing.idle_timer.set(None);
+        match timing.idle_left(self.engine().clock.now()) {
+            None => {}
+            Some(left) if !left.is_zero() => timing.idle_timer.set(self.arm(left, Link::look_for_idleness)),
+            Some(_) if self.flow.phase.get() == Phase::Open => self.ask(Asked::IDLE),
+            Some(_) => self.fail(Reason::Idle),
+        }
+    }
+
+    /// `idle` has kept the connection: the timeout begins anew.
+    pub(super) fn begin_idle_timeout(self: &Rc<Self>) {
+        let timeout = self.timing.get().and_then(|timing| timing.idle_timeout.get());
+        if timeout.is_some() {
+            self.set_idle_timeout(timeout);
+        }
+    }
+
+    fn arm(self: &Rc<Self>, delay: Duration, act: impl FnOnce(&Rc<Link>) + 'static) -> Option<TimerKey> {
+        let engine = self.engine();
+        let link = Rc::clone(self);
+        let alarm = Alarm::Internal(Box::new(move |_| act(&link)));
+        engine.arm(engine.clock.after(delay), Armed { kind: "session", origin: self.origin, background: true, alarm })
+    }
+
+    fn disarm(&self, key: Option<TimerKey>) {
+        if let Some(key) = key {
+            drop(self.engine().disarm(key));
+        }
+    }
+}
+
+// Ending.
+impl Link {
+    /// Lets go of everything but the session, which is handed out. Nothing reaches this link from here on.
+    pub(super) fn let_go(&self) -> Option<Body> {
+        let engine = self.engine();
+        self.flow.phase.set(Phase::Ended);
+        if let Some(timing) = self.timing.get() {
+            self.disarm(timing.idle_timer.take());
+            self.disarm(timing.deadline.take());
+        }
+        if self.state.token().is_some() {
+            tell!(engine, "deregistered token {}: session", self.state.slot().unwrap_or_default());
+        }
+        drop(self.take_transport());
+        let entry = engine.remove(&self.state);
+        engine.work_finished();
+        engine.descriptor_closed();
+        self.flow.queue.take();
+        self.flow.tail.take();
+        self.leave_roster();
+        drop(entry);
+        self.body.borrow_mut().take()
+    }
+
+    /// Takes the transport out, and out of the poller.
+    pub(super) fn take_transport(&self) -> Option<Transport> {
+        let mut transport = self.transport.borrow_mut().take()?;
+        if let Err(error) = transport.deregister(self.engine()) {
+            log::debug!(target: TARGET, "deregister: {error}");
+        }
+        Some(transport)
+    }
+
+    pub(super) fn leave_roster(&self) {
+        if let Some(roster) = &self.roster {
+            roster.leave(self.roster_key.get(), self.engine());
+        }
+    }
+
+    /// What the poller is to tell of, from now on.
+    pub(super) fn settle_interest(&self) {
+        let demanded = if self.state.is_call_demanded() { Interest::DEMANDED } else { Interest::NONE };
+        self.state.set_interest(self.flow.interest() | demanded);
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.engine().config
+    }
+}

@@ -1,0 +1,96 @@
+//! A transport without a socket: two buffers, and a peer that does what a test says. For `testing::Harness`.
+
+use crate::engine::reactor::State;
+use crate::ready::Ready;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+
+#[derive(Debug, Default)]
+pub struct Wire {
+    /// From the peer, not read yet.
+    to_session: RefCell<VecDeque<u8>>,
+    /// From the session, not looked at yet.
+    to_peer: RefCell<Vec<u8>>,
+    /// How many bytes the peer still takes; `None`: any number.
+    room: Cell<Option<usize>>,
+    peer_ended: Cell<bool>,
+    peer_reset: Cell<bool>,
+    session_ended: Cell<bool>,
+    session_reset: Cell<bool>,
+}
+
+// What the session's side does.
+impl Wire {
+    pub(super) fn receive(&self, state: &State, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.peer_reset.get() {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        let mut bytes = self.to_session.borrow_mut();
+        if bytes.is_empty() {
+            state.clear(Ready::READABLE);
+            return if self.peer_ended.get() { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        }
+        let n = io::Read::read(&mut *bytes, buffer)?;
+        if bytes.is_empty() && !self.peer_ended.get() {
+            state.clear(Ready::READABLE);
+        }
+        Ok(n)
+    }
+
+    pub(super) fn send(&self, state: &State, bytes: &[u8]) -> io::Result<usize> {
+        if self.peer_reset.get() {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let n = self.room.get().map_or(bytes.len(), |room| room.min(bytes.len()));
+        if n < bytes.len() {
+            state.clear(Ready::WRITABLE);
+        }
+        if n == 0 && !bytes.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.room.set(self.room.get().map(|room| room - n));
+        self.to_peer.borrow_mut().extend_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+
+    pub(super) fn shutdown_send(&self) {
+        self.session_ended.set(true);
+    }
+
+    pub(super) fn reset_by_session(&self) {
+        self.session_reset.set(true);
+    }
+}
+
+// What the peer does.
+impl Wire {
+    pub(super) fn peer_sends(&self, bytes: &[u8]) {
+        self.to_session.borrow_mut().extend(bytes);
+    }
+
+    pub(super) fn peer_takes(&self) -> Vec<u8> {
+        self.to_peer.take()
+    }
+
+    pub(super) fn peer_ends(&self) {
+        self.peer_ended.set(true);
+    }
+
+    pub(super) fn peer_resets(&self) {
+        self.peer_reset.set(true);
+    }
+
+    /// From here on the peer takes this many bytes; `None`: any number.
+    pub(super) fn set_room(&self, room: Option<usize>) {
+        self.room.set(room);
+    }
+
+    pub(super) fn has_session_ended(&self) -> bool {
+        self.session_ended.get()
+    }
+
+    pub(super) fn has_session_reset(&self) -> bool {
+        self.session_reset.get()
+    }
+}
