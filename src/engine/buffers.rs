@@ -8,7 +8,7 @@ pub(crate) struct Buffers {
     /// nobody else needs it then, because handlers do not nest.
     pub(crate) read: RefCell<Vec<u8>>,
     /// What one call of user code sends, until the call returns.
-    pub(crate) gather: RefCell<Vec<u8>>,
+    pub(crate) gather: RefCell<Gather>,
     /// The memory of the last buffer that somebody was done with, for the next one who needs one.
     spare: Cell<Vec<u8>>,
 }
@@ -17,11 +17,12 @@ pub(crate) struct Buffers {
 const SPARE: usize = 256 * 1024;
 
 impl Buffers {
-    /// The read buffer comes with the first connection: a loop without any pays nothing for it.
-    pub(crate) fn provide(&self, bytes: usize) {
-        if let Ok(mut read) = self.read.try_borrow_mut() {
-            if read.is_empty() {
-                *read = vec![0; bytes];
+    /// The buffers come with the first connection: a loop without any pays nothing for them.
+    pub(crate) fn provide(&self, read: usize) {
+        if let (Ok(mut buffer), Ok(mut gather)) = (self.read.try_borrow_mut(), self.gather.try_borrow_mut()) {
+            if buffer.is_empty() {
+                *buffer = vec![0; read];
+                gather.memory = vec![0; Gather::ROOM].into();
             }
         }
     }
@@ -36,5 +37,47 @@ impl Buffers {
             spare.clear();
             self.spare.set(spare);
         }
+    }
+}
+
+/// Small pieces put together, to leave in one system call. Of a fixed size, because a vector's growth costs more
+/// instructions than the copy of a small message.
+#[derive(Default)]
+pub(crate) struct Gather {
+    memory: Box<[u8]>,
+    len: usize,
+}
+
+impl Gather {
+    pub(crate) const ROOM: usize = 64 * 1024;
+
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.memory.get(..self.len).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Adds a piece, if it is not more than `limit` then; `false` if it is, or if there is no room.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, bytes: &[u8], limit: usize) -> bool {
+        let end = self.len + bytes.len();
+        if end > limit {
+            return false;
+        }
+        let Some(room) = self.memory.get_mut(self.len..end) else {
+            return false;
+        };
+        room.copy_from_slice(bytes);
+        self.len = end;
+        true
     }
 }

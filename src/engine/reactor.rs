@@ -376,8 +376,8 @@ impl Reactor {
     }
 }
 
-/// mio's hints as bits. An error shows up as readable and writable, so that whoever waits gets it from a call.
-#[inline]
+/// mio's hints as bits.
+#[inline(always)]
 fn readiness(event: &mio::event::Event) -> Ready {
     let mut ready = Ready::NONE;
     if event.is_readable() {
@@ -386,6 +386,18 @@ fn readiness(event: &mio::event::Event) -> Ready {
     if event.is_writable() {
         ready |= Ready::WRITABLE;
     }
+    if event.is_error() | event.is_priority() | event.is_read_closed() | event.is_write_closed() {
+        ready |= exceptional_readiness(event);
+    }
+    ready
+}
+
+/// What is not told with every message. An error shows up as readable and writable, so that whoever waits gets it from
+/// a call.
+#[cold]
+#[inline(never)]
+fn exceptional_readiness(event: &mio::event::Event) -> Ready {
+    let mut ready = Ready::NONE;
     if event.is_priority() {
         ready |= Ready::PRIORITY;
     }

@@ -6,6 +6,7 @@ use crate::engine::state::Engine;
 use crate::engine::trace::tell;
 use crate::ready::{Interest, Ready};
 use crate::stream::Stream;
+use rustix::io::Errno;
 use std::any::TypeId;
 use std::cell::Cell;
 use std::fmt;
@@ -25,10 +26,15 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 /// `&Io` implements [`Read`] and [`Write`], so it goes wherever those are asked for. Writing to a TCP socket whose
 /// peer has gone is an error and raises no `SIGPIPE`.
 pub struct Io<'a, S> {
-    source: &'a S,
-    state: &'a State,
-    engine: &'a Engine,
+    tracked: Tracked<'a, S>,
     budget: &'a Budget,
+}
+
+/// A source whose transfers keep its ready bits true, without a budget: for layers that bound a dispatch by themselves.
+pub(crate) struct Tracked<'a, S> {
+    pub(crate) source: &'a S,
+    pub(crate) state: &'a State,
+    pub(crate) engine: &'a Engine,
 }
 
 /// What is left of one dispatch, in bytes. Everything is paid for in bytes: a read or a write costs what it moves, but
@@ -60,18 +66,18 @@ impl Budget {
 impl<'a, S: 'static> Io<'a, S> {
     #[inline]
     pub(crate) fn new(source: &'a S, state: &'a State, engine: &'a Engine, budget: &'a Budget) -> Self {
-        Io { source, state, engine, budget }
+        Io { tracked: Tracked { source, state, engine }, budget }
     }
 
     /// The source itself, for its addresses and options. Reading or writing it directly bypasses the ready bits: the
     /// callback may then be called for nothing.
     pub fn get_ref(&self) -> &'a S {
-        self.source
+        self.tracked.source
     }
 
     /// What the source is known to be ready for, whatever the interest.
     pub fn ready(&self) -> Ready {
-        self.state.ready()
+        self.tracked.state.ready()
     }
 
     /// Reads into `buffer`; `Ok(0)` is the end of the stream (if `buffer` is not empty).
@@ -84,50 +90,32 @@ impl<'a, S: 'static> Io<'a, S> {
     where
         for<'s> &'s S: Read,
     {
-        let mut source = self.source;
+        let mut source = self.tracked.source;
         self.read_with(buffer.len(), || source.read(buffer))
     }
 
-    /// Makes a call that reads at most `asked` bytes.
     #[inline(always)]
     fn read_with(&self, asked: usize, call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-        if !self.state.ready().is_readable() || self.budget.is_spent() {
+        if !self.ready().is_readable() || self.budget.is_spent() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let read = uninterrupted(call);
-        match &read {
-            Ok(n) => self.note_read(*n, asked),
-            Err(error) => self.note_error(error, Ready::READABLE | Ready::PRIORITY),
-        }
-        if self.engine.teller.tracing() {
-            self.tell_transfer("read", &read, asked);
-        }
-        read
+        self.paid(self.tracked.read_with(asked, call))
     }
 
     #[inline(always)]
-    fn note_read(&self, n: usize, asked: usize) {
-        self.budget.pay((n as isize).max(self.engine.config.least_transfer)); // A slice has at most isize::MAX bytes.
-        if n == asked {
-            return;
+    fn write_with(&self, asked: usize, call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+        if !self.ready().is_writable() || self.budget.is_spent() {
+            return Err(ErrorKind::WouldBlock.into());
         }
-        if n == 0 {
-            // Elsewhere nothing may be an empty datagram, or a ^D with more behind it.
-            if ends_with_nothing::<S>() || self.state.ready().is_read_closed() {
-                self.state.set(Ready::READ_CLOSED);
-                self.state.clear(Ready::READABLE);
-            }
-        } else if short_transfer_drains::<S>() && !self.has_more_behind_a_short_read() {
-            self.state.clear(Ready::READABLE);
-        }
+        self.paid(self.tracked.write_with(asked, call))
     }
 
-    /// A short read proves that the socket is drained, unless the end of the stream came with the same edge, or the
-    /// read stopped at urgent data: in both cases no other event will tell of what is behind.
-    #[inline]
-    fn has_more_behind_a_short_read(&self) -> bool {
-        let ready = self.state.ready();
-        ready.is_read_closed() || ready.is_priority()
+    #[inline(always)]
+    fn paid(&self, moved: io::Result<usize>) -> io::Result<usize> {
+        if let Ok(n) = &moved {
+            self.budget.pay((*n as isize).max(self.tracked.engine.config.least_transfer)); // A slice has at most isize::MAX bytes.
+        }
+        moved
     }
 
     /// Writes from `buffer`; may write only a part of it.
@@ -140,30 +128,8 @@ impl<'a, S: 'static> Io<'a, S> {
     where
         for<'s> &'s S: Write,
     {
-        let mut source = self.source;
+        let mut source = self.tracked.source;
         self.write_with(buffer.len(), || source.write(buffer))
-    }
-
-    /// Makes a call that writes at most `asked` bytes.
-    #[inline(always)]
-    fn write_with(&self, asked: usize, call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-        if !self.state.ready().is_writable() || self.budget.is_spent() {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let written = uninterrupted(call);
-        match &written {
-            Ok(n) => {
-                self.budget.pay((*n as isize).max(self.engine.config.least_transfer));
-                if *n < asked && short_transfer_drains::<S>() {
-                    self.state.clear(Ready::WRITABLE);
-                }
-            }
-            Err(error) => self.note_error(error, Ready::WRITABLE),
-        }
-        if self.engine.teller.tracing() {
-            self.tell_transfer("wrote", &written, asked);
-        }
-        written
     }
 
     /// Makes any other non-blocking call on the source, an `accept` or a `recv_from` for instance, that needs
@@ -187,34 +153,96 @@ impl<'a, S: 'static> Io<'a, S> {
     ///
     /// `WouldBlock`: not ready, or the accept budget of this dispatch is spent. Others as the call itself.
     pub fn try_io<R>(&self, direction: Interest, mut call: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
-        let bits = direction.as_ready();
-        if self.state.ready().of(direction).is_none() || self.budget.is_spent() {
+        let Tracked { source, state, engine } = &self.tracked;
+        if state.ready().of(direction).is_none() || self.budget.is_spent() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        self.budget.pay(self.engine.config.least_call);
-        let result = uninterrupted(|| call(self.source));
+        self.budget.pay(engine.config.least_call);
+        let result = uninterrupted(|| call(source));
         if let Err(error) = &result {
-            self.note_error(error, bits);
-            self.state.note_unseen();
+            self.tracked.note_error(error, direction.as_ready());
+            state.note_unseen();
         }
-        tell!(self.engine, "token {} call {}", self.slot(), outcome(&result));
+        tell!(engine, "token {} call {}", self.tracked.slot(), outcome(&result));
         result
+    }
+}
+
+impl<S: 'static> Tracked<'_, S> {
+    /// Makes a call that reads at most `asked` bytes.
+    #[inline(always)]
+    pub(crate) fn read_with<E: Failure>(
+        &self,
+        asked: usize,
+        call: impl FnMut() -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let read = uninterrupted(call);
+        match &read {
+            Ok(n) => self.note_read(*n, asked),
+            Err(error) => self.note_error(error, Ready::READABLE | Ready::PRIORITY),
+        }
+        if self.engine.teller.tracing() {
+            self.tell_transfer("read", &read, asked);
+        }
+        read
+    }
+
+    #[inline(always)]
+    fn note_read(&self, n: usize, asked: usize) {
+        if n == asked {
+            return;
+        }
+        if n == 0 {
+            // Elsewhere nothing may be an empty datagram, or a ^D with more behind it.
+            if ends_with_nothing::<S>() || self.state.ready().is_read_closed() {
+                self.state.set(Ready::READ_CLOSED);
+                self.state.clear(Ready::READABLE);
+            }
+        } else if short_transfer_drains::<S>() && !self.has_more_behind_a_short_read() {
+            self.state.clear(Ready::READABLE);
+        }
+    }
+
+    /// A short read proves that the socket is drained, unless the end of the stream came with the same edge, or the
+    /// read stopped at urgent data: in both cases no other event will tell of what is behind.
+    #[inline]
+    fn has_more_behind_a_short_read(&self) -> bool {
+        let ready = self.state.ready();
+        ready.is_read_closed() || ready.is_priority()
+    }
+
+    /// Makes a call that writes at most `asked` bytes.
+    #[inline(always)]
+    pub(crate) fn write_with<E: Failure>(
+        &self,
+        asked: usize,
+        call: impl FnMut() -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let written = uninterrupted(call);
+        match &written {
+            Ok(n) if *n < asked && short_transfer_drains::<S>() => self.state.clear(Ready::WRITABLE),
+            Ok(_) => {}
+            Err(error) => self.note_error(error, Ready::WRITABLE),
+        }
+        if self.engine.teller.tracing() {
+            self.tell_transfer("wrote", &written, asked);
+        }
+        written
     }
 
     #[inline]
-    fn note_error(&self, error: &io::Error, bits: Ready) {
-        if error.kind() == ErrorKind::WouldBlock {
+    fn note_error(&self, error: &impl Failure, bits: Ready) {
+        if error.is_would_block() {
             self.state.clear(bits);
         }
     }
 
     /// Out of line: `read` and `write` are to be small enough to melt into the callback.
     #[cold]
-    #[inline(never)]
-    fn tell_transfer(&self, verb: &str, moved: &io::Result<usize>, asked: usize) {
+    fn tell_transfer<E: Failure>(&self, verb: &str, moved: &Result<usize, E>, asked: usize) {
         match moved {
             Ok(n) => tell!(self.engine, "token {} {verb} {n} of {asked} bytes", self.slot()),
-            Err(error) => tell!(self.engine, "token {} {verb} nothing: {}", self.slot(), reason(error)),
+            Err(error) => tell!(self.engine, "token {} {verb} nothing: {}", self.slot(), error.reason()),
         }
     }
 
@@ -224,13 +252,31 @@ impl<'a, S: 'static> Io<'a, S> {
 }
 
 /// What the layers above make of a stream socket: as `read` and `write`, by the calls that never raise SIGPIPE.
+impl<S: Stream> Tracked<'_, S> {
+    #[inline(always)]
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        self.read_with(buffer.len(), || self.source.receive(buffer))
+    }
+
+    #[inline(always)]
+    pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        self.write_with(bytes.len(), || self.source.send(bytes))
+    }
+
+    /// `asked`: bytes in all slices.
+    pub(crate) fn send_vectored(&self, slices: &[IoSlice<'_>], asked: usize) -> Result<usize, Errno> {
+        self.write_with(asked, || self.source.send_vectored(slices))
+    }
+}
+
+/// The same, within the budget.
 impl<S: 'static> Io<'_, S> {
     #[inline(always)]
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>
     where
         S: Stream,
     {
-        self.read_with(buffer.len(), || self.source.receive(buffer))
+        self.read_with(buffer.len(), || Ok(self.tracked.source.receive(buffer)?))
     }
 
     #[inline(always)]
@@ -238,37 +284,61 @@ impl<S: 'static> Io<'_, S> {
     where
         S: Stream,
     {
-        self.write_with(bytes.len(), || self.source.send(bytes))
+        self.write_with(bytes.len(), || Ok(self.tracked.source.send(bytes)?))
+    }
+}
+
+/// What a call can fail with: an error as users know it, or the system's number for it.
+pub(crate) trait Failure {
+    fn is_would_block(&self) -> bool;
+    fn is_interruption(&self) -> bool;
+    fn reason(&self) -> String;
+}
+
+impl Failure for io::Error {
+    #[inline]
+    fn is_would_block(&self) -> bool {
+        self.kind() == ErrorKind::WouldBlock
     }
 
-    /// `asked`: bytes in all slices.
-    pub(crate) fn send_vectored(&self, slices: &[IoSlice<'_>], asked: usize) -> io::Result<usize>
-    where
-        S: Stream,
-    {
-        self.write_with(asked, || self.source.send_vectored(slices))
+    #[inline]
+    fn is_interruption(&self) -> bool {
+        self.kind() == ErrorKind::Interrupted
+    }
+
+    fn reason(&self) -> String {
+        if self.is_would_block() { "it would block".into() } else { self.to_string() }
+    }
+}
+
+impl Failure for Errno {
+    #[inline]
+    fn is_would_block(&self) -> bool {
+        *self == Errno::AGAIN
+    }
+
+    #[inline]
+    fn is_interruption(&self) -> bool {
+        *self == Errno::INTR
+    }
+
+    fn reason(&self) -> String {
+        io::Error::from(*self).reason()
     }
 }
 
 fn outcome<R>(result: &io::Result<R>) -> String {
     match result {
         Ok(_) => "succeeded".into(),
-        Err(error) => format!("did nothing: {}", reason(error)),
+        Err(error) => format!("did nothing: {}", error.reason()),
     }
 }
 
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::WouldBlock => "it would block".into(),
-        _ => error.to_string(),
-    }
-}
-
-#[inline]
-fn uninterrupted<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+#[inline(always)]
+fn uninterrupted<R, E: Failure>(mut call: impl FnMut() -> Result<R, E>) -> Result<R, E> {
     loop {
         match call() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.is_interruption() => {}
             result => return result,
         }
     }
@@ -319,8 +389,8 @@ where
 impl<S> fmt::Debug for Io<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Io")
-            .field("ready", &self.state.ready())
-            .field("interest", &self.state.interest())
+            .field("ready", &self.tracked.state.ready())
+            .field("interest", &self.tracked.state.interest())
             .finish_non_exhaustive()
     }
 }

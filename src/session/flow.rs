@@ -133,16 +133,25 @@ impl Flow {
         self.asked.set(Asked(self.asked.get().0 & !what.0));
     }
 
-    /// Whether the only thing that can be due is reading.
-    #[inline(always)]
-    pub(super) fn is_plain(&self) -> bool {
-        self.asked.get().0 == 0 && self.phase.get() == Phase::Open
+    /// Whether there is nothing to do but to read and to show what was read.
+    pub(super) fn is_calm(&self) -> bool {
+        self.asked.get().0 == 0
+            && self.phase.get() == Phase::Open
+            && self.our_end.get() == OurEnd::NotYet
+            && self.queue.borrow().is_empty()
+            && self.tail.borrow().is_empty()
     }
 
     /// Whether bytes given to `send` still go anywhere.
     #[inline(always)]
     pub(super) fn takes_bytes(&self) -> bool {
         matches!(self.phase.get(), Phase::Open | Phase::Connecting) && self.our_end.get() == OurEnd::NotYet
+    }
+
+    /// Whether bytes may be written to the transport.
+    #[inline(always)]
+    pub(super) fn may_write(&self) -> bool {
+        matches!(self.phase.get(), Phase::Open | Phase::Closing)
     }
 
     pub(super) fn is_over(&self) -> bool {

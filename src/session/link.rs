@@ -9,18 +9,19 @@ use super::flow::{Asked, Flow, OurEnd, Phase};
 use super::outcome::{Reason, Sent};
 use super::roster::Roster;
 use super::timing::Timing;
-use super::transport::{Reach, Transport};
+use super::transport::Transport;
 use crate::config::Config;
+use crate::engine::buffers::Gather;
 use crate::engine::reactor::{Entry, State};
 use crate::engine::state::{Alarm, Armed, Engine};
 use crate::engine::timer_queue::TimerKey;
 use crate::engine::trace::{TARGET, tell};
 use crate::handle::Handle;
 use crate::key::Origin;
-use crate::readiness::io::Budget;
-use crate::ready::{Interest, Ready};
+use crate::ready::Ready;
+use rustix::io::Errno;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -73,12 +74,13 @@ pub(crate) struct Link {
     pub(super) transport: RefCell<Option<Transport>>,
     /// `None` when the connection has ended. Borrowed while a method of the session runs.
     pub(super) body: RefCell<Option<Body>>,
+    /// Not 0 while nothing is to be done but to read: what a method of the session may then gather, in bytes.
+    pub(super) calm: Cell<usize>,
+    /// Not 0 while a method of the session runs and nothing but small sends has happened in it: what it may gather.
+    /// So `send` has one thing to look at.
+    pub(super) room: Cell<usize>,
     /// A method of this connection's own session runs: what it sends is gathered.
     pub(super) in_method: Cell<bool>,
-    /// A dispatch of this link is in progress, which will see to whatever is asked of it now.
-    pub(super) visiting: Cell<bool>,
-    /// Something was asked of this link since its dispatch looked last.
-    pub(super) unsettled: Cell<bool>,
     /// Why it ends; set with `Phase::Ending` and `Phase::Broken`.
     pub(super) reason: Cell<Option<Reason>>,
     pub(super) timing: OnceCell<Box<Timing>>,
@@ -100,9 +102,6 @@ pub(super) const LARGE: usize = 16 * 1024;
 /// How many pieces one straight write takes: what was gathered, and those of the caller.
 const STRAIGHT: usize = 16;
 
-/// What is gathered leaves early when it would be more than this.
-const GATHER: usize = 64 * 1024;
-
 // Beginning.
 impl Link {
     pub(super) fn new(
@@ -123,9 +122,9 @@ impl Link {
             flow: Flow::new(phase, &engine.config),
             transport: RefCell::new(None),
             body: RefCell::new(None),
+            calm: Cell::new(0),
+            room: Cell::new(0),
             in_method: Cell::new(false),
-            visiting: Cell::new(false),
-            unsettled: Cell::new(false),
             reason: Cell::new(None),
             timing: OnceCell::new(),
             roster: roster.cloned(),
@@ -177,14 +176,19 @@ impl Link {
         }
     }
 
-    /// Something has changed that a dispatch must see to.
+    /// Something has changed that a dispatch must see to: one to come, or the one in progress.
     pub(super) fn look(self: &Rc<Self>) {
-        self.unsettled.set(true);
-        if !self.visiting.get() {
-            self.state.demand_call();
+        self.disturb();
+        self.state.demand_call();
+        if self.state.is_due_anew() {
             let entry: Entry = self.clone();
             self.engine().enqueue(&entry);
         }
+    }
+
+    pub(super) fn disturb(&self) {
+        self.calm.set(0);
+        self.room.set(0);
     }
 
     /// Ends the connection, for this reason unless there is one already; `closed` is told in a dispatch.
@@ -205,7 +209,7 @@ impl Link {
         if matches!(self.flow.phase.get(), Phase::Open | Phase::Closing) {
             self.reason.set(Some(Reason::Error(error)));
             self.flow.phase.set(if self.flow.phase.get() == Phase::Open { Phase::Broken } else { Phase::Ending });
-            self.unsettled.set(true);
+            self.disturb();
         }
     }
 
@@ -252,19 +256,19 @@ impl Link {
 
 // Sending.
 impl Link {
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(self: &Rc<Self>, bytes: &[u8]) -> Sent {
-        if !self.flow.takes_bytes() {
-            return Sent::Gone;
+        let room = self.room.get();
+        if bytes.len() < LARGE && room > 0 && self.engine().buffers.gather.borrow_mut().push(bytes, room) {
+            return Sent::Accepted;
         }
-        // In the session's own method, with nothing queued, a small send is only gathered.
-        if self.in_method.get() && bytes.len() < LARGE && self.flow.queue.borrow().is_empty() {
-            let mut gather = self.engine().buffers.gather.borrow_mut();
-            if gather.len() + bytes.len() <= GATHER.min(self.flow.limits.get().high) {
-                gather.extend_from_slice(bytes);
-                return Sent::Accepted;
-            }
-        }
+        self.send_otherwise(bytes)
+    }
+
+    /// Out of line, so that the way of a small send is short.
+    #[cold]
+    #[inline(never)]
+    fn send_otherwise(self: &Rc<Self>, bytes: &[u8]) -> Sent {
         self.send_slices(&[IoSlice::new(bytes)])
     }
 
@@ -329,9 +333,10 @@ impl Link {
         if !self.in_method.get() {
             return if size < LARGE { 0 } else { self.write(slices).min(size) };
         }
-        let gathered = self.engine().buffers.gather.take();
+        let gather = self.engine().buffers.gather.take();
+        let gathered = gather.bytes();
         let mut all = [IoSlice::new(&[]); STRAIGHT];
-        all[0] = IoSlice::new(&gathered);
+        all[0] = IoSlice::new(gathered);
         let count = slices.len().min(STRAIGHT - 1); // What is beyond is queued behind the rest.
         all[1..=count].copy_from_slice(&slices[..count]);
         let written = self.write(&all[usize::from(gathered.is_empty())..=count]);
@@ -339,46 +344,43 @@ impl Link {
         if let Some(rest) = gathered.get(written..) {
             self.flow.queue.borrow_mut().push(rest);
         }
-        self.return_gather(gathered);
+        self.return_gather(gather);
         written.saturating_sub(before)
     }
 
     /// Moves what was gathered behind what is queued.
     fn queue_gathered(&self) {
         if self.in_method.get() {
-            let gathered = self.engine().buffers.gather.take();
-            self.flow.queue.borrow_mut().push(&gathered);
-            self.return_gather(gathered);
+            let gather = self.engine().buffers.gather.take();
+            self.flow.queue.borrow_mut().push(gather.bytes());
+            self.return_gather(gather);
         }
     }
 
-    pub(super) fn return_gather(&self, mut gathered: Vec<u8>) {
-        gathered.clear();
-        *self.engine().buffers.gather.borrow_mut() = gathered;
-    }
-
-    /// One system call outside of the dispatch's own. Returns how many bytes it took.
-    fn write(&self, slices: &[IoSlice<'_>]) -> usize {
-        let budget = Budget::new(&self.engine().config);
-        self.write_within(&budget, slices)
+    pub(super) fn return_gather(&self, mut gather: Gather) {
+        gather.clear();
+        *self.engine().buffers.gather.borrow_mut() = gather;
     }
 
     /// One system call, at most; an error breaks the connection off. Returns how many bytes it took.
-    pub(super) fn write_within(&self, budget: &Budget, slices: &[IoSlice<'_>]) -> usize {
-        let reach = Reach { state: &self.state, engine: self.engine(), budget };
+    pub(super) fn write(&self, slices: &[IoSlice<'_>]) -> usize {
+        if !self.state.ready().is_writable() {
+            return 0;
+        }
+        let (state, engine) = (&self.state, self.engine());
         let written = match &*self.transport.borrow() {
-            Some(transport) if slices.len() == 1 => transport.send(&reach, &slices[0]),
-            Some(transport) => transport.send_vectored(&reach, slices),
+            Some(transport) if slices.len() == 1 => transport.send(state, engine, &slices[0]),
+            Some(transport) => transport.send_vectored(state, engine, slices),
             None => Ok(0),
         };
         match written {
             Ok(n) => {
-                self.note_sent(n);
+                self.note_moved(0, n);
                 n
             }
             Err(error) => {
-                if error.kind() != ErrorKind::WouldBlock {
-                    self.break_off(error);
+                if error != Errno::AGAIN {
+                    self.break_off(error.into());
                 }
                 0
             }
@@ -388,24 +390,13 @@ impl Link {
 
 // Counting and timing.
 impl Link {
+    /// So many bytes have moved.
     #[inline(always)]
-    pub(super) fn note_sent(&self, bytes: usize) {
+    pub(super) fn note_moved(&self, received: usize, sent: usize) {
         if let Some(roster) = &self.roster {
-            roster.bytes_sent.set(roster.bytes_sent.get() + bytes as u64);
+            roster.bytes_received.set(roster.bytes_received.get() + received as u64);
+            roster.bytes_sent.set(roster.bytes_sent.get() + sent as u64);
         }
-        self.note_active();
-    }
-
-    #[inline(always)]
-    pub(super) fn note_received(&self, bytes: usize) {
-        if let Some(roster) = &self.roster {
-            roster.bytes_received.set(roster.bytes_received.get() + bytes as u64);
-        }
-        self.note_active();
-    }
-
-    #[inline(always)]
-    fn note_active(&self) {
         if let Some(timing) = self.timing.get() {
             timing.active.set(self.engine().recently());
         }
@@ -474,6 +465,7 @@ impl Link {
     pub(super) fn let_go(&self) -> Option<Body> {
         let engine = self.engine();
         self.flow.phase.set(Phase::Ended);
+        self.disturb();
         if let Some(timing) = self.timing.get() {
             self.disarm(timing.idle_timer.take());
             self.disarm(timing.deadline.take());
@@ -507,10 +499,15 @@ impl Link {
         }
     }
 
-    /// What the poller is to tell of, from now on.
-    pub(super) fn settle_interest(&self) {
-        let demanded = if self.state.is_call_demanded() { Interest::DEMANDED } else { Interest::NONE };
-        self.state.set_interest(self.flow.interest() | demanded);
+    /// What the poller is to tell of from now on, and whether that is all there is to do.
+    pub(super) fn settle(&self) {
+        self.state.set_interest(self.flow.interest());
+        self.calm.set(if self.flow.is_calm() { self.gather_limit() } else { 0 });
+    }
+
+    /// What a method of the session may gather before it is told to stop.
+    pub(super) fn gather_limit(&self) -> usize {
+        self.flow.limits.get().high.min(Gather::ROOM)
     }
 
     pub(super) fn config(&self) -> &Config {

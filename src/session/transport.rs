@@ -6,9 +6,10 @@ use crate::engine::reactor::State;
 use crate::engine::state::Engine;
 use crate::ip::tcp::connected;
 use crate::readiness::callback::STREAM;
-use crate::readiness::io::{Budget, Io};
+use crate::readiness::io::Tracked;
 use mio::Token;
 use mio::net::{TcpStream, UnixStream};
+use rustix::io::Errno;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::rc::Rc;
@@ -21,59 +22,38 @@ pub enum Transport {
     Wire(Rc<Wire>),
 }
 
-/// How a transport is reached in one dispatch: with its ready bits, and what is left of the dispatch's budget.
-pub(super) struct Reach<'a> {
-    pub(super) state: &'a State,
-    pub(super) engine: &'a Engine,
-    pub(super) budget: &'a Budget,
-}
-
-impl<'a> Reach<'a> {
-    #[inline(always)]
-    fn io<S: 'static>(&self, source: &'a S) -> Io<'a, S> {
-        Io::new(source, self.state, self.engine, self.budget)
-    }
-}
-
+// Moving bytes. The ready bits in `state` are kept true.
 impl Transport {
     #[inline(always)]
-    pub(super) fn receive<'a>(&'a self, reach: &Reach<'a>, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn receive(&self, state: &State, engine: &Engine, buffer: &mut [u8]) -> Result<usize, Errno> {
         match self {
-            Transport::Tcp(stream) => reach.io(stream).receive(buffer),
-            Transport::Unix(stream) => reach.io(stream).receive(buffer),
-            Transport::Wire(wire) => wire.receive(reach.state, buffer),
+            Transport::Tcp(source) => Tracked { source, state, engine }.receive(buffer),
+            Transport::Unix(source) => Tracked { source, state, engine }.receive(buffer),
+            Transport::Wire(wire) => wire.receive(state, buffer),
         }
     }
 
     #[inline(always)]
-    pub(super) fn send<'a>(&'a self, reach: &Reach<'a>, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn send(&self, state: &State, engine: &Engine, bytes: &[u8]) -> Result<usize, Errno> {
         match self {
-            Transport::Tcp(stream) => reach.io(stream).send(bytes),
-            Transport::Unix(stream) => reach.io(stream).send(bytes),
-            Transport::Wire(wire) => wire.send(reach.state, bytes),
+            Transport::Tcp(source) => Tracked { source, state, engine }.send(bytes),
+            Transport::Unix(source) => Tracked { source, state, engine }.send(bytes),
+            Transport::Wire(wire) => wire.send(state, bytes),
         }
     }
 
-    pub(super) fn send_vectored<'a>(&'a self, reach: &Reach<'a>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(super) fn send_vectored(&self, state: &State, engine: &Engine, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
         let asked = slices.iter().map(|slice| slice.len()).sum();
         match self {
-            Transport::Tcp(stream) => reach.io(stream).send_vectored(slices, asked),
-            Transport::Unix(stream) => reach.io(stream).send_vectored(slices, asked),
-            Transport::Wire(wire) => {
-                let mut sent = 0;
-                for slice in slices {
-                    match wire.send(reach.state, slice) {
-                        Ok(n) if n == slice.len() => sent += n,
-                        Ok(n) => return Ok(sent + n),
-                        Err(error) if sent == 0 => return Err(error),
-                        Err(_) => break,
-                    }
-                }
-                Ok(sent)
-            }
+            Transport::Tcp(source) => Tracked { source, state, engine }.send_vectored(slices, asked),
+            Transport::Unix(source) => Tracked { source, state, engine }.send_vectored(slices, asked),
+            Transport::Wire(wire) => wire.send_vectored(state, slices),
         }
     }
+}
 
+// The socket's life.
+impl Transport {
     /// Sends the FIN.
     pub(super) fn shutdown_send(&self) -> io::Result<()> {
         match self {
@@ -90,7 +70,8 @@ impl Transport {
     pub(super) fn reset_on_close(&self) {
         match self {
             Transport::Tcp(stream) => {
-                let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)); // Else it is a plain close.
+                // If it fails, the close is a plain one.
+                let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
             }
             Transport::Unix(_) => {}
             Transport::Wire(wire) => wire.reset_by_session(),

@@ -1,37 +1,39 @@
 //! One dispatch of a connection: the only place where methods of a session are called.
+//!
+//! Nearly always there is nothing to do but to read, to show what was read, and to write what the session answers. That
+//! is [`Link::serve`], and the price of a message. Whenever anything else may be due, [`Visit`] does it, one duty after
+//! the other, as `flow.rs` decides.
 
 use super::Session;
 use super::flow::{Asked, Duty, OurEnd, PeerEnd, Phase};
 use super::link::{Body, Connection, Link};
 use super::outcome::{Idle, Reason};
-use super::transport::Reach;
 use super::write_queue::SLICES;
 use crate::engine::reactor::{Handler, State};
 use crate::outstanding::Work;
-use crate::readiness::io::Budget;
 use crate::ready::{Interest, Ready};
+use rustix::io::Errno;
 use std::cell::Cell;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::time::Duration;
 
 impl Handler for Link {
-    #[inline]
+    #[inline(always)]
     fn state(&self) -> &State {
         &self.state
     }
 
     #[inline(always)]
     fn dispatch(&self) {
-        let budget = Budget::new(self.config());
-        let visit = Visit::new(self, &budget);
-        if self.flow.is_plain() && self.state.wanted() == Interest::READABLE.as_ready() {
-            visit.read();
-            if !self.unsettled.get() {
-                return;
+        let room = self.calm.get();
+        if room > 0 && self.state.wanted() == Interest::READABLE.as_ready() {
+            if !self.serve(room) {
+                Visit::after_reading(self).do_duties();
             }
+        } else {
+            Visit::new(self).do_duties();
         }
-        visit.do_duties();
     }
 
     /// A connection is no operation: it has a key of its own.
@@ -41,6 +43,7 @@ impl Handler for Link {
 
     fn abandon(&self) {
         self.flow.phase.set(Phase::Ended);
+        self.disturb();
         drop(self.take_transport());
         self.leave_roster();
         let body = self.body.try_borrow_mut().map(|mut body| body.take());
@@ -53,25 +56,169 @@ impl Handler for Link {
     }
 }
 
+impl Link {
+    /// Reads once, shows the bytes to the session, and writes what it sends. Returns whether that was all there was
+    /// to do.
+    #[inline(always)]
+    fn serve(&self, room: usize) -> bool {
+        let engine = &**self.engine();
+        let mut buffer = engine.buffers.read.borrow_mut();
+        let received = match &*self.transport.borrow_mut() {
+            Some(transport) => transport.receive(&self.state, engine, &mut buffer),
+            None => return false,
+        };
+        let bytes = match received {
+            Ok(n) if n > 0 => &buffer[..n],
+            nothing => {
+                drop(buffer);
+                self.look_at_end(nothing);
+                return false;
+            }
+        };
+        self.room.set(room);
+        engine.turn.count_handler();
+        let Some(consumed) = self.call("received", |session, connection| session.received(connection, bytes)) else {
+            return false;
+        };
+        let undisturbed = self.room.replace(0) > 0;
+        debug_assert!(consumed <= bytes.len(), "received was lent {} bytes and took {consumed}", bytes.len());
+        if undisturbed && consumed >= bytes.len() {
+            return self.flush_gathered(bytes.len());
+        }
+        self.keep_rest(bytes, consumed);
+        self.flush_gathered(bytes.len());
+        false
+    }
+
+    /// Calls a method of the session. `None` if there is no session any more.
+    #[inline(always)]
+    fn call<R>(&self, what: &'static str, method: impl FnOnce(&mut dyn Session, &Connection) -> R) -> Option<R> {
+        let mut body = self.body.borrow_mut();
+        let Body { session, connection } = body.as_mut()?;
+        let mut call = InMethod { link: self, has_returned: false };
+        self.in_method.set(true);
+        let result = self.engine().call_on(what, &self.origin, || method(&mut **session, connection));
+        call.has_returned = true;
+        Some(result)
+    }
+
+    /// Writes what the method that has just returned has sent, as an answer to so many bytes. Returns whether it was
+    /// written.
+    #[inline(always)]
+    fn flush_gathered(&self, received: usize) -> bool {
+        let engine = &**self.engine();
+        let mut gather = engine.buffers.gather.borrow_mut();
+        let bytes = gather.bytes();
+        if bytes.is_empty() {
+            drop(gather);
+            self.note_moved(received, 0);
+            return true;
+        }
+        let sent = match &*self.transport.borrow_mut() {
+            Some(transport) if self.flow.may_write() => transport.send(&self.state, engine, bytes),
+            _ => Ok(0),
+        };
+        if sent == Ok(bytes.len()) {
+            gather.clear();
+            drop(gather);
+            self.note_moved(received, sent.unwrap_or_default());
+            return true;
+        }
+        drop(gather);
+        self.queue_rest(received, sent);
+        false
+    }
+
+    /// Queues what was gathered and not written.
+    #[cold]
+    #[inline(never)]
+    fn queue_rest(&self, received: usize, sent: Result<usize, Errno>) {
+        self.calm.set(0);
+        let gather = self.engine().buffers.gather.take();
+        if let Err(error) = sent {
+            if error != Errno::AGAIN {
+                self.break_off(error.into());
+            }
+        }
+        let sent = sent.unwrap_or(0);
+        self.note_moved(received, sent);
+        if self.flow.may_write() || self.flow.phase.get() == Phase::Connecting {
+            self.flow.queue.borrow_mut().push(&gather.bytes()[sent..]);
+            self.flow.note_queued();
+        } // Else it goes nowhere any more.
+        self.return_gather(gather);
+        if !self.flow.has_room_for(0) {
+            self.fail_from_within(Reason::WriteLimit);
+        }
+    }
+
+    /// Keeps what the session did not consume, to be shown again.
+    #[cold]
+    #[inline(never)]
+    fn keep_rest(&self, bytes: &[u8], consumed: usize) {
+        let rest = bytes.get(consumed..).unwrap_or_default();
+        if !rest.is_empty() && matches!(self.flow.phase.get(), Phase::Open | Phase::Broken) {
+            self.calm.set(0);
+            self.flow.tail.borrow_mut().begin(self.engine().buffers.take_spare(), rest);
+            self.check_tail();
+        }
+    }
+
+    fn check_tail(&self) {
+        if self.flow.tail.borrow().len() > self.flow.limits.get().tail {
+            self.fail_from_within(Reason::UnconsumedLimit);
+        }
+    }
+
+    /// A read has brought no bytes.
+    #[cold]
+    #[inline(never)]
+    fn look_at_end(&self, nothing: Result<usize, Errno>) {
+        self.calm.set(0);
+        match nothing {
+            Ok(_) => self.flow.note_peer_end(),
+            Err(Errno::AGAIN) => {}
+            Err(error) => self.fail_from_within(Reason::Error(error.into())),
+        }
+    }
+
+    /// As `fail`, by the dispatch itself: no method of the session is running.
+    fn fail_from_within(&self, reason: Reason) {
+        self.with_rc(|link| link.fail(reason));
+    }
+
+    /// What needs the link's own `Rc` finds it in the handle that the session has.
+    fn with_rc(&self, act: impl FnOnce(&Rc<Link>)) {
+        let connection = self.body.borrow().as_ref().map(|body| body.connection.clone());
+        if let Some(connection) = connection {
+            act(&connection.link);
+        }
+    }
+}
+
+/// A dispatch that has more to do than to read.
 struct Visit<'a> {
     link: &'a Link,
-    budget: &'a Budget,
     /// User code has run in this dispatch, which counts as one handler.
     counted: Cell<bool>,
     has_read: Cell<bool>,
 }
 
 impl<'a> Visit<'a> {
-    #[inline(always)]
-    fn new(link: &'a Link, budget: &'a Budget) -> Self {
-        link.visiting.set(true);
-        Visit { link, budget, counted: Cell::new(false), has_read: Cell::new(false) }
+    fn new(link: &'a Link) -> Self {
+        Visit { link, counted: Cell::new(false), has_read: Cell::new(false) }
+    }
+
+    /// The rest of a dispatch that has read already.
+    fn after_reading(link: &'a Link) -> Self {
+        Visit { link, counted: Cell::new(true), has_read: Cell::new(true) }
     }
 
     /// Does what is due, one thing after the other, and reads at most once: then it is the others' turn.
+    #[cold]
+    #[inline(never)]
     fn do_duties(&self) {
         let link = self.link;
-        link.state.forget_demand();
         loop {
             self.settle();
             let Some(duty) = link.flow.next_duty(link.state.wanted()) else {
@@ -96,7 +243,7 @@ impl<'a> Visit<'a> {
             Duty::TellNotified => self.tell("notified", |session, connection| session.notified(connection)),
             Duty::AskIdle => self.ask_idle(),
             Duty::TellDrained => self.tell("drained", |session, connection| session.drained(connection)),
-            Duty::ShowTail => self.show_tail(),
+            Duty::ShowTail => self.show_tail(0),
             Duty::TellEof => self.tell("eof", |session, connection| session.eof(connection)),
             Duty::Read => self.read(),
             Duty::TellStopping => self.tell("stopping", |session, connection| session.stopping(connection)),
@@ -106,7 +253,7 @@ impl<'a> Visit<'a> {
     /// Brings the connection in line with what was asked of it: writes, ends, and says what to watch for.
     fn settle(&self) {
         let link = self.link;
-        link.unsettled.set(false);
+        link.state.forget_demand();
         if link.flow.phase.get() == Phase::Connecting {
             self.look_at_connection();
         }
@@ -115,10 +262,11 @@ impl<'a> Visit<'a> {
             self.send_our_end();
         }
         if link.flow.is_finished() {
-            self.fail(Reason::Finished);
+            link.fail_from_within(Reason::Finished);
+            link.state.forget_demand();
         }
         link.flow.forget_idle_requests();
-        link.settle_interest();
+        link.settle();
     }
 
     #[cold]
@@ -131,174 +279,85 @@ impl<'a> Visit<'a> {
         match connected {
             None => link.state.clear(Ready::WRITABLE),
             Some(Ok(())) => {
-                self.with_rc(|link| link.limit(Duration::MAX, || Reason::DeadlinePassed));
+                link.with_rc(|link| link.limit(Duration::MAX, || Reason::DeadlinePassed));
                 link.flow.phase.set(Phase::Open);
                 link.flow.ask(Asked::OPENED);
             }
-            Some(Err(error)) => self.fail(Reason::Error(error)),
+            Some(Err(error)) => link.fail_from_within(Reason::Error(error)),
         }
     }
 
     // Reading.
 
-    #[inline(always)]
     fn read(&self) {
         self.has_read.set(true);
         let link = self.link;
         let mut buffer = link.engine().buffers.read.borrow_mut();
-        let reach = Reach { state: &link.state, engine: link.engine(), budget: self.budget };
         let received = match &*link.transport.borrow() {
-            Some(transport) => transport.receive(&reach, &mut buffer),
+            Some(transport) => transport.receive(&link.state, link.engine(), &mut buffer),
             None => return,
         };
-        match received {
-            Ok(n) if n > 0 => self.show(&buffer[..n]),
+        let bytes = match received {
+            Ok(n) if n > 0 => &buffer[..n],
             nothing => {
                 drop(buffer);
-                self.look_at_end(nothing);
+                link.look_at_end(nothing);
+                return;
             }
+        };
+        if link.flow.phase.get() == Phase::Closing {
+            return link.note_moved(bytes.len(), 0); // Thrown away.
         }
-    }
-
-    #[inline(always)]
-    fn show(&self, bytes: &[u8]) {
-        let link = self.link;
-        link.note_received(bytes.len());
         if !link.flow.tail.borrow().is_empty() {
             link.flow.tail.borrow_mut().append(bytes);
-            return self.show_tail();
+            return self.show_tail(bytes.len());
         }
-        if link.flow.phase.get() == Phase::Closing {
-            return;
-        }
-        let lent = bytes.len();
-        if let Some(consumed) = self.call("received", |session, connection| session.received(connection, bytes)) {
-            debug_assert!(consumed <= lent, "received was lent {lent} bytes and consumed {consumed}");
-            if consumed < lent {
-                self.keep_rest(&bytes[consumed..]);
-            }
+        let answered = bytes.len();
+        let consumed = self.call(answered, "received", |session, connection| session.received(connection, bytes));
+        if let Some(consumed) = consumed {
+            debug_assert!(consumed <= answered, "received was lent {answered} bytes and took {consumed}");
+            link.keep_rest(bytes, consumed);
         }
     }
 
-    #[cold]
-    fn keep_rest(&self, rest: &[u8]) {
-        let link = self.link;
-        if !link.flow.is_over() && link.flow.phase.get() != Phase::Closing {
-            link.flow.tail.borrow_mut().begin(link.engine().buffers.take_spare(), rest);
-            self.check_tail();
-        }
-    }
-
-    fn show_tail(&self) {
+    /// `received`: how many bytes of it have just come.
+    fn show_tail(&self, received: usize) {
         let link = self.link;
         let mut tail = link.flow.tail.borrow_mut();
-        if link.flow.phase.get() == Phase::Closing {
-            return link.engine().buffers.keep_spare(tail.take());
-        }
-        let lent = tail.len();
         let bytes = tail.bytes();
-        if let Some(consumed) = self.call("received", |session, connection| session.received(connection, bytes)) {
-            debug_assert!(consumed <= lent, "received was lent {lent} bytes and consumed {consumed}");
+        let consumed = self.call(received, "received", |session, connection| session.received(connection, bytes));
+        let lent = tail.len();
+        if let Some(consumed) = consumed {
+            debug_assert!(consumed <= lent, "received was lent {lent} bytes and took {consumed}");
             if let Some(memory) = tail.consume(consumed) {
                 link.engine().buffers.keep_spare(memory);
             }
         }
         drop(tail);
-        self.check_tail();
-    }
-
-    fn check_tail(&self) {
-        if self.link.flow.tail.borrow().len() > self.link.flow.limits.get().tail {
-            self.fail(Reason::UnconsumedLimit);
-        }
-    }
-
-    /// A read has brought no bytes.
-    #[cold]
-    fn look_at_end(&self, nothing: io::Result<usize>) {
-        let link = self.link;
-        match nothing {
-            Ok(_) => {
-                link.flow.note_peer_end();
-                link.unsettled.set(true);
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => self.fail(Reason::Error(error)),
-        }
+        link.check_tail();
     }
 
     // Writing.
 
-    /// Writes what the method that has just returned has sent.
-    #[inline(always)]
-    fn flush_gathered(&self) {
-        let link = self.link;
-        let mut gather = link.engine().buffers.gather.borrow_mut();
-        if gather.is_empty() {
-            return;
-        }
-        if !matches!(link.flow.phase.get(), Phase::Open | Phase::Closing | Phase::Connecting) {
-            return gather.clear(); // It goes nowhere any more.
-        }
-        let reach = Reach { state: &link.state, engine: link.engine(), budget: self.budget };
-        let sent = match &*link.transport.borrow() {
-            Some(transport) if link.flow.phase.get() != Phase::Connecting => transport.send(&reach, &gather),
-            _ => Ok(0),
-        };
-        match sent {
-            Ok(n) if n == gather.len() => {
-                link.note_sent(n);
-                gather.clear();
-            }
-            sent => {
-                let gathered = std::mem::take(&mut *gather);
-                drop(gather);
-                self.queue_rest(gathered, sent);
-            }
-        }
-    }
-
-    #[cold]
-    fn queue_rest(&self, gathered: Vec<u8>, sent: io::Result<usize>) {
-        let link = self.link;
-        link.unsettled.set(true);
-        let sent = match sent {
-            Ok(n) => n,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            Err(error) => {
-                link.break_off(error);
-                return link.return_gather(gathered);
-            }
-        };
-        link.note_sent(sent);
-        link.flow.queue.borrow_mut().push(&gathered[sent..]);
-        link.flow.note_queued();
-        link.return_gather(gathered);
-        if !link.flow.has_room_for(0) {
-            self.fail(Reason::WriteLimit);
-        }
-    }
-
     /// Writes what is queued, as far as the socket and the budget go.
     fn write_queue(&self) {
         let link = self.link;
-        if link.flow.phase.get() == Phase::Connecting {
+        if !link.flow.may_write() {
             return;
         }
-        loop {
+        let mut budget = link.config().dispatch_bytes;
+        while budget > 0 {
             let mut queue = link.flow.queue.borrow_mut();
-            if queue.is_empty() {
-                break;
-            }
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = queue.slices(&mut slices);
-            let written = link.write_within(self.budget, &slices[..count]);
+            let written = if count > 0 { link.write(&slices[..count]) } else { 0 };
             if written == 0 {
                 break;
             }
             queue.advance(written);
             drop(queue);
             link.flow.note_written();
+            budget -= (written as isize).max(link.config().least_transfer);
         }
     }
 
@@ -308,11 +367,11 @@ impl<'a> Visit<'a> {
         link.flow.our_end.set(OurEnd::Sent);
         let sent = link.transport.borrow().as_ref().map_or(Ok(()), |transport| transport.shutdown_send());
         match sent {
-            Err(error) if error.kind() != ErrorKind::NotConnected => self.fail(Reason::Error(error)),
+            Err(error) if error.kind() != ErrorKind::NotConnected => link.fail_from_within(Reason::Error(error)),
             Err(_) => link.flow.peer_end.set(PeerEnd::Seen), // The peer has gone altogether.
             Ok(()) if link.flow.phase.get() == Phase::Closing => {
                 let grace = link.config().grace;
-                self.with_rc(|link| link.limit(grace, || Reason::Finished));
+                link.with_rc(|link| link.limit(grace, || Reason::Finished));
             }
             Ok(()) => {}
         }
@@ -321,51 +380,39 @@ impl<'a> Visit<'a> {
     // Calling.
 
     fn tell(&self, what: &'static str, method: impl FnOnce(&mut dyn Session, &Connection)) {
-        self.call(what, method);
+        self.call(0, what, method);
     }
 
-    /// Calls a method of the session, and sends what it sent. `None` if there is no session any more.
-    #[inline(always)]
-    fn call<R>(&self, what: &'static str, method: impl FnOnce(&mut dyn Session, &Connection) -> R) -> Option<R> {
+    /// Calls a method of the session, on the occasion of so many bytes, and sends what it sent.
+    fn call<R>(
+        &self,
+        received: usize,
+        what: &'static str,
+        method: impl FnOnce(&mut dyn Session, &Connection) -> R,
+    ) -> Option<R> {
         let link = self.link;
-        let engine = link.engine();
-        let mut body = link.body.borrow_mut();
-        let Body { session, connection } = body.as_mut()?;
-        let mut call = InMethod { link, has_returned: false };
-        link.in_method.set(true);
         if !self.counted.replace(true) {
-            engine.turn.count_handler();
+            link.engine().turn.count_handler();
         }
-        let result = engine.call_on(what, &link.origin, || method(&mut **session, connection));
-        call.has_returned = true;
-        drop(call);
-        drop(body);
-        self.flush_gathered();
-        Some(result)
+        let queue_is_empty = link.flow.queue.borrow().is_empty();
+        link.room.set(if link.flow.takes_bytes() && queue_is_empty { link.gather_limit() } else { 0 });
+        let result = link.call(what, method);
+        link.room.set(0);
+        link.flush_gathered(received);
+        result
     }
 
     fn ask_idle(&self) {
-        match self.call("idle", |session, connection| session.idle(connection)) {
-            Some(Idle::Keep) => drop(self.with_rc(Link::begin_idle_timeout)),
-            Some(Idle::Close) => self.fail(Reason::Idle),
+        match self.call(0, "idle", |session, connection| session.idle(connection)) {
+            Some(Idle::Keep) => self.link.with_rc(Link::begin_idle_timeout),
+            Some(Idle::Close) => self.link.fail_from_within(Reason::Idle),
             None => {}
         }
     }
 
     // Ending.
 
-    fn fail(&self, reason: Reason) {
-        self.with_rc(|link| link.fail(reason));
-    }
-
-    /// What is only done now and then goes by the handle that the session has.
-    fn with_rc<R>(&self, act: impl FnOnce(&Rc<Link>) -> R) -> Option<R> {
-        let connection = self.link.body.borrow().as_ref().map(|body| body.connection.clone())?;
-        Some(act(&connection.link))
-    }
-
     /// The last call of the session, and the end of everything else.
-    #[cold]
     fn end(&self) {
         let link = self.link;
         let panicked = link.flow.phase.get() == Phase::Panicked;
@@ -382,13 +429,6 @@ impl<'a> Visit<'a> {
     }
 }
 
-impl Drop for Visit<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.link.visiting.set(false);
-    }
-}
-
 /// A method of the session runs. If it panics, the connection is closed in the next turn.
 struct InMethod<'a> {
     link: &'a Link,
@@ -396,13 +436,21 @@ struct InMethod<'a> {
 }
 
 impl Drop for InMethod<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.link.in_method.set(false);
         if !self.has_returned {
-            self.link.flow.phase.set(Phase::Panicked);
-            self.link.state.demand_call();
-            self.link.engine().buffers.gather.borrow_mut().clear();
+            self.link.has_panicked();
         }
+    }
+}
+
+impl Link {
+    #[cold]
+    fn has_panicked(&self) {
+        self.flow.phase.set(Phase::Panicked);
+        self.disturb();
+        self.engine().buffers.gather.borrow_mut().clear();
+        self.state.demand_call();
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::engine::reactor::State;
 use crate::ready::Ready;
+use rustix::io::Errno;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io::IoSlice;
 
 #[derive(Debug, Default)]
 pub struct Wire {
@@ -22,36 +23,44 @@ pub struct Wire {
 
 // What the session's side does.
 impl Wire {
-    pub(super) fn receive(&self, state: &State, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn receive(&self, state: &State, buffer: &mut [u8]) -> Result<usize, Errno> {
         if self.peer_reset.get() {
-            return Err(ErrorKind::ConnectionReset.into());
+            return Err(Errno::CONNRESET);
         }
         let mut bytes = self.to_session.borrow_mut();
         if bytes.is_empty() {
             state.clear(Ready::READABLE);
-            return if self.peer_ended.get() { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+            return if self.peer_ended.get() { Ok(0) } else { Err(Errno::AGAIN) };
         }
-        let n = io::Read::read(&mut *bytes, buffer)?;
+        let n = bytes.len().min(buffer.len());
+        for (slot, byte) in buffer.iter_mut().zip(bytes.drain(..n)) {
+            *slot = byte;
+        }
         if bytes.is_empty() && !self.peer_ended.get() {
             state.clear(Ready::READABLE);
         }
         Ok(n)
     }
 
-    pub(super) fn send(&self, state: &State, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn send(&self, state: &State, bytes: &[u8]) -> Result<usize, Errno> {
         if self.peer_reset.get() {
-            return Err(ErrorKind::BrokenPipe.into());
+            return Err(Errno::PIPE);
         }
         let n = self.room.get().map_or(bytes.len(), |room| room.min(bytes.len()));
         if n < bytes.len() {
             state.clear(Ready::WRITABLE);
         }
         if n == 0 && !bytes.is_empty() {
-            return Err(ErrorKind::WouldBlock.into());
+            return Err(Errno::AGAIN);
         }
         self.room.set(self.room.get().map(|room| room - n));
         self.to_peer.borrow_mut().extend_from_slice(&bytes[..n]);
         Ok(n)
+    }
+
+    pub(super) fn send_vectored(&self, state: &State, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        self.send(state, &all)
     }
 
     pub(super) fn shutdown_send(&self) {
