@@ -326,7 +326,7 @@ impl Reactor {
     #[inline]
     pub(crate) fn find(&self, token: Token) -> Option<Entry> {
         let (index, generation) = unpack(token);
-        let slab = self.slab.borrow();
+        let slab = self.slab.borrow_mut(); // It counts no readers: fewer instructions than `borrow`.
         let slot = slab.get(index).filter(|slot| slot.generation == generation)?;
         Some(Rc::clone(&slot.entry))
     }

@@ -35,6 +35,8 @@ pub(crate) struct Tracked<'a, S> {
     pub(crate) source: &'a S,
     pub(crate) state: &'a State,
     pub(crate) engine: &'a Engine,
+    /// Whether somebody listens to the trace.
+    pub(crate) tells: bool,
 }
 
 /// What is left of one dispatch, in bytes. Everything is paid for in bytes: a read or a write costs what it moves, but
@@ -66,7 +68,8 @@ impl Budget {
 impl<'a, S: 'static> Io<'a, S> {
     #[inline]
     pub(crate) fn new(source: &'a S, state: &'a State, engine: &'a Engine, budget: &'a Budget) -> Self {
-        Io { tracked: Tracked { source, state, engine }, budget }
+        let tells = engine.teller.tracing();
+        Io { tracked: Tracked { source, state, engine, tells }, budget }
     }
 
     /// The source itself, for its addresses and options. Reading or writing it directly bypasses the ready bits: the
@@ -153,7 +156,7 @@ impl<'a, S: 'static> Io<'a, S> {
     ///
     /// `WouldBlock`: not ready, or the accept budget of this dispatch is spent. Others as the call itself.
     pub fn try_io<R>(&self, direction: Interest, mut call: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
-        let Tracked { source, state, engine } = &self.tracked;
+        let Tracked { source, state, engine, .. } = &self.tracked;
         if state.ready().of(direction).is_none() || self.budget.is_spent() {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -181,8 +184,8 @@ impl<S: 'static> Tracked<'_, S> {
             Ok(n) => self.note_read(*n, asked),
             Err(error) => self.note_error(error, Ready::READABLE | Ready::PRIORITY),
         }
-        if self.engine.teller.tracing() {
-            self.tell_transfer("read", &read, asked);
+        if self.tells {
+            self.tell_transfer("read", told(&read), asked);
         }
         read
     }
@@ -224,8 +227,8 @@ impl<S: 'static> Tracked<'_, S> {
             Ok(_) => {}
             Err(error) => self.note_error(error, Ready::WRITABLE),
         }
-        if self.engine.teller.tracing() {
-            self.tell_transfer("wrote", &written, asked);
+        if self.tells {
+            self.tell_transfer("wrote", told(&written), asked);
         }
         written
     }
@@ -239,10 +242,11 @@ impl<S: 'static> Tracked<'_, S> {
 
     /// Out of line: `read` and `write` are to be small enough to melt into the callback.
     #[cold]
-    fn tell_transfer<E: Failure>(&self, verb: &str, moved: &Result<usize, E>, asked: usize) {
+    #[inline(never)]
+    fn tell_transfer(&self, verb: &str, moved: Result<usize, Option<i32>>, asked: usize) {
         match moved {
             Ok(n) => tell!(self.engine, "token {} {verb} {n} of {asked} bytes", self.slot()),
-            Err(error) => tell!(self.engine, "token {} {verb} nothing: {}", self.slot(), error.reason()),
+            Err(error) => tell!(self.engine, "token {} {verb} nothing: {}", self.slot(), reason(error)),
         }
     }
 
@@ -292,7 +296,7 @@ impl<S: 'static> Io<'_, S> {
 pub(crate) trait Failure {
     fn is_would_block(&self) -> bool;
     fn is_interruption(&self) -> bool;
-    fn reason(&self) -> String;
+    fn number(&self) -> Option<i32>;
 }
 
 impl Failure for io::Error {
@@ -306,31 +310,53 @@ impl Failure for io::Error {
         self.kind() == ErrorKind::Interrupted
     }
 
-    fn reason(&self) -> String {
-        if self.is_would_block() { "it would block".into() } else { self.to_string() }
+    #[inline]
+    fn number(&self) -> Option<i32> {
+        self.raw_os_error()
     }
 }
 
 impl Failure for Errno {
-    #[inline]
+    #[inline(always)]
     fn is_would_block(&self) -> bool {
         *self == Errno::AGAIN
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_interruption(&self) -> bool {
         *self == Errno::INTR
     }
 
-    fn reason(&self) -> String {
-        io::Error::from(*self).reason()
+    #[inline(always)]
+    fn number(&self) -> Option<i32> {
+        Some(self.raw_os_error())
+    }
+}
+
+/// An outcome as a plain value. Were the outcome itself handed to the trace, it would have to be in memory, with every
+/// message, though nobody listens.
+#[inline(always)]
+fn told<E: Failure>(outcome: &Result<usize, E>) -> Result<usize, Option<i32>> {
+    match outcome {
+        Ok(n) => Ok(*n),
+        Err(error) => Err(error.number()),
     }
 }
 
 fn outcome<R>(result: &io::Result<R>) -> String {
     match result {
         Ok(_) => "succeeded".into(),
-        Err(error) => format!("did nothing: {}", error.reason()),
+        Err(error) => format!("did nothing: {}", reason(error.raw_os_error())),
+    }
+}
+
+/// `None`: an error that is not the system's.
+fn reason(number: Option<i32>) -> String {
+    let error = number.map(io::Error::from_raw_os_error);
+    match error {
+        Some(error) if error.kind() == ErrorKind::WouldBlock => "it would block".into(),
+        Some(error) => error.to_string(),
+        None => "it failed".into(),
     }
 }
 

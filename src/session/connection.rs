@@ -207,7 +207,7 @@ impl Connection {
 
 impl Link {
     fn gathered(&self) -> usize {
-        if self.in_method.get() { self.engine().buffers.gather.borrow().len() } else { 0 }
+        if self.in_method() { self.engine().buffers.gather.borrow().len() } else { 0 }
     }
 }
 

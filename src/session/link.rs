@@ -79,8 +79,6 @@ pub(crate) struct Link {
     /// Not 0 while a method of the session runs and nothing but small sends has happened in it: what it may gather.
     /// So `send` has one thing to look at.
     pub(super) room: Cell<usize>,
-    /// A method of this connection's own session runs: what it sends is gathered.
-    pub(super) in_method: Cell<bool>,
     /// Why it ends; set with `Phase::Ending` and `Phase::Broken`.
     pub(super) reason: Cell<Option<Reason>>,
     pub(super) timing: OnceCell<Box<Timing>>,
@@ -124,7 +122,6 @@ impl Link {
             body: RefCell::new(None),
             calm: Cell::new(0),
             room: Cell::new(0),
-            in_method: Cell::new(false),
             reason: Cell::new(None),
             timing: OnceCell::new(),
             roster: roster.cloned(),
@@ -184,6 +181,11 @@ impl Link {
             let entry: Entry = self.clone();
             self.engine().enqueue(&entry);
         }
+    }
+
+    /// Whether a method of this connection's own session runs: what it sends is gathered.
+    pub(super) fn in_method(&self) -> bool {
+        self.body.try_borrow().is_err()
     }
 
     pub(super) fn disturb(&self) {
@@ -295,7 +297,7 @@ impl Link {
     }
 
     pub(super) fn send_shared(self: &Rc<Self>, bytes: &Rc<[u8]>) -> Sent {
-        if self.in_method.get() && bytes.len() < LARGE {
+        if self.in_method() && bytes.len() < LARGE {
             return self.send(bytes); // It leaves at once, in one write with the rest.
         }
         if !self.flow.takes_bytes() {
@@ -330,7 +332,7 @@ impl Link {
             self.queue_gathered();
             return 0;
         }
-        if !self.in_method.get() {
+        if !self.in_method() {
             return if size < LARGE { 0 } else { self.write(slices).min(size) };
         }
         let gather = self.engine().buffers.gather.take();
@@ -350,7 +352,7 @@ impl Link {
 
     /// Moves what was gathered behind what is queued.
     fn queue_gathered(&self) {
-        if self.in_method.get() {
+        if self.in_method() {
             let gather = self.engine().buffers.gather.take();
             self.flow.queue.borrow_mut().push(gather.bytes());
             self.return_gather(gather);
@@ -367,10 +369,10 @@ impl Link {
         if !self.state.ready().is_writable() {
             return 0;
         }
-        let (state, engine) = (&self.state, self.engine());
+        let (state, engine, tells) = (&self.state, self.engine(), self.engine().teller.tracing());
         let written = match &*self.transport.borrow() {
-            Some(transport) if slices.len() == 1 => transport.send(state, engine, &slices[0]),
-            Some(transport) => transport.send_vectored(state, engine, slices),
+            Some(transport) if slices.len() == 1 => transport.send(state, engine, tells, &slices[0]),
+            Some(transport) => transport.send_vectored(state, engine, tells, slices),
             None => Ok(0),
         };
         match written {

@@ -27,7 +27,8 @@ impl Handler for Link {
     #[inline(always)]
     fn dispatch(&self) {
         let room = self.calm.get();
-        if room > 0 && self.state.wanted() == Interest::READABLE.as_ready() {
+        let unwatched = !self.engine().teller.watches_calls();
+        if room > 0 && self.state.wanted() == Interest::READABLE.as_ready() && unwatched {
             if !self.serve(room) {
                 Visit::after_reading(self).do_duties();
             }
@@ -58,13 +59,13 @@ impl Handler for Link {
 
 impl Link {
     /// Reads once, shows the bytes to the session, and writes what it sends. Returns whether that was all there was
-    /// to do.
+    /// to do. Nobody listens to the trace.
     #[inline(always)]
     fn serve(&self, room: usize) -> bool {
         let engine = &**self.engine();
         let mut buffer = engine.buffers.read.borrow_mut();
         let received = match &*self.transport.borrow_mut() {
-            Some(transport) => transport.receive(&self.state, engine, &mut buffer),
+            Some(transport) => transport.receive(&self.state, engine, false, &mut buffer),
             None => return false,
         };
         let bytes = match received {
@@ -77,35 +78,33 @@ impl Link {
         };
         self.room.set(room);
         engine.turn.count_handler();
-        let Some(consumed) = self.call("received", |session, connection| session.received(connection, bytes)) else {
-            return false;
-        };
-        let undisturbed = self.room.replace(0) > 0;
+        let in_handler = engine.turn.enter_handler();
+        let consumed = self.call(|session, connection| session.received(connection, bytes)).unwrap_or_default();
+        drop(in_handler);
         debug_assert!(consumed <= bytes.len(), "received was lent {} bytes and took {consumed}", bytes.len());
-        if undisturbed && consumed >= bytes.len() {
-            return self.flush_gathered(bytes.len());
+        if self.room.replace(0) == 0 || consumed < bytes.len() {
+            self.keep_rest(bytes, consumed);
+            self.flush_gathered(bytes.len());
+            return false;
         }
-        self.keep_rest(bytes, consumed);
-        self.flush_gathered(bytes.len());
-        false
+        self.write_gathered(bytes.len(), false)
     }
 
     /// Calls a method of the session. `None` if there is no session any more.
     #[inline(always)]
-    fn call<R>(&self, what: &'static str, method: impl FnOnce(&mut dyn Session, &Connection) -> R) -> Option<R> {
+    fn call<R>(&self, method: impl FnOnce(&mut dyn Session, &Connection) -> R) -> Option<R> {
         let mut body = self.body.borrow_mut();
         let Body { session, connection } = body.as_mut()?;
         let mut call = InMethod { link: self, has_returned: false };
-        self.in_method.set(true);
-        let result = self.engine().call_on(what, &self.origin, || method(&mut **session, connection));
+        let result = method(&mut **session, connection);
         call.has_returned = true;
         Some(result)
     }
 
-    /// Writes what the method that has just returned has sent, as an answer to so many bytes. Returns whether it was
-    /// written.
+    /// Writes what the method that has just returned has sent, as an answer to so many bytes. Returns whether all of
+    /// it was written.
     #[inline(always)]
-    fn flush_gathered(&self, received: usize) -> bool {
+    fn write_gathered(&self, received: usize, tells: bool) -> bool {
         let engine = &**self.engine();
         let mut gather = engine.buffers.gather.borrow_mut();
         let bytes = gather.bytes();
@@ -115,8 +114,8 @@ impl Link {
             return true;
         }
         let sent = match &*self.transport.borrow_mut() {
-            Some(transport) if self.flow.may_write() => transport.send(&self.state, engine, bytes),
-            _ => Ok(0),
+            Some(transport) => transport.send(&self.state, engine, tells, bytes),
+            None => Ok(0),
         };
         if sent == Ok(bytes.len()) {
             gather.clear();
@@ -127,6 +126,15 @@ impl Link {
         drop(gather);
         self.queue_rest(received, sent);
         false
+    }
+
+    /// As `write_gathered`, whatever the method has done to the connection.
+    fn flush_gathered(&self, received: usize) {
+        if self.flow.may_write() {
+            self.write_gathered(received, self.engine().teller.tracing());
+        } else {
+            self.queue_rest(received, Ok(0));
+        }
     }
 
     /// Queues what was gathered and not written.
@@ -294,7 +302,9 @@ impl<'a> Visit<'a> {
         let link = self.link;
         let mut buffer = link.engine().buffers.read.borrow_mut();
         let received = match &*link.transport.borrow() {
-            Some(transport) => transport.receive(&link.state, link.engine(), &mut buffer),
+            Some(transport) => {
+                transport.receive(&link.state, link.engine(), link.engine().teller.tracing(), &mut buffer)
+            }
             None => return,
         };
         let bytes = match received {
@@ -396,7 +406,8 @@ impl<'a> Visit<'a> {
         }
         let queue_is_empty = link.flow.queue.borrow().is_empty();
         link.room.set(if link.flow.takes_bytes() && queue_is_empty { link.gather_limit() } else { 0 });
-        let result = link.call(what, method);
+        let engine = link.engine();
+        let result = engine.call_on(what, &link.origin, || link.call(method));
         link.room.set(0);
         link.flush_gathered(received);
         result
@@ -438,7 +449,6 @@ struct InMethod<'a> {
 impl Drop for InMethod<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.link.in_method.set(false);
         if !self.has_returned {
             self.link.has_panicked();
         }
