@@ -79,7 +79,9 @@ mod remote;
 mod readiness;
 pub mod option;
 mod operation;
+pub mod socket;
 pub mod ip;
+pub mod local;
 
 pub use config::Config;
 pub use handle::Handle;

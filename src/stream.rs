@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 
 /// A stream socket of mio's. Every call goes through its `try_io`, because mio's poll(2) backend watches on only when
 /// it has seen a `WouldBlock`.
-pub(crate) trait Stream: Source + AsFd + 'static {
+pub trait Stream: Source + AsFd + 'static {
     /// recv(2). `Ok(0)` is the end of the stream.
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
