@@ -63,7 +63,12 @@ impl Family<Endpoint> for Protocol {
 
     fn accept(listener: &UnixListener) -> io::Result<(UnixStream, Endpoint)> {
         let (stream, peer) = listener.accept()?;
-        Ok((stream, peer.into()))
+        let mut peer = Endpoint::from(peer);
+        if cfg!(any(target_os = "linux", target_os = "android")) && peer.is_unnamed() {
+            // mio knows no abstract names. If the peer has gone meanwhile, the first call on the stream tells.
+            peer = remote_endpoint::<Protocol>(&stream).unwrap_or(peer);
+        }
+        Ok((stream, peer))
     }
 
     fn explain_bind(endpoint: &Endpoint, error: io::Error) -> io::Error {
