@@ -15,7 +15,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::{fs, process, thread};
+use std::{fs, process};
 use util::{Record, context};
 
 static COUNTER: AtomicUsize = AtomicUsize::new(0);
@@ -442,6 +442,7 @@ fn a_full_backlog_is_told_to_the_handler() -> io::Result<()> {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn a_blocking_connect_waits_for_room_in_the_backlog() -> io::Result<()> {
     use rustix::fs::{OFlags, fcntl_getfl};
+    use std::thread;
     let (folder, mut io) = (Folder::new(), context());
     let (acceptor, endpoint, _clients) = full(&folder, &io)?;
     let socket = Socket::with_protocol(&io, Protocol)?;

@@ -17,7 +17,7 @@ use std::panic::Location;
 impl<P: StreamProtocol> StreamSocket<P> {
     /// Connects, and blocks until that has succeeded or failed. Opens the socket if need be. `connect`
     ///
-    /// While the backlog of a Unix listener is full, it sleeps.
+    /// While the backlog of a Unix listener is full, it sleeps (Linux; elsewhere a full backlog refuses).
     ///
     /// # Errors
     ///
