@@ -19,6 +19,11 @@ pub(crate) fn new_socket(domain: Domain, protocol: Option<socket2::Protocol>) ->
     Ok(socket)
 }
 
+/// A stream that is not connected yet.
+pub(crate) fn open_stream<P: StreamProtocol>(protocol: P) -> io::Result<P::Stream> {
+    Ok(OwnedFd::from(protocol.socket()?).into())
+}
+
 /// A socket made elsewhere, now non-blocking.
 ///
 /// # Errors

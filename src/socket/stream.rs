@@ -1,6 +1,6 @@
 //! `StreamSocket`: a socket of a stream protocol.
 
-use super::descriptor::{adopt, bind, into_blocking, local_endpoint, remote_endpoint};
+use super::descriptor::{adopt, bind, into_blocking, local_endpoint, open_stream, remote_endpoint};
 use super::protocol::StreamProtocol;
 use crate::handle::Handle;
 use crate::operation::shared::Shared;
@@ -232,11 +232,6 @@ impl<P: StreamProtocol> StreamSocket<P> {
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.object.with(|stream| SockRef::from(stream).shutdown(how))
     }
-}
-
-/// A stream that is not connected yet.
-pub(crate) fn open_stream<P: StreamProtocol>(protocol: P) -> io::Result<P::Stream> {
-    Ok(OwnedFd::from(protocol.socket()?).into())
 }
 
 impl<P: StreamProtocol> Clone for StreamSocket<P> {
