@@ -34,7 +34,7 @@
 //!
 //! | layer | take it when | you write | example |
 //! |---|---|---|---|
-//! | operations: [`ip::tcp`], [`Timer`], `SignalSet` | you know Asio, or want each step to be a call with one outcome | one-shot handlers; the buffer travels with the operation | `examples/echo_server.rs` |
+//! | operations: [`ip::tcp`], [`local::stream`], [`Timer`], `SignalSet` | you know Asio, or want each step to be a call with one outcome | one-shot handlers; the buffer travels with the operation | `examples/echo_server.rs` |
 //! | readiness: [`Handle::register`], [`Handle::register_fd`] | you bring your own source or protocol library, or count instructions | one callback per source, called when it is ready | `examples/readiness_echo.rs` |
 //!
 //! # The rules of the house
@@ -51,7 +51,7 @@
 //!
 //! The modules are floors, and a file uses only files of lower floors. Their order below, and inside each folder the
 //! order in its `mod.rs`, is the reading order: first the engine, `engine/turn.rs` above all; then the front door
-//! ([`Handle`], [`IoContext`], [`Remote`]); then readiness, operations, and the protocols. `docs/how-the-loop-works.md`
+//! ([`Handle`], [`IoContext`], [`Remote`]); then readiness, operations, sockets, and the protocols. `docs/how-the-loop-works.md`
 //! is the guided tour.
 //!
 //! # Feature
@@ -79,7 +79,9 @@ mod remote;
 mod readiness;
 pub mod option;
 mod operation;
+pub mod socket;
 pub mod ip;
+pub mod local;
 pub mod session;
 pub mod testing;
 

@@ -11,7 +11,7 @@ use std::io::IoSlice;
 use std::os::fd::AsFd;
 
 /// A stream socket of mio's.
-pub(crate) trait Stream: Source + AsFd + 'static {
+pub trait Stream: Source + AsFd + 'static {
     /// recv(2). `Ok(0)` is the end of the stream.
     fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno>;
 

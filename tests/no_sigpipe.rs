@@ -2,7 +2,7 @@
 
 use ioctx::ip::tcp;
 use ioctx::mio::net::{TcpStream, UnixStream};
-use ioctx::{Interest, Io, IoContext, Next};
+use ioctx::{Interest, Io, IoContext, Next, local};
 use std::io::{self, IoSlice, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
@@ -61,6 +61,13 @@ fn write_to_peers_that_have_gone() -> io::Result<()> {
         }
         assert_eq!(io.run()?, 4);
     }
+    let (socket, peer) = local::stream::Socket::pair(&io)?;
+    drop(peer);
+    assert!(socket.write(b"x").is_err());
+    assert!(socket.write_some(b"x").is_err());
+    socket.async_write(b"x", |(wrote, _)| assert!(wrote.is_err()));
+    socket.async_write_some(b"x", |(wrote, _)| assert!(wrote.is_err()));
+    assert_eq!(io.run()?, 2);
     let stream = deserted()?;
     stream.set_nonblocking(true)?;
     let stream = TcpStream::from_std(stream);

@@ -1,7 +1,7 @@
 //! P23, alone in its process, because it takes all descriptors there are: `harness = false`.
 
 use ioctx::ip::tcp;
-use ioctx::{Config, IoContext};
+use ioctx::{Config, IoContext, local};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::Cell;
@@ -23,6 +23,7 @@ fn main() -> io::Result<()> {
     serves_a_backlog_through_one_free_descriptor()?;
     the_blocking_call_returns_the_error()?;
     cancel_ends_an_accept_that_waits_for_a_descriptor()?;
+    a_unix_acceptor_waits_for_a_descriptor_too()?;
     println!("an acceptor without descriptors waits, and serves everybody in the end");
     Ok(())
 }
@@ -134,6 +135,27 @@ fn cancel_ends_an_accept_that_waits_for_a_descriptor() -> io::Result<()> {
         assert_eq!(io.run_for(STUCK)?, 1);
         assert!(io.stopped());
     }
+    Ok(())
+}
+
+/// P23: Unix sockets do the same.
+fn a_unix_acceptor_waits_for_a_descriptor_too() -> io::Result<()> {
+    let mut io = IoContext::with_config(Config::new().accept_retry(Duration::from_secs(3600)))?;
+    let path = std::env::temp_dir().join(format!("ioctx-out-of-descriptors-{}", std::process::id()));
+    let acceptor = local::stream::Acceptor::listen_on(&io, local::Endpoint::from_path(&path)?)?;
+    let client = local::stream::Socket::new(&io);
+    client.connect(acceptor.local_endpoint()?)?;
+    std::fs::remove_file(path)?;
+    let spare = local::stream::Socket::with_protocol(&io, local::stream::Protocol)?;
+    let _taken = Taken::all()?;
+    let warnings = WARNINGS.load(SeqCst);
+    assert_eq!(acceptor.accept().unwrap_err().raw_os_error(), Some(EMFILE));
+    acceptor.async_accept(|accepted| drop(accepted.expect("a client")));
+    assert_eq!(io.poll()? + io.poll()?, 0);
+    assert_eq!(WARNINGS.load(SeqCst) - warnings, 1);
+    spare.close();
+    assert_eq!(io.run_for(STUCK)?, 1);
+    assert_eq!(client.read_some(&mut [0; 1])?, 0);
     Ok(())
 }
 

@@ -38,7 +38,7 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 
 /// A descriptor that operations can be started on.
-pub(crate) trait Descriptor: Source + AsFd + 'static {
+pub trait Descriptor: Source + AsFd + 'static {
     /// The object's name in listings: `tcp::Socket`.
     const OBJECT: &'static str;
     /// What the poller watches for, from the first operation to the end.

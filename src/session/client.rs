@@ -3,10 +3,16 @@
 use super::Session;
 use super::endpoint::Endpoint;
 use super::flow::Phase;
-use super::kind::{StreamSocket, connect_transport};
+use super::kind::SessionProtocol;
 use super::link::{Connection, Link};
 use super::outcome::Reason;
+use super::transport::Transport;
 use crate::handle::Handle;
+use crate::ip::tcp;
+use crate::local;
+use crate::socket::StreamSocket;
+use crate::socket::connect as connecting;
+use crate::socket::descriptor::open_stream;
 use std::io;
 use std::panic::Location;
 use std::rc::Rc;
@@ -60,7 +66,7 @@ pub fn connect(
     let endpoint = endpoint.into();
     let link = Link::new(handle, origin, Some(endpoint.clone()), Phase::Connecting, None);
     let connection = Connection { link: Rc::clone(&link) };
-    let (transport, failure) = match connect_transport(&endpoint) {
+    let (transport, failure) = match begin_connect(&endpoint) {
         Ok(transport) => (Some(transport), None),
         Err(error) => (None, Some(error)),
     };
@@ -106,11 +112,26 @@ pub fn connect(
 /// }
 /// ```
 #[track_caller]
-pub fn adopt(socket: impl StreamSocket, session: impl Session) -> io::Result<Connection> {
-    let location = Location::caller();
-    let (handle, transport) = socket.into_transport()?;
-    let origin = handle.engine.origin(location);
-    let link = Link::new(&handle, origin, transport.remote_endpoint(), Phase::Open, None);
+pub fn adopt<P: SessionProtocol>(socket: StreamSocket<P>, session: impl Session) -> io::Result<Connection> {
+    let origin = socket.as_ref().engine.origin(Location::caller());
+    let transport = P::into_transport(socket.object.release()?);
+    let link = Link::new(socket.as_ref(), origin, transport.remote_endpoint(), Phase::Open, None);
     link.begin(Some(transport), Box::new(session))?;
     Ok(Connection { link })
+}
+
+/// Issues connect(2).
+fn begin_connect(endpoint: &Endpoint) -> io::Result<Transport> {
+    match endpoint {
+        Endpoint::Tcp(endpoint) => begin_over::<tcp::Protocol>(endpoint),
+        Endpoint::Local(endpoint) => begin_over::<local::stream::Protocol>(endpoint),
+    }
+}
+
+fn begin_over<P: SessionProtocol>(endpoint: &P::Endpoint) -> io::Result<Transport> {
+    let stream = open_stream(P::of(endpoint))?;
+    match connecting::begin::<P>(&stream, endpoint) {
+        Ok(_) => Ok(P::into_transport(stream)),
+        Err(error) => Err(connecting::explain::<P>(endpoint, error)),
+    }
 }

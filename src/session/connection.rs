@@ -2,11 +2,12 @@
 
 use super::endpoint::Endpoint;
 use super::flow::{Limits, Phase};
-use super::kind::StreamSocket;
+use super::kind::SessionProtocol;
 use super::link::{Connection, Link};
 use super::outcome::{Reason, Sent};
 use crate::error;
 use crate::handle::Handle;
+use crate::socket::StreamSocket;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::rc::Rc;
@@ -166,9 +167,9 @@ impl Connection {
     /// # Errors
     ///
     /// The connection has ended or is closing (`NotConnected`), bytes are still queued (`ResourceBusy`: wait until
-    /// [`queued`](Connection::queued) is 0), the socket is of the other kind (`InvalidInput`). The connection goes on
+    /// [`queued`](Connection::queued) is 0), the socket is of the other protocol (`InvalidInput`). The connection goes on
     /// then.
-    pub fn into_socket<S: StreamSocket>(self) -> io::Result<(S, Vec<u8>)> {
+    pub fn into_socket<P: SessionProtocol>(self) -> io::Result<(StreamSocket<P>, Vec<u8>)> {
         let link = &self.link;
         if link.flow.phase.get() != Phase::Open {
             return Err(error::not_open());
@@ -177,13 +178,14 @@ impl Connection {
         if link.flow.queued() > 0 {
             return Err(io::Error::new(ErrorKind::ResourceBusy, "bytes are still queued for the peer"));
         }
-        if !link.transport.borrow().as_ref().is_some_and(S::is_of_this_kind) {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "the connection has a socket of another kind"));
+        if !link.transport.borrow().as_ref().is_some_and(P::carries) {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "the connection has a socket of another protocol"));
         }
         let transport = link.take_transport().ok_or_else(error::not_open)?;
         let unread = link.flow.tail.try_borrow_mut().map(|mut tail| tail.take()).unwrap_or_default();
         link.fail(Reason::Taken);
-        Ok((S::from_transport(&link.handle, transport)?, unread))
+        let stream = P::from_transport(transport).map_err(|_| error::not_open())?;
+        Ok((StreamSocket::accepted(&link.handle, stream, false)?, unread))
     }
 }
 

@@ -3,36 +3,47 @@
 use super::Session;
 use super::endpoint::Endpoint;
 use super::flow::Phase;
-use super::kind::Listener;
+use super::kind::SessionProtocol;
 use super::link::Link;
 use super::roster::Roster;
-use super::transport::Transport;
 use crate::engine::reactor::{Entry, Handler, State};
 use crate::engine::trace::{TARGET, tell};
 use crate::handle::Handle;
-use crate::ip::tcp::{is_of_the_connection, is_starvation};
 use crate::key::Origin;
 use crate::outstanding::Work;
 use crate::readiness::io::{Budget, Io};
 use crate::ready::Interest;
+use crate::socket::accept::{is_of_the_connection, is_starvation};
+use crate::socket::descriptor::local_endpoint;
+use crate::socket::{StreamAcceptor, StreamProtocol};
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
 /// Makes the session of a new connection.
-pub(super) type Factory = Box<dyn FnMut(Option<Endpoint>) -> Box<dyn Session>>;
+pub(super) type Factory<P> = Box<dyn FnMut(<P as StreamProtocol>::Endpoint) -> Box<dyn Session>>;
 
-pub(super) struct Door {
+/// What a server does with its door, whatever the protocol.
+pub(super) trait Accepting {
+    /// Stops accepting, for good. Clients in the backlog are reset.
+    fn close(&self);
+    fn local_endpoint(&self) -> Option<Endpoint>;
+    fn roster(&self) -> &Rc<Roster<Link>>;
+    fn set_max_connections(&self, connections: usize);
+    fn set_shedding(&self, sheds: bool);
+}
+
+pub(super) struct Door<P: SessionProtocol> {
     state: State,
     handle: Handle,
     origin: Origin,
     /// `None` once the server is shut down.
-    listener: RefCell<Option<Listener>>,
+    listener: RefCell<Option<P::Listener>>,
     /// Borrowed while it runs.
-    factory: RefCell<Option<Factory>>,
-    pub(super) roster: Rc<Roster<Link>>,
-    pub(super) max_connections: Cell<usize>,
+    factory: RefCell<Option<Factory<P>>>,
+    roster: Rc<Roster<Link>>,
+    max_connections: Cell<usize>,
     /// A descriptor kept back, to be given up for one that takes a waiting client and sheds it.
     reserve: RefCell<Option<File>>,
     sheds: Cell<bool>,
@@ -40,20 +51,21 @@ pub(super) struct Door {
     starving: Cell<bool>,
 }
 
-impl Door {
-    pub(super) fn new(handle: Handle, origin: Origin, listener: Listener, factory: Factory) -> Rc<Door> {
-        Rc::new(Door {
+impl<P: SessionProtocol> Door<P> {
+    /// Takes the acceptor's descriptor.
+    pub(super) fn new(acceptor: &StreamAcceptor<P>, origin: Origin, factory: Factory<P>) -> io::Result<Rc<Self>> {
+        Ok(Rc::new(Door {
             state: State::default(),
-            handle,
+            handle: acceptor.as_ref().clone(),
             origin,
-            listener: RefCell::new(Some(listener)),
+            listener: RefCell::new(Some(acceptor.object.release()?)),
             factory: RefCell::new(Some(factory)),
             roster: Roster::new(),
             max_connections: Cell::new(usize::MAX),
             reserve: RefCell::new(None),
             sheds: Cell::new(false),
             starving: Cell::new(false),
-        })
+        }))
     }
 
     /// Enters the slab and the poller. It is outstanding until it is closed.
@@ -63,7 +75,7 @@ impl Door {
         let entry: Entry = self.clone();
         let token = engine.reactor.insert(&entry);
         let registered = match &mut *self.listener.borrow_mut() {
-            Some(listener) => engine.reactor.register(listener.source(), token, mio::Interest::READABLE),
+            Some(listener) => engine.reactor.register(listener, token, mio::Interest::READABLE),
             None => Err(crate::error::not_open()),
         };
         if let Err(error) = registered {
@@ -76,43 +88,10 @@ impl Door {
         Ok(())
     }
 
-    /// Stops accepting, for good. Clients in the backlog are reset.
-    pub(super) fn close(&self) {
-        let engine = &self.handle.engine;
-        let Some(mut listener) = self.listener.borrow_mut().take() else {
-            return;
-        };
-        if let Err(error) = engine.reactor.deregister(listener.source()) {
-            log::debug!(target: TARGET, "deregister: {error}");
-        }
-        let entry = engine.remove(&self.state);
-        engine.work_finished();
-        drop(listener);
-        self.reserve.take();
-        engine.descriptor_closed();
-        let factory = self.factory.try_borrow_mut().ok().and_then(|mut factory| factory.take());
-        drop((entry, factory));
-    }
-
-    pub(super) fn is_open(&self) -> bool {
-        self.listener.borrow().is_some()
-    }
-
-    pub(super) fn local_endpoint(&self) -> Option<Endpoint> {
-        self.listener.borrow().as_ref()?.local_endpoint()
-    }
-
-    pub(super) fn set_shedding(self: &Rc<Self>, sheds: bool) {
-        self.sheds.set(sheds);
-        *self.reserve.borrow_mut() = if sheds { File::open("/dev/null").ok() } else { None };
-        self.look_for_room();
-    }
-
     /// There may be room now, or nobody who waits is kept waiting any more.
-    pub(super) fn look_for_room(self: &Rc<Self>) {
-        if self.is_open() {
+    fn look_for_room(&self) {
+        if let Some(entry) = self.entry() {
             self.state.set_interest(Interest::READABLE);
-            let entry: Entry = self.clone();
             self.handle.engine.enqueue(&entry);
         }
     }
@@ -126,12 +105,12 @@ impl Door {
     }
 
     /// Accepts one, if one waits and there is room. `None`: not now.
-    fn accept(&self, budget: &Budget) -> Option<(Transport, Option<Endpoint>)> {
+    fn accept(&self, budget: &Budget) -> Option<(P::Stream, P::Endpoint)> {
         let engine = &self.handle.engine;
         loop {
             let accepted = {
                 let listener = self.listener.borrow();
-                Io::new(listener.as_ref()?, &self.state, engine, budget).try_io(Interest::READABLE, Listener::accept)
+                Io::new(listener.as_ref()?, &self.state, engine, budget).try_io(Interest::READABLE, P::accept)
             };
             match accepted {
                 Ok(accepted) => return Some(accepted),
@@ -158,12 +137,12 @@ impl Door {
         let accepted = {
             let listener = self.listener.borrow();
             listener.as_ref().map(|listener| {
-                Io::new(listener, &self.state, &self.handle.engine, budget).try_io(Interest::READABLE, Listener::accept)
+                Io::new(listener, &self.state, &self.handle.engine, budget).try_io(Interest::READABLE, P::accept)
             })
         };
         let shed = matches!(accepted, Some(Ok(_)));
         drop(accepted);
-        *self.reserve.borrow_mut() = File::open("/dev/null").ok();
+        *self.reserve.borrow_mut() = reserve();
         if shed {
             self.roster.shed.set(self.roster.shed.get() + 1);
         }
@@ -182,15 +161,59 @@ impl Door {
     }
 
     /// Gives a session to a connection.
-    fn welcome(&self, transport: Transport, peer: Option<Endpoint>, session: Box<dyn Session>) {
-        let link = Link::new(&self.handle, self.origin, peer, Phase::Open, Some(&self.roster));
-        if let Err(error) = link.begin(Some(transport), session) {
+    fn welcome(&self, stream: P::Stream, peer: P::Endpoint, session: Box<dyn Session>) {
+        let link = Link::new(&self.handle, self.origin, Some(peer.into()), Phase::Open, Some(&self.roster));
+        if let Err(error) = link.begin(Some(P::into_transport(stream)), session) {
             log::warn!(target: TARGET, "a connection was accepted and lost: {error}");
         }
     }
 }
 
-impl Handler for Door {
+impl<P: SessionProtocol> Accepting for Door<P> {
+    fn close(&self) {
+        let engine = &self.handle.engine;
+        let Some(mut listener) = self.listener.borrow_mut().take() else {
+            return;
+        };
+        if let Err(error) = engine.reactor.deregister(&mut listener) {
+            log::debug!(target: TARGET, "deregister: {error}");
+        }
+        let entry = engine.remove(&self.state);
+        engine.work_finished();
+        drop(listener);
+        self.reserve.take();
+        engine.descriptor_closed();
+        let factory = self.factory.try_borrow_mut().ok().and_then(|mut factory| factory.take());
+        drop((entry, factory));
+    }
+
+    fn local_endpoint(&self) -> Option<Endpoint> {
+        let endpoint = local_endpoint::<P>(self.listener.borrow().as_ref()?);
+        endpoint.ok().map(P::Endpoint::into)
+    }
+
+    fn roster(&self) -> &Rc<Roster<Link>> {
+        &self.roster
+    }
+
+    fn set_max_connections(&self, connections: usize) {
+        self.max_connections.set(connections);
+        self.look_for_room();
+    }
+
+    fn set_shedding(&self, sheds: bool) {
+        self.sheds.set(sheds);
+        *self.reserve.borrow_mut() = if sheds { reserve() } else { None };
+        self.look_for_room();
+    }
+}
+
+/// A descriptor to give up when no other is free.
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+impl<P: SessionProtocol> Handler for Door<P> {
     fn state(&self) -> &State {
         &self.state
     }
@@ -206,7 +229,7 @@ impl Handler for Door {
                 }
                 break;
             }
-            let Some((transport, peer)) = self.accept(&budget) else {
+            let Some((stream, peer)) = self.accept(&budget) else {
                 break;
             };
             if self.is_full() {
@@ -223,12 +246,12 @@ impl Handler for Door {
             }
             let session = engine.call_on("factory", &self.origin, || make(peer.clone()));
             drop(factory);
-            self.welcome(transport, peer, session);
+            self.welcome(stream, peer, session);
             if engine.must_leave() {
                 break;
             }
         }
-        if !self.is_open() {
+        if self.listener.borrow().is_none() {
             self.factory.take(); // It was shut down by the factory itself.
         }
     }
@@ -239,7 +262,7 @@ impl Handler for Door {
 
     fn abandon(&self) {
         if let Some(mut listener) = self.listener.take() {
-            let _ = self.handle.engine.reactor.deregister(listener.source()); // It is closed next, whatever this says.
+            let _ = self.handle.engine.reactor.deregister(&mut listener); // It is closed next, whatever this says.
         }
         let factory = self.factory.try_borrow_mut().map(|mut factory| factory.take());
         drop(factory);

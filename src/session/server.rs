@@ -1,14 +1,15 @@
 //! `serve`: a session for every connection that an acceptor accepts.
 
 use super::Session;
-use super::door::Door;
+use super::door::{Accepting, Door};
 use super::endpoint::Endpoint;
 use super::flow::Asked;
-use super::kind::StreamAcceptor;
+use super::kind::SessionProtocol;
 use super::outcome::Reason;
 use crate::engine::state::{Alarm, Armed};
 use crate::handle::Handle;
 use crate::key::Origin;
+use crate::socket::StreamAcceptor;
 use std::fmt;
 use std::io;
 use std::panic::Location;
@@ -58,17 +59,16 @@ use std::time::Duration;
 /// # std::io::Result::Ok(())
 /// ```
 #[track_caller]
-pub fn serve<A, S, F>(acceptor: A, mut factory: F) -> io::Result<Server>
+pub fn serve<P, S, F>(acceptor: StreamAcceptor<P>, mut factory: F) -> io::Result<Server>
 where
-    A: StreamAcceptor,
+    P: SessionProtocol,
     S: Session,
-    F: FnMut(A::Peer) -> S + 'static,
+    F: FnMut(P::Endpoint) -> S + 'static,
 {
-    let location = Location::caller();
-    let (handle, listener) = acceptor.into_listener()?;
-    let origin = handle.engine.origin(location);
-    let make = Box::new(move |peer| Box::new(factory(A::peer(peer))) as Box<dyn Session>);
-    let door = Door::new(handle.clone(), origin, listener, make);
+    let handle = acceptor.as_ref().clone();
+    let origin = handle.engine.origin(Location::caller());
+    let make = Box::new(move |peer| Box::new(factory(peer)) as Box<dyn Session>);
+    let door = Door::new(&acceptor, origin, make)?;
     door.open()?;
     Ok(Server { handle, origin, door })
 }
@@ -78,7 +78,7 @@ where
 pub struct Server {
     handle: Handle,
     origin: Origin,
-    door: Rc<Door>,
+    door: Rc<dyn Accepting>,
 }
 
 /// What a server has counted since it began.
@@ -106,8 +106,7 @@ impl Server {
     /// With this many connections open, further clients wait in the backlog until one ends, or are
     /// [shed](Server::set_shedding). At first there is no limit.
     pub fn set_max_connections(&self, connections: usize) {
-        self.door.max_connections.set(connections);
-        self.door.look_for_room();
+        self.door.set_max_connections(connections);
     }
 
     /// Whether a client for whom there is no room (the [limit](Server::set_max_connections) is reached, or no
@@ -125,14 +124,14 @@ impl Server {
     /// Called again, the deadline that comes first holds.
     pub fn shutdown(&self, deadline: Duration) {
         self.door.close();
-        for link in self.door.roster.members() {
+        for link in self.door.roster().members() {
             link.ask(Asked::STOPPING);
         }
         let engine = &self.handle.engine;
-        if deadline == Duration::MAX || self.door.roster.len() == 0 {
+        if deadline == Duration::MAX || self.door.roster().len() == 0 {
             return;
         }
-        let roster = Rc::clone(&self.door.roster);
+        let roster = Rc::clone(self.door.roster());
         let alarm = Alarm::Internal(Box::new(move |_| {
             for link in roster.members() {
                 link.fail(Reason::DeadlinePassed);
@@ -144,7 +143,7 @@ impl Server {
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        let roster = &self.door.roster;
+        let roster = self.door.roster();
         Stats {
             accepted: roster.accepted.get(),
             open: roster.len(),

@@ -4,9 +4,12 @@ use super::endpoint::Endpoint;
 use super::wire::Wire;
 use crate::engine::reactor::State;
 use crate::engine::state::Engine;
-use crate::ip::tcp::connected;
+use crate::ip::tcp;
+use crate::local;
 use crate::readiness::callback::STREAM;
 use crate::readiness::io::Tracked;
+use crate::socket::connect::connected;
+use crate::socket::descriptor::{local_endpoint, remote_endpoint};
 use mio::Token;
 use mio::net::{TcpStream, UnixStream};
 use rustix::io::Errno;
@@ -117,21 +120,24 @@ impl Transport {
     pub(super) fn connected(&self) -> Option<io::Result<()>> {
         match self {
             Transport::Tcp(stream) => connected(stream),
-            Transport::Unix(_) | Transport::Wire(_) => Some(Ok(())), // They connect at once or not at all.
+            Transport::Unix(stream) => connected(stream),
+            Transport::Wire(_) => Some(Ok(())),
         }
     }
 
     pub(super) fn local_endpoint(&self) -> Option<Endpoint> {
         match self {
-            Transport::Tcp(stream) => stream.local_addr().ok().map(Endpoint::Tcp),
-            Transport::Unix(_) | Transport::Wire(_) => None,
+            Transport::Tcp(stream) => local_endpoint::<tcp::Protocol>(stream).ok().map(Endpoint::Tcp),
+            Transport::Unix(stream) => local_endpoint::<local::stream::Protocol>(stream).ok().map(Endpoint::Local),
+            Transport::Wire(_) => None,
         }
     }
 
     pub(super) fn remote_endpoint(&self) -> Option<Endpoint> {
         match self {
-            Transport::Tcp(stream) => stream.peer_addr().ok().map(Endpoint::Tcp),
-            Transport::Unix(_) | Transport::Wire(_) => None,
+            Transport::Tcp(stream) => remote_endpoint::<tcp::Protocol>(stream).ok().map(Endpoint::Tcp),
+            Transport::Unix(stream) => remote_endpoint::<local::stream::Protocol>(stream).ok().map(Endpoint::Local),
+            Transport::Wire(_) => None,
         }
     }
 

@@ -23,17 +23,42 @@
 //! ```
 
 mod protocol;
-mod stream;
-mod socket;
-mod connect;
-mod transfer;
-mod acceptor;
 
-pub use acceptor::Acceptor;
-pub(crate) use acceptor::{is_of_the_connection, is_starvation};
-pub(crate) use connect::{begin_connect, connected};
+use crate::socket::{StreamAcceptor, StreamSocket};
+
+pub use crate::socket::Wait;
 pub use protocol::{Endpoint, Protocol};
-pub use socket::{Socket, Wait};
+
+/// A TCP socket: Asio's `ip::tcp::socket`. All of its calls are those of [`StreamSocket`].
+///
+/// ```
+/// use ioctx::{IoContext, ip::tcp};
+///
+/// let io = IoContext::new()?;
+/// let socket = tcp::Socket::new(&io);
+/// socket.open(tcp::Protocol::v4())?;
+/// let refused = socket.connect("127.0.0.1:1".parse().unwrap()); // nobody listens there
+/// assert!(refused.is_err());
+/// # std::io::Result::Ok(())
+/// ```
+pub type Socket = StreamSocket<Protocol>;
+
+/// A listening TCP socket: Asio's `ip::tcp::acceptor`. All of its calls are those of [`StreamAcceptor`].
+///
+/// ```
+/// use ioctx::{IoContext, ip::tcp};
+/// use std::net::Ipv4Addr;
+///
+/// let io = IoContext::new()?;
+/// let endpoint: tcp::Endpoint = (Ipv4Addr::LOCALHOST, 0).into();
+/// let acceptor = tcp::Acceptor::new(&io);
+/// acceptor.open(endpoint.into())?;
+/// acceptor.bind(endpoint)?;
+/// acceptor.listen(tcp::Acceptor::MAX_LISTEN_CONNECTIONS)?;
+/// println!("listening on {}", acceptor.local_endpoint()?);
+/// # std::io::Result::Ok(())
+/// ```
+pub type Acceptor = StreamAcceptor<Protocol>;
 
 crate::option::options! {
     /// Sends small segments at once instead of gathering them (`TCP_NODELAY`, tcp(7)). `asio::ip::tcp::no_delay`.

@@ -1,7 +1,13 @@
-//! Which kind of TCP: the endpoint's address family, and the descriptor that goes with it.
+//! TCP as a stream protocol: endpoints, address families, and the descriptors that go with them.
 
-use socket2::{Domain, Socket, Type};
-use std::io;
+use crate::operation::object::Descriptor;
+use crate::readiness::callback::STREAM;
+use crate::socket::StreamProtocol;
+use crate::socket::descriptor::new_socket;
+use crate::socket::protocol::sealed::Family;
+use mio::net::{TcpListener, TcpStream};
+use socket2::{Domain, SockAddr, Socket};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 /// An address and a port. `asio::ip::tcp::endpoint`.
@@ -34,23 +40,64 @@ impl Protocol {
     pub fn v6() -> Self {
         Protocol { domain: Domain::IPV6.into() }
     }
-
-    /// socket(2): non-blocking, close-on-exec, and never raising SIGPIPE.
-    pub(super) fn open(self) -> io::Result<Socket> {
-        // Non-blocking from the start, where the system can do that in one call.
-        #[cfg(not(target_vendor = "apple"))]
-        let kind = Type::STREAM.nonblocking();
-        #[cfg(target_vendor = "apple")]
-        let kind = Type::STREAM;
-        let socket = Socket::new(self.domain.into(), kind, Some(socket2::Protocol::TCP))?;
-        #[cfg(target_vendor = "apple")]
-        socket.set_nonblocking(true)?;
-        Ok(socket)
-    }
 }
 
 impl From<Endpoint> for Protocol {
     fn from(endpoint: Endpoint) -> Self {
         if endpoint.is_ipv4() { Self::v4() } else { Self::v6() }
+    }
+}
+
+impl StreamProtocol for Protocol {
+    type Endpoint = Endpoint;
+    type StdStream = std::net::TcpStream;
+    type StdListener = std::net::TcpListener;
+}
+
+impl Family<Endpoint> for Protocol {
+    const NAME: &'static str = "TCP";
+    type Stream = TcpStream;
+    type Listener = TcpListener;
+
+    fn of(endpoint: &Endpoint) -> Self {
+        Protocol::from(*endpoint)
+    }
+
+    fn socket(self) -> io::Result<Socket> {
+        new_socket(self.domain.into(), Some(socket2::Protocol::TCP))
+    }
+
+    fn has_domain(domain: Domain) -> bool {
+        matches!(domain, Domain::IPV4 | Domain::IPV6)
+    }
+
+    fn to_address(endpoint: &Endpoint) -> io::Result<SockAddr> {
+        Ok(SockAddr::from(*endpoint))
+    }
+
+    fn from_address(address: &SockAddr) -> io::Result<Endpoint> {
+        address.as_socket().ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "not an address of the Internet"))
+    }
+
+    fn accept(listener: &TcpListener) -> io::Result<(TcpStream, Endpoint)> {
+        listener.accept()
+    }
+}
+
+impl Descriptor for TcpStream {
+    const OBJECT: &'static str = "tcp::Socket";
+    const WATCH: mio::Interest = STREAM;
+
+    fn endpoint(&self) -> Option<String> {
+        self.peer_addr().ok().map(|peer| peer.to_string())
+    }
+}
+
+impl Descriptor for TcpListener {
+    const OBJECT: &'static str = "tcp::Acceptor";
+    const WATCH: mio::Interest = mio::Interest::READABLE;
+
+    fn endpoint(&self) -> Option<String> {
+        self.local_addr().ok().map(|address| address.to_string())
     }
 }

@@ -1,19 +1,18 @@
-//! `Socket`: a TCP stream.
+//! `StreamSocket`: a socket of a stream protocol.
 
-use super::protocol::{Endpoint, Protocol};
-use super::stream::{adopt, stream};
+use super::descriptor::{adopt, bind, into_blocking, local_endpoint, open_stream, remote_endpoint};
+use super::protocol::StreamProtocol;
 use crate::handle::Handle;
-use crate::operation::object::Direction;
 use crate::operation::shared::Shared;
 use crate::option::SocketOption;
-use mio::net::TcpStream;
 use socket2::SockRef;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A TCP socket: Asio's `ip::tcp::socket`.
+/// A socket of a stream protocol: Asio's `basic_stream_socket`. Programs call it
+/// [`ip::tcp::Socket`](crate::ip::tcp::Socket) or [`local::stream::Socket`](crate::local::stream::Socket).
 ///
 /// Cheap to clone; clones are the same socket. An outstanding operation keeps the socket open; when the last clone is
 /// gone and nothing is outstanding, it closes.
@@ -22,7 +21,7 @@ use std::os::fd::{AsFd, OwnedFd};
 /// direction. Made inside a handler they stop every other client, and the loop warns about it, once.
 ///
 /// Completions of one direction come in the order in which the operations were started. Reading and writing at the
-/// same time is fine. A second [`async_write`](Socket::async_write) waits its turn, so the bytes of two never mix.
+/// same time is fine. A second [`async_write`](StreamSocket::async_write) waits its turn, so the bytes of two never mix.
 ///
 /// ```
 /// use ioctx::{IoContext, ip::tcp};
@@ -34,81 +33,58 @@ use std::os::fd::{AsFd, OwnedFd};
 /// assert!(refused.is_err());
 /// # std::io::Result::Ok(())
 /// ```
-#[derive(Clone)]
-pub struct Socket {
-    pub(super) object: Shared<TcpStream>,
-}
-
-/// What [`Socket::wait`] and [`Socket::async_wait`] wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Wait {
-    /// A read, or an accept, would not block.
-    Read,
-    /// A write would not block.
-    Write,
-    /// There is urgent data, or an error.
-    Error,
-}
-
-impl Wait {
-    pub(super) fn direction(self) -> Direction {
-        match self {
-            Wait::Read => Direction::Read,
-            Wait::Write => Direction::Write,
-            Wait::Error => Direction::Exception,
-        }
-    }
+pub struct StreamSocket<P: StreamProtocol> {
+    pub(crate) object: Shared<P::Stream>,
 }
 
 // Opening and closing.
-impl Socket {
+impl<P: StreamProtocol> StreamSocket<P> {
     /// A socket without a descriptor. `socket sock(ios);`
-    pub fn new(context: &impl AsRef<Handle>) -> Socket {
+    pub fn new(context: &impl AsRef<Handle>) -> Self {
         let object = Shared::new(context.as_ref().clone());
-        Socket { object }
+        StreamSocket { object }
     }
 
     /// An open socket. `socket sock(ios, ep.protocol());`
     ///
     /// # Errors
     ///
-    /// As [`open`](Socket::open).
-    pub fn with_protocol(context: &impl AsRef<Handle>, protocol: Protocol) -> io::Result<Socket> {
-        let socket = Socket::new(context);
+    /// As [`open`](StreamSocket::open).
+    pub fn with_protocol(context: &impl AsRef<Handle>, protocol: P) -> io::Result<Self> {
+        let socket = Self::new(context);
         socket.open(protocol)?;
         Ok(socket)
     }
 
-    /// A socket around a TCP stream of the standard library, which becomes non-blocking.
+    /// A socket around a stream of the standard library, which becomes non-blocking.
     ///
     /// # Errors
     ///
     /// The stream cannot be made non-blocking, or the context has gone.
-    pub fn from_std(context: &impl AsRef<Handle>, stream: std::net::TcpStream) -> io::Result<Socket> {
-        let socket = Socket::new(context);
+    pub fn from_std(context: &impl AsRef<Handle>, stream: P::StdStream) -> io::Result<Self> {
+        let socket = Self::new(context);
         socket.assign(stream)?;
         Ok(socket)
     }
 
     /// `lingers`: whether its acceptor does, which an accepted socket inherits.
-    pub(crate) fn accepted(handle: &Handle, stream: TcpStream, lingers: bool) -> io::Result<Socket> {
+    pub(crate) fn accepted(handle: &Handle, stream: P::Stream, lingers: bool) -> io::Result<Self> {
         let object = Shared::new(handle.clone());
         object.open(|| Ok(stream))?;
         object.lingers.set(lingers);
         object.opened();
-        Ok(Socket { object })
+        Ok(StreamSocket { object })
     }
 
     /// Gives the socket a descriptor made elsewhere, which becomes non-blocking. `assign`
     ///
     /// # Errors
     ///
-    /// It is not a TCP socket or it listens (`InvalidInput`), this socket is open already (`AlreadyExists`), or the
+    /// It is a socket of another protocol or it listens (`InvalidInput`), this socket is open already (`AlreadyExists`), or the
     /// context has gone. The descriptor is closed.
     pub fn assign(&self, descriptor: impl Into<OwnedFd>) -> io::Result<()> {
-        let socket = adopt(descriptor.into(), false)?;
-        self.object.adopt(stream(socket))?;
+        let descriptor = adopt::<P>(descriptor.into(), false)?;
+        self.object.adopt(descriptor.into())?;
         self.object.opened();
         Ok(())
     }
@@ -119,8 +95,8 @@ impl Socket {
     ///
     /// No descriptor is free, the system has no such protocol, the socket is open already (`AlreadyExists`), or the
     /// context has gone.
-    pub fn open(&self, protocol: Protocol) -> io::Result<()> {
-        self.object.open(|| protocol.open().map(stream))
+    pub fn open(&self, protocol: P) -> io::Result<()> {
+        self.object.open(|| open_stream(protocol))
     }
 
     /// Whether the socket has a descriptor.
@@ -155,23 +131,16 @@ impl Socket {
     ///
     /// The socket is not open, or the context has gone.
     pub fn release(&self) -> io::Result<OwnedFd> {
-        Ok(OwnedFd::from(std::net::TcpStream::from(self.object.release()?)))
+        self.object.release().map(Into::into)
     }
 
-    /// As [`release`](Socket::release), for other layers.
-    pub(crate) fn release_stream(&self) -> io::Result<TcpStream> {
-        self.object.release()
-    }
-
-    /// Takes the stream out, as [`release`](Socket::release), as a blocking stream of the standard library.
+    /// Takes the stream out, as [`release`](StreamSocket::release), as a blocking stream of the standard library.
     ///
     /// # Errors
     ///
     /// The socket is not open, or the stream cannot be made blocking.
-    pub fn into_std(self) -> io::Result<std::net::TcpStream> {
-        let stream = std::net::TcpStream::from(self.release()?);
-        stream.set_nonblocking(false)?;
-        Ok(stream)
+    pub fn into_std(self) -> io::Result<P::StdStream> {
+        into_blocking(self.release()?).map(Into::into)
     }
 
     /// A duplicate of the descriptor, for calls that this crate does not know (dup(2)).
@@ -185,14 +154,14 @@ impl Socket {
 }
 
 // Addresses and options.
-impl Socket {
-    /// bind(2): gives the socket its local endpoint. Port 0 takes a free one. `bind`
+impl<P: StreamProtocol> StreamSocket<P> {
+    /// bind(2): gives the socket its local endpoint. Port 0, over the Internet protocols, takes a free one. `bind`
     ///
     /// # Errors
     ///
     /// The endpoint is in use, not of this machine, or needs a privilege; or the socket is not open.
-    pub fn bind(&self, endpoint: Endpoint) -> io::Result<()> {
-        self.object.with(|stream| SockRef::from(stream).bind(&endpoint.into()))
+    pub fn bind(&self, endpoint: P::Endpoint) -> io::Result<()> {
+        self.object.with(|stream| bind::<P>(stream, &endpoint))
     }
 
     /// The endpoint at this end. `local_endpoint`
@@ -200,8 +169,8 @@ impl Socket {
     /// # Errors
     ///
     /// The socket is not open.
-    pub fn local_endpoint(&self) -> io::Result<Endpoint> {
-        self.object.with(TcpStream::local_addr)
+    pub fn local_endpoint(&self) -> io::Result<P::Endpoint> {
+        self.object.with(local_endpoint::<P>)
     }
 
     /// The endpoint at the other end. `remote_endpoint`
@@ -209,8 +178,8 @@ impl Socket {
     /// # Errors
     ///
     /// The socket is not open or not connected.
-    pub fn remote_endpoint(&self) -> io::Result<Endpoint> {
-        self.object.with(TcpStream::peer_addr)
+    pub fn remote_endpoint(&self) -> io::Result<P::Endpoint> {
+        self.object.with(remote_endpoint::<P>)
     }
 
     /// How many bytes can be read without blocking. `available`
@@ -249,7 +218,7 @@ impl Socket {
     }
 
     /// Makes `read_some`, `write_some`, `read` and `write` answer `WouldBlock` instead of blocking; for use with
-    /// [`async_wait`](Socket::async_wait). `connect` and `wait` block all the same, and the asynchronous calls do not
+    /// [`async_wait`](StreamSocket::async_wait). `connect` and `wait` block all the same, and the asynchronous calls do not
     /// care. `non_blocking(bool)`
     pub fn set_non_blocking(&self, non_blocking: bool) {
         self.object.non_blocking.set(non_blocking);
@@ -261,17 +230,23 @@ impl Socket {
     ///
     /// The socket is not open or not connected.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.object.with(|stream| stream.shutdown(how))
+        self.object.with(|stream| SockRef::from(stream).shutdown(how))
     }
 }
 
-impl AsRef<Handle> for Socket {
+impl<P: StreamProtocol> Clone for StreamSocket<P> {
+    fn clone(&self) -> Self {
+        StreamSocket { object: self.object.clone() }
+    }
+}
+
+impl<P: StreamProtocol> AsRef<Handle> for StreamSocket<P> {
     fn as_ref(&self) -> &Handle {
         &self.object.handle
     }
 }
 
-impl fmt::Debug for Socket {
+impl<P: StreamProtocol> fmt::Debug for StreamSocket<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket")
             .field("open", &self.is_open())

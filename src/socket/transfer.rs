@@ -1,15 +1,18 @@
 //! Reading and writing a socket, and waiting for it.
 
-use super::socket::{Socket, Wait};
+use super::protocol::StreamProtocol;
+use super::stream::StreamSocket;
+use super::wait::Wait;
 use crate::key::Operation;
 use crate::operation::object::Direction;
 use crate::operation::stream::{ReadAll, ReadSome, WaitFor, WriteAll, WriteSome, empty_buffer};
 use crate::poll::sleep_until_ready;
-use std::io::{self, ErrorKind, Read, Write};
+use crate::stream::Stream;
+use std::io::{self, ErrorKind};
 use std::panic::Location;
 
 // Reading and writing, blocking.
-impl Socket {
+impl<P: StreamProtocol> StreamSocket<P> {
     /// Reads what is there into `buffer`, and blocks until something is. `Ok(0)` is the end of the stream.
     /// `read_some`
     ///
@@ -22,7 +25,7 @@ impl Socket {
             return Err(empty_buffer());
         }
         let location = Location::caller();
-        self.object.blocking("read_some", Direction::Read, location, |mut stream| stream.read(buffer))
+        self.object.blocking("read_some", Direction::Read, location, |stream| Ok(stream.receive(buffer)?))
     }
 
     /// Writes what there is room for, and blocks until there is some. `write_some`
@@ -33,14 +36,14 @@ impl Socket {
     #[track_caller]
     pub fn write_some(&self, buffer: &[u8]) -> io::Result<usize> {
         let location = Location::caller();
-        self.object.blocking("write_some", Direction::Write, location, |mut stream| stream.write(buffer))
+        self.object.blocking("write_some", Direction::Write, location, |stream| Ok(stream.send(buffer)?))
     }
 
     /// Reads until `buffer` is full. `asio::read`
     ///
     /// # Errors
     ///
-    /// The stream ended before (`UnexpectedEof`), or as [`read_some`](Socket::read_some);
+    /// The stream ended before (`UnexpectedEof`), or as [`read_some`](StreamSocket::read_some);
     /// [`error::transferred`](crate::error::transferred) tells how much was read.
     #[track_caller]
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -59,7 +62,7 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// As [`write_some`](Socket::write_some); [`error::transferred`](crate::error::transferred) tells how much was
+    /// As [`write_some`](StreamSocket::write_some); [`error::transferred`](crate::error::transferred) tells how much was
     /// written.
     #[track_caller]
     pub fn write(&self, buffer: &[u8]) -> io::Result<usize> {
@@ -88,7 +91,7 @@ impl Socket {
 }
 
 // Reading and writing, asynchronous.
-impl Socket {
+impl<P: StreamProtocol> StreamSocket<P> {
     /// Reads what is there into `buffer`, which comes back with the outcome, on error too. `Ok(0)` is the end of the
     /// stream. `async_read_some`
     ///
