@@ -26,12 +26,14 @@ use std::time::Duration;
 /// The waker's token; no slot can have it, because a slab of that many entries does not fit in memory.
 pub(crate) const WAKER: Token = Token(usize::MAX);
 
-/// What is called when a registration is ready.
-pub(crate) trait Handler {
+/// What is called when a registration is ready: what the layers above implement.
+pub(crate) trait Dispatch: 'static {
     fn state(&self) -> &State;
 
+    fn reactor(&self) -> &Reactor;
+
     /// Does what can be done and is wanted. Called from step 5 of the turn, never nested.
-    fn dispatch(&self);
+    fn dispatch(self: &Rc<Self>);
 
     /// Cancels the operation with this sequence number; `false` if there is none.
     fn cancel(&self, sequence: u64) -> bool;
@@ -41,26 +43,75 @@ pub(crate) trait Handler {
 
     /// Tells what is outstanding here.
     fn describe(&self, tell: &mut dyn FnMut(Work));
+}
 
-    /// Notes what the poller told, and calls the handler if it is due and not on the ready list. Returns whether
-    /// something was left over. A provided method, so that one virtual call does it all.
-    #[inline]
-    fn on_event(&self, told: Ready) -> bool {
-        self.state().set(told);
-        !self.state().queued.get() && self.call()
+/// The same, as the loop sees it: one virtual call does all that an event asks for.
+pub(crate) trait Handler {
+    fn state(&self) -> &State;
+
+    /// Notes what the poller told, and dispatches the handler if it is due and not on the ready list.
+    fn on_event(self: Rc<Self>, told: Ready);
+
+    /// Dispatches the handler if it is due: its turn on the ready list has come.
+    fn on_turn(self: Rc<Self>);
+
+    fn cancel(&self, sequence: u64) -> bool;
+    fn abandon(&self);
+    fn describe(&self, tell: &mut dyn FnMut(Work));
+}
+
+impl<D: Dispatch> Handler for D {
+    fn state(&self) -> &State {
+        Dispatch::state(self)
     }
 
-    /// Calls the handler if it is due. Returns whether something was left over.
-    #[inline(always)]
-    fn call(&self) -> bool {
-        let state = self.state();
-        if state.is_due() {
-            state.queued.set(true); // What its own handlers start, this very call takes care of.
-            self.dispatch();
+    fn on_event(self: Rc<Self>, told: Ready) {
+        Dispatch::state(&*self).set(told);
+        if !Dispatch::state(&*self).queued.get() {
+            dispatch_if_due(self);
         }
+    }
+
+    fn on_turn(self: Rc<Self>) {
+        dispatch_if_due(self);
+    }
+
+    fn cancel(&self, sequence: u64) -> bool {
+        Dispatch::cancel(self, sequence)
+    }
+
+    fn abandon(&self) {
+        Dispatch::abandon(self);
+    }
+
+    fn describe(&self, tell: &mut dyn FnMut(Work)) {
+        Dispatch::describe(self, tell);
+    }
+}
+
+#[inline(always)]
+fn dispatch_if_due<D: Dispatch>(handler: Rc<D>) {
+    let _call = Call(&handler);
+    let state = handler.state();
+    if state.is_due() {
+        state.queued.set(true); // What its own handlers start, this very call takes care of.
+        handler.dispatch();
+    }
+}
+
+/// A handler during its dispatch. The end of it, a panic too, keeps the handler for the next turn if something is left
+/// over.
+struct Call<'a, D: Dispatch>(&'a Rc<D>);
+
+impl<D: Dispatch> Drop for Call<'_, D> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let state = self.0.state();
         let left_over = state.is_due();
         state.queued.set(left_over);
-        left_over
+        if left_over {
+            self.0.reactor().leave_over(self.0.clone());
+        }
     }
 }
 
@@ -349,7 +400,9 @@ impl Reactor {
     }
 
     /// Keeps an entry for the next turn, because something was left over after its call.
-    pub(crate) fn leave_over(&self, entry: Entry) {
+    #[cold]
+    #[inline(never)]
+    fn leave_over(&self, entry: Entry) {
         self.left_over.borrow_mut().push_back(entry);
     }
 

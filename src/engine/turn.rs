@@ -2,7 +2,7 @@
 
 use super::clock::deadline_after;
 use super::progress::Step;
-use super::reactor::{Entry, Poller};
+use super::reactor::Poller;
 use super::state::{Alarm, Engine, Task};
 use super::trace::tell;
 use crate::key::Origin;
@@ -167,9 +167,7 @@ impl Engine {
             if let Some(entry) = self.reactor.find(token) {
                 tell!(self, "token {} ready: {told:?}", entry.state().slot().unwrap_or_default());
                 self.turn.count_event();
-                let mut called = Called::new(self, entry);
-                called.left_over = called.entry.on_event(told);
-                drop(called);
+                entry.on_event(told);
                 self.may_go_on()?;
             } else {
                 self.turn.count_event();
@@ -184,9 +182,7 @@ impl Engine {
                 break;
             };
             tell!(self, "token {} still ready: {:?}", entry.state().slot().unwrap_or_default(), entry.state().ready());
-            let mut called = Called::new(self, entry);
-            called.left_over = called.entry.call();
-            drop(called);
+            entry.on_turn();
             self.may_go_on()?;
         }
         Ok(())
@@ -269,37 +265,17 @@ impl Engine {
         self.inbox.stop_requested() || self.turn.is_spent()
     }
 
-    #[inline]
+    #[inline(always)]
     fn may_go_on(&self) -> Result<(), Left> {
-        // A deadline alone does not end a turn before its first handler: so even no time at all gets on.
-        let leave = self.must_leave() && (self.turn.ran() > 0 || self.inbox.stop_requested());
+        if self.must_leave() { self.leave() } else { Ok(()) }
+    }
+
+    /// A deadline alone does not end a turn before its first handler: so even no time at all gets on.
+    #[cold]
+    #[inline(never)]
+    fn leave(&self) -> Result<(), Left> {
+        let leave = self.turn.ran() > 0 || self.inbox.stop_requested();
         if leave { Err(Left::Early) } else { Ok(()) }
-    }
-}
-
-/// An entry during its call. The end of it keeps the entry for the next turn if something is left over, after a panic
-/// too.
-struct Called<'a> {
-    engine: &'a Engine,
-    entry: Entry,
-    /// Presumed until the call has returned.
-    left_over: bool,
-}
-
-impl<'a> Called<'a> {
-    #[inline]
-    fn new(engine: &'a Engine, entry: Entry) -> Self {
-        let left_over = true;
-        Called { engine, entry, left_over }
-    }
-}
-
-impl Drop for Called<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.left_over {
-            self.engine.reactor.leave_over(Rc::clone(&self.entry));
-        }
     }
 }
 

@@ -13,14 +13,14 @@
 //! | transition | function |
 //! |---|---|
 //! | start | `Shared::start` in `pending.rs`; never reads, writes or accepts |
-//! | perform | [`Object::dispatch`](Handler::dispatch), and nowhere else: so handlers never nest and never overtake each other |
+//! | perform | [`Object::dispatch`](Dispatch::dispatch), and nowhere else: so handlers never nest and never overtake each other |
 //! | cancel, close | [`Object::cancel_all`], `Shared::close` |
 //!
 //! The interest of an object *is* its queues: a direction's bit is set exactly while its queue holds something or its
 //! front is being performed.
 
 use super::queue::Queue;
-use crate::engine::reactor::{Handler, State};
+use crate::engine::reactor::{Dispatch, Reactor, State};
 use crate::engine::state::Engine;
 use crate::engine::trace::{TARGET, tell};
 use crate::error;
@@ -280,13 +280,17 @@ enum Performed {
     NotYet,
 }
 
-impl<S: Descriptor> Handler for Object<S> {
+impl<S: Descriptor> Dispatch for Object<S> {
     #[inline]
     fn state(&self) -> &State {
         &self.state
     }
 
-    fn dispatch(&self) {
+    fn reactor(&self) -> &Reactor {
+        &self.handle.engine.reactor
+    }
+
+    fn dispatch(self: &Rc<Self>) {
         let engine = &self.handle.engine;
         let budget = Budget::new(&engine.config);
         let mut blocked = Interest::NONE;

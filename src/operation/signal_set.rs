@@ -3,7 +3,7 @@
 //! The signal handler, signal-hook's, does the one thing that is safe in it: it writes a byte into a pipe of that
 //! signal. The loop reads the pipe like any other source, counts the bytes, and completes the waits.
 
-use crate::engine::reactor::{Entry, Handler, State};
+use crate::engine::reactor::{Dispatch, Entry, Reactor, State};
 use crate::engine::state::{Engine, Task};
 use crate::engine::trace::tell;
 use crate::error;
@@ -219,13 +219,17 @@ impl Waits {
     }
 }
 
-impl Handler for Waits {
+impl Dispatch for Waits {
     fn state(&self) -> &State {
         &self.state
     }
 
+    fn reactor(&self) -> &Reactor {
+        &self.handle.engine.reactor
+    }
+
     /// It is in the slab to be found, and has no source to be ready.
-    fn dispatch(&self) {}
+    fn dispatch(self: &Rc<Self>) {}
 
     fn cancel(&self, sequence: u64) -> bool {
         let wait = {
@@ -282,13 +286,17 @@ impl SignalPipe {
     }
 }
 
-impl Handler for SignalPipe {
+impl Dispatch for SignalPipe {
     fn state(&self) -> &State {
         &self.state
     }
 
+    fn reactor(&self) -> &Reactor {
+        &self.waits.handle.engine.reactor
+    }
+
     /// Takes every byte that the signal handler wrote. Internal: the waits' handlers are what counts.
-    fn dispatch(&self) {
+    fn dispatch(self: &Rc<Self>) {
         let mut bytes = [0; 64];
         let engine = &self.waits.handle.engine;
         loop {

@@ -1,7 +1,7 @@
 //! One registered callback: its source, what the poller watches for on its behalf, and its calls.
 
 use super::io::{Budget, Io};
-use crate::engine::reactor::{Entry, Handler, State};
+use crate::engine::reactor::{Dispatch, Entry, Reactor, State};
 use crate::engine::trace::{TARGET, tell};
 use crate::handle::Handle;
 use crate::key::Origin;
@@ -145,7 +145,7 @@ where
     }
 }
 
-impl<S, F> Handler for Callback<S, F>
+impl<S, F> Dispatch for Callback<S, F>
 where
     S: Source + 'static,
     F: FnMut(&Io<'_, S>, Ready) -> Next + 'static,
@@ -155,8 +155,12 @@ where
         &self.state
     }
 
+    fn reactor(&self) -> &Reactor {
+        &self.handle.engine.reactor
+    }
+
     #[inline(always)]
-    fn dispatch(&self) {
+    fn dispatch(self: &Rc<Self>) {
         let engine = &*self.handle.engine;
         let _completion = Completion(self);
         let next = {

@@ -6,7 +6,7 @@ use super::flow::Phase;
 use super::kind::SessionProtocol;
 use super::link::Link;
 use super::roster::Roster;
-use crate::engine::reactor::{Entry, Handler, State};
+use crate::engine::reactor::{Dispatch, Entry, Reactor, State};
 use crate::engine::trace::{TARGET, tell};
 use crate::handle::Handle;
 use crate::key::Origin;
@@ -213,12 +213,16 @@ fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-impl<P: SessionProtocol> Handler for Door<P> {
+impl<P: SessionProtocol> Dispatch for Door<P> {
     fn state(&self) -> &State {
         &self.state
     }
 
-    fn dispatch(&self) {
+    fn reactor(&self) -> &Reactor {
+        &self.handle.engine.reactor
+    }
+
+    fn dispatch(self: &Rc<Self>) {
         let engine = &self.handle.engine;
         let budget = Budget::new(&engine.config);
         let mut counted = false;

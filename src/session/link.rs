@@ -395,7 +395,7 @@ impl Link {
     /// So many bytes have moved.
     #[inline(always)]
     pub(super) fn note_moved(&self, received: usize, sent: usize) {
-        if let Some(roster) = &self.roster {
+        if let Some(roster) = self.roster.as_deref() {
             roster.bytes_received.set(roster.bytes_received.get() + received as u64);
             roster.bytes_sent.set(roster.bytes_sent.get() + sent as u64);
         }

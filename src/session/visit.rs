@@ -9,7 +9,7 @@ use super::flow::{Asked, Duty, OurEnd, PeerEnd, Phase};
 use super::link::{Body, Connection, Link};
 use super::outcome::{Idle, Reason};
 use super::write_queue::SLICES;
-use crate::engine::reactor::{Handler, State};
+use crate::engine::reactor::{Dispatch, Reactor, State};
 use crate::outstanding::Work;
 use crate::ready::{Interest, Ready};
 use rustix::io::Errno;
@@ -18,14 +18,18 @@ use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::time::Duration;
 
-impl Handler for Link {
+impl Dispatch for Link {
     #[inline(always)]
     fn state(&self) -> &State {
         &self.state
     }
 
+    fn reactor(&self) -> &Reactor {
+        &self.engine().reactor
+    }
+
     #[inline(always)]
-    fn dispatch(&self) {
+    fn dispatch(self: &Rc<Self>) {
         let room = self.calm.get();
         let unwatched = !self.engine().teller.watches_calls();
         if room > 0 && self.state.wanted() == Interest::READABLE.as_ready() && unwatched {
@@ -61,7 +65,7 @@ impl Link {
     /// Reads once, shows the bytes to the session, and writes what it sends. Returns whether that was all there was
     /// to do. Nobody listens to the trace.
     #[inline(always)]
-    fn serve(&self, room: usize) -> bool {
+    fn serve(self: &Rc<Self>, room: usize) -> bool {
         let engine = &**self.engine();
         let mut buffer = engine.buffers.read.borrow_mut();
         let received = match &*self.transport.borrow_mut() {
@@ -72,7 +76,7 @@ impl Link {
             Ok(n) if n > 0 => &buffer[..n],
             nothing => {
                 drop(buffer);
-                self.look_at_end(nothing);
+                self.look_at_end(nothing.err());
                 return false;
             }
         };
@@ -92,7 +96,7 @@ impl Link {
 
     /// Calls a method of the session. `None` if there is no session any more.
     #[inline(always)]
-    fn call<R>(&self, method: impl FnOnce(&mut dyn Session, &Connection) -> R) -> Option<R> {
+    fn call<R>(self: &Rc<Self>, method: impl FnOnce(&mut dyn Session, &Connection) -> R) -> Option<R> {
         let mut body = self.body.borrow_mut();
         let Body { session, connection } = body.as_mut()?;
         let mut call = InMethod { link: self, has_returned: false };
@@ -104,7 +108,7 @@ impl Link {
     /// Writes what the method that has just returned has sent, as an answer to so many bytes. Returns whether all of
     /// it was written.
     #[inline(always)]
-    fn write_gathered(&self, received: usize, tells: bool) -> bool {
+    fn write_gathered(self: &Rc<Self>, received: usize, tells: bool) -> bool {
         let engine = &**self.engine();
         let mut gather = engine.buffers.gather.borrow_mut();
         let bytes = gather.bytes();
@@ -117,53 +121,55 @@ impl Link {
             Some(transport) => transport.send(&self.state, engine, tells, bytes),
             None => Ok(0),
         };
-        if sent == Ok(bytes.len()) {
+        let (sent, failure) = match sent {
+            Ok(n) => (n, None),
+            Err(error) => (0, Some(error)),
+        };
+        let all = sent == bytes.len();
+        if all {
             gather.clear();
-            drop(gather);
-            self.note_moved(received, sent.unwrap_or_default());
-            return true;
         }
         drop(gather);
-        self.queue_rest(received, sent);
-        false
+        self.note_moved(received, sent);
+        if !all {
+            self.queue_rest(sent, failure);
+        }
+        all
     }
 
     /// As `write_gathered`, whatever the method has done to the connection.
-    fn flush_gathered(&self, received: usize) {
+    fn flush_gathered(self: &Rc<Self>, received: usize) {
         if self.flow.may_write() {
             self.write_gathered(received, self.engine().teller.tracing());
         } else {
-            self.queue_rest(received, Ok(0));
+            self.note_moved(received, 0);
+            self.queue_rest(0, None);
         }
     }
 
-    /// Queues what was gathered and not written.
+    /// Queues what was gathered, but for the first `sent` bytes.
     #[cold]
     #[inline(never)]
-    fn queue_rest(&self, received: usize, sent: Result<usize, Errno>) {
+    fn queue_rest(self: &Rc<Self>, sent: usize, failure: Option<Errno>) {
         self.calm.set(0);
         let gather = self.engine().buffers.gather.take();
-        if let Err(error) = sent {
-            if error != Errno::AGAIN {
-                self.break_off(error.into());
-            }
+        if let Some(error) = failure.filter(|error| *error != Errno::AGAIN) {
+            self.break_off(error.into());
         }
-        let sent = sent.unwrap_or(0);
-        self.note_moved(received, sent);
         if self.flow.may_write() || self.flow.phase.get() == Phase::Connecting {
             self.flow.queue.borrow_mut().push(&gather.bytes()[sent..]);
             self.flow.note_queued();
         } // Else it goes nowhere any more.
         self.return_gather(gather);
         if !self.flow.has_room_for(0) {
-            self.fail_from_within(Reason::WriteLimit);
+            self.fail(Reason::WriteLimit);
         }
     }
 
     /// Keeps what the session did not consume, to be shown again.
     #[cold]
     #[inline(never)]
-    fn keep_rest(&self, bytes: &[u8], consumed: usize) {
+    fn keep_rest(self: &Rc<Self>, bytes: &[u8], consumed: usize) {
         let rest = bytes.get(consumed..).unwrap_or_default();
         if !rest.is_empty() && matches!(self.flow.phase.get(), Phase::Open | Phase::Broken) {
             self.calm.set(0);
@@ -172,53 +178,40 @@ impl Link {
         }
     }
 
-    fn check_tail(&self) {
+    fn check_tail(self: &Rc<Self>) {
         if self.flow.tail.borrow().len() > self.flow.limits.get().tail {
-            self.fail_from_within(Reason::UnconsumedLimit);
+            self.fail(Reason::UnconsumedLimit);
         }
     }
 
     /// A read has brought no bytes.
     #[cold]
     #[inline(never)]
-    fn look_at_end(&self, nothing: Result<usize, Errno>) {
+    fn look_at_end(self: &Rc<Self>, failure: Option<Errno>) {
         self.calm.set(0);
-        match nothing {
-            Ok(_) => self.flow.note_peer_end(),
-            Err(Errno::AGAIN) => {}
-            Err(error) => self.fail_from_within(Reason::Error(error.into())),
-        }
-    }
-
-    /// As `fail`, by the dispatch itself: no method of the session is running.
-    fn fail_from_within(&self, reason: Reason) {
-        self.with_rc(|link| link.fail(reason));
-    }
-
-    /// What needs the link's own `Rc` finds it in the handle that the session has.
-    fn with_rc(&self, act: impl FnOnce(&Rc<Link>)) {
-        let connection = self.body.borrow().as_ref().map(|body| body.connection.clone());
-        if let Some(connection) = connection {
-            act(&connection.link);
+        match failure {
+            None => self.flow.note_peer_end(),
+            Some(Errno::AGAIN) => {}
+            Some(error) => self.fail(Reason::Error(error.into())),
         }
     }
 }
 
 /// A dispatch that has more to do than to read.
 struct Visit<'a> {
-    link: &'a Link,
+    link: &'a Rc<Link>,
     /// User code has run in this dispatch, which counts as one handler.
     counted: Cell<bool>,
     has_read: Cell<bool>,
 }
 
 impl<'a> Visit<'a> {
-    fn new(link: &'a Link) -> Self {
+    fn new(link: &'a Rc<Link>) -> Self {
         Visit { link, counted: Cell::new(false), has_read: Cell::new(false) }
     }
 
     /// The rest of a dispatch that has read already.
-    fn after_reading(link: &'a Link) -> Self {
+    fn after_reading(link: &'a Rc<Link>) -> Self {
         Visit { link, counted: Cell::new(true), has_read: Cell::new(true) }
     }
 
@@ -270,7 +263,7 @@ impl<'a> Visit<'a> {
             self.send_our_end();
         }
         if link.flow.is_finished() {
-            link.fail_from_within(Reason::Finished);
+            link.fail(Reason::Finished);
             link.state.forget_demand();
         }
         link.flow.forget_idle_requests();
@@ -287,11 +280,11 @@ impl<'a> Visit<'a> {
         match connected {
             None => link.state.clear(Ready::WRITABLE),
             Some(Ok(())) => {
-                link.with_rc(|link| link.limit(Duration::MAX, || Reason::DeadlinePassed));
+                link.limit(Duration::MAX, || Reason::DeadlinePassed);
                 link.flow.phase.set(Phase::Open);
                 link.flow.ask(Asked::OPENED);
             }
-            Some(Err(error)) => link.fail_from_within(Reason::Error(error)),
+            Some(Err(error)) => link.fail(Reason::Error(error)),
         }
     }
 
@@ -311,7 +304,7 @@ impl<'a> Visit<'a> {
             Ok(n) if n > 0 => &buffer[..n],
             nothing => {
                 drop(buffer);
-                link.look_at_end(nothing);
+                link.look_at_end(nothing.err());
                 return;
             }
         };
@@ -377,11 +370,11 @@ impl<'a> Visit<'a> {
         link.flow.our_end.set(OurEnd::Sent);
         let sent = link.transport.borrow().as_ref().map_or(Ok(()), |transport| transport.shutdown_send());
         match sent {
-            Err(error) if error.kind() != ErrorKind::NotConnected => link.fail_from_within(Reason::Error(error)),
+            Err(error) if error.kind() != ErrorKind::NotConnected => link.fail(Reason::Error(error)),
             Err(_) => link.flow.peer_end.set(PeerEnd::Seen), // The peer has gone altogether.
             Ok(()) if link.flow.phase.get() == Phase::Closing => {
                 let grace = link.config().grace;
-                link.with_rc(|link| link.limit(grace, || Reason::Finished));
+                link.limit(grace, || Reason::Finished);
             }
             Ok(()) => {}
         }
@@ -415,8 +408,8 @@ impl<'a> Visit<'a> {
 
     fn ask_idle(&self) {
         match self.call(0, "idle", |session, connection| session.idle(connection)) {
-            Some(Idle::Keep) => self.link.with_rc(Link::begin_idle_timeout),
-            Some(Idle::Close) => self.link.fail_from_within(Reason::Idle),
+            Some(Idle::Keep) => self.link.begin_idle_timeout(),
+            Some(Idle::Close) => self.link.fail(Reason::Idle),
             None => {}
         }
     }
@@ -442,7 +435,7 @@ impl<'a> Visit<'a> {
 
 /// A method of the session runs. If it panics, the connection is closed in the next turn.
 struct InMethod<'a> {
-    link: &'a Link,
+    link: &'a Rc<Link>,
     has_returned: bool,
 }
 
