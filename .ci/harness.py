@@ -17,7 +17,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXAMPLES = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples"
-SERVERS = ["readiness_echo", "echo_server"]
+SERVERS = ["readiness_echo", "async_echo", "echo_server"]
 TICKS = os.sysconf("SC_CLK_TCK")
 # A campaign that hangs is a failure; the alarm ends it.
 LONGEST = 300

@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Prints a line, as `println!`, which panics when nobody reads any more: `program | head -1`.
 #[allow(unused_macros)]
@@ -58,6 +59,22 @@ pub fn address(mut arguments: lexopt::Parser) -> Result<SocketAddr, Failure> {
         }
     }
     Ok(address)
+}
+
+/// The value of an option that is a time: a number of seconds, which may have a fraction.
+pub fn seconds(option: &str, arguments: &mut lexopt::Parser) -> Result<Duration, Failure> {
+    use lexopt::prelude::*;
+    let seconds: f64 = arguments.value()?.parse()?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| Failure::Usage(format!("{option} {seconds}: {error}")))
+}
+
+/// The value of an option that is a number, and not 0.
+pub fn at_least_one(option: &str, arguments: &mut lexopt::Parser) -> Result<usize, Failure> {
+    use lexopt::prelude::*;
+    match arguments.value()?.parse()? {
+        0 => Err(Failure::Usage(format!("{option} must be at least 1"))),
+        number => Ok(number),
+    }
 }
 
 /// Runs a program: `usage` is printed for `--help`.
