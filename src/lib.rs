@@ -81,6 +81,7 @@ pub mod option;
 mod operation;
 pub mod ip;
 pub mod session;
+pub mod pool;
 pub mod testing;
 
 pub use config::Config;
@@ -93,6 +94,7 @@ pub use operation::part::Part;
 pub use operation::signal_set::SignalSet;
 pub use operation::timer::Timer;
 pub use outstanding::{Outstanding, Work};
+pub use pool::ContextPool;
 pub use readiness::callback::Next;
 pub use readiness::descriptor::Descriptor;
 pub use readiness::io::Io;

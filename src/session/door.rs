@@ -27,7 +27,9 @@ pub(super) struct Door {
     state: State,
     handle: Handle,
     origin: Origin,
-    /// `None` once the server is shut down.
+    /// `false` once the server is shut down.
+    open: Cell<bool>,
+    /// `None` once the server is shut down, and for one that only adopts.
     listener: RefCell<Option<Listener>>,
     /// Borrowed while it runs.
     factory: RefCell<Option<Factory>>,
@@ -41,13 +43,16 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(handle: Handle, origin: Origin, listener: Listener, factory: Factory) -> Rc<Door> {
+    /// What accepts with `listener` and makes sessions with `factory`; without either, what only adopts.
+    pub(super) fn new(handle: Handle, origin: Origin, accepts: Option<(Listener, Factory)>) -> Rc<Door> {
+        let (listener, factory) = accepts.unzip();
         Rc::new(Door {
             state: State::default(),
             handle,
             origin,
-            listener: RefCell::new(Some(listener)),
-            factory: RefCell::new(Some(factory)),
+            open: Cell::new(true),
+            listener: RefCell::new(listener),
+            factory: RefCell::new(factory),
             roster: Roster::new(),
             max_connections: Cell::new(usize::MAX),
             reserve: RefCell::new(None),
@@ -64,7 +69,7 @@ impl Door {
         let token = engine.reactor.insert(&entry);
         let registered = match &mut *self.listener.borrow_mut() {
             Some(listener) => engine.reactor.register(listener.source(), token, mio::Interest::READABLE),
-            None => Err(crate::error::not_open()),
+            None => Ok(()),
         };
         if let Err(error) = registered {
             drop(engine.remove(&self.state));
@@ -79,10 +84,11 @@ impl Door {
     /// Stops accepting, for good. Clients in the backlog are reset.
     pub(super) fn close(&self) {
         let engine = &self.handle.engine;
-        let Some(mut listener) = self.listener.borrow_mut().take() else {
+        if !self.open.replace(false) {
             return;
-        };
-        if let Err(error) = engine.reactor.deregister(listener.source()) {
+        }
+        let mut listener = self.listener.borrow_mut().take();
+        if let Some(Err(error)) = listener.as_mut().map(|listener| engine.reactor.deregister(listener.source())) {
             log::debug!(target: TARGET, "deregister: {error}");
         }
         let entry = engine.remove(&self.state);
@@ -95,7 +101,7 @@ impl Door {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.listener.borrow().is_some()
+        self.open.get()
     }
 
     pub(super) fn local_endpoint(&self) -> Option<Endpoint> {
@@ -182,11 +188,17 @@ impl Door {
     }
 
     /// Gives a session to a connection.
-    fn welcome(&self, transport: Transport, peer: Option<Endpoint>, session: Box<dyn Session>) {
-        let link = Link::new(&self.handle, self.origin, peer, Phase::Open, Some(&self.roster));
-        if let Err(error) = link.begin(Some(transport), session) {
-            log::warn!(target: TARGET, "a connection was accepted and lost: {error}");
-        }
+    pub(super) fn welcome(
+        &self,
+        origin: Origin,
+        transport: Transport,
+        peer: Option<Endpoint>,
+        session: Box<dyn Session>,
+    ) -> io::Result<Rc<Link>> {
+        self.roster.accepted.set(self.roster.accepted.get() + 1);
+        let link = Link::new(&self.handle, origin, peer, Phase::Open, Some(&self.roster));
+        link.begin(Some(transport), session)?;
+        Ok(link)
     }
 }
 
@@ -213,7 +225,6 @@ impl Handler for Door {
                 self.roster.shed.set(self.roster.shed.get() + 1);
                 continue;
             }
-            self.roster.accepted.set(self.roster.accepted.get() + 1);
             let mut factory = self.factory.borrow_mut();
             let Some(make) = factory.as_mut() else {
                 break;
@@ -223,7 +234,9 @@ impl Handler for Door {
             }
             let session = engine.call_on("factory", &self.origin, || make(peer.clone()));
             drop(factory);
-            self.welcome(transport, peer, session);
+            if let Err(error) = self.welcome(self.origin, transport, peer, session) {
+                log::warn!(target: TARGET, "a connection was accepted and lost: {error}");
+            }
             if engine.must_leave() {
                 break;
             }
@@ -238,6 +251,7 @@ impl Handler for Door {
     }
 
     fn abandon(&self) {
+        self.open.set(false);
         if let Some(mut listener) = self.listener.take() {
             let _ = self.handle.engine.reactor.deregister(listener.source()); // It is closed next, whatever this says.
         }

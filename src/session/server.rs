@@ -4,7 +4,8 @@ use super::Session;
 use super::door::Door;
 use super::endpoint::Endpoint;
 use super::flow::Asked;
-use super::kind::StreamAcceptor;
+use super::kind::{StreamAcceptor, StreamSocket};
+use super::link::Connection;
 use super::outcome::Reason;
 use crate::engine::state::{Alarm, Armed};
 use crate::handle::Handle;
@@ -68,12 +69,13 @@ where
     let (handle, listener) = acceptor.into_listener()?;
     let origin = handle.engine.origin(location);
     let make = Box::new(move |peer| Box::new(factory(A::peer(peer))) as Box<dyn Session>);
-    let door = Door::new(handle.clone(), origin, listener, make);
+    let door = Door::new(handle.clone(), origin, Some((listener, make)));
     door.open()?;
     Ok(Server { handle, origin, door })
 }
 
-/// A server that [`serve`] has started. Cheap to clone; clones are the same server. Dropping it detaches it.
+/// A server that [`serve`] has started, or one [without a listener](Server::without_listener). Cheap to clone; clones
+/// are the same server. Dropping it detaches it.
 #[derive(Clone)]
 pub struct Server {
     handle: Handle,
@@ -98,7 +100,77 @@ pub struct Stats {
 }
 
 impl Server {
-    /// The endpoint that clients connect to; `None` once it is shut down.
+    /// A server that accepts nobody: connections come to it through [`adopt`](Server::adopt), from wherever they were
+    /// accepted. As any server it is outstanding until it is [shut down](Server::shutdown).
+    ///
+    /// # Errors
+    ///
+    /// The context has gone.
+    ///
+    /// ```
+    /// use ioctx::session::{Connection, Server, Session};
+    /// use ioctx::{IoContext, ip::tcp};
+    ///
+    /// struct Echo;
+    ///
+    /// impl Session for Echo {
+    ///     fn received(&mut self, connection: &Connection, bytes: &[u8]) -> usize {
+    ///         connection.send(bytes);
+    ///         bytes.len()
+    ///     }
+    /// }
+    ///
+    /// let mut io = IoContext::new()?;
+    /// let server = Server::without_listener(&io)?;
+    /// // Its streams come from another thread, through a channel.
+    /// let serving = server.clone();
+    /// let streams = io.channel(move |stream: std::net::TcpStream| {
+    ///     let adopted = tcp::Socket::from_std(&serving, stream).and_then(|socket| serving.adopt(socket, Echo));
+    ///     if let Err(error) = adopted {
+    ///         eprintln!("a connection was lost: {error}");
+    ///     }
+    /// });
+    /// # drop(streams);
+    /// # server.shutdown(std::time::Duration::ZERO);
+    /// io.run()?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[track_caller]
+    pub fn without_listener(context: &impl AsRef<Handle>) -> io::Result<Server> {
+        let handle = context.as_ref().clone();
+        let origin = handle.engine.origin(Location::caller());
+        let door = Door::new(handle.clone(), origin, None);
+        door.open()?;
+        Ok(Server { handle, origin, door })
+    }
+
+    /// Gives a socket that is connected already to `session`, as [`session::adopt`](super::adopt), and makes the
+    /// connection one of this server's: [`stats`](Server::stats) counts it as accepted, and
+    /// [`shutdown`](Server::shutdown) ends it with the others. It is taken in also when the
+    /// [limit](Server::set_max_connections) is reached, for that is a limit on accepting.
+    ///
+    /// # Errors
+    ///
+    /// The server is shut down, the socket is not open or belongs to another context (`InvalidInput`), or the context
+    /// has gone. The session is dropped, and the socket closed.
+    #[track_caller]
+    pub fn adopt(&self, socket: impl StreamSocket, session: impl Session) -> io::Result<Connection> {
+        let location = Location::caller();
+        let (handle, transport) = socket.into_transport()?;
+        if !Rc::ptr_eq(&handle.engine, &self.handle.engine) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket belongs to another context"));
+        }
+        handle.engine.check_alive()?;
+        if !self.door.is_open() {
+            return Err(crate::error::not_open());
+        }
+        let origin = handle.engine.origin(location);
+        let peer = transport.remote_endpoint();
+        let link = self.door.welcome(origin, transport, peer, Box::new(session))?;
+        Ok(Connection { link })
+    }
+
+    /// The endpoint that clients connect to; `None` once it is shut down, and without a listener.
     pub fn local_endpoint(&self) -> Option<Endpoint> {
         self.door.local_endpoint()
     }
@@ -152,6 +224,17 @@ impl Server {
             bytes_received: roster.bytes_received.get(),
             bytes_sent: roster.bytes_sent.get(),
         }
+    }
+}
+
+impl std::ops::AddAssign for Stats {
+    /// For the sum over several servers.
+    fn add_assign(&mut self, other: Stats) {
+        self.accepted += other.accepted;
+        self.open += other.open;
+        self.shed += other.shed;
+        self.bytes_received += other.bytes_received;
+        self.bytes_sent += other.bytes_sent;
     }
 }
 
