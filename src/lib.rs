@@ -37,6 +37,8 @@
 //! | operations: [`ip::tcp`], [`Timer`], `SignalSet` | you know Asio, or want each step to be a call with one outcome | one-shot handlers; the buffer travels with the operation | `examples/echo_server.rs` |
 //! | readiness: [`Handle::register`], [`Handle::register_fd`] | you bring your own source or protocol library, or count instructions | one callback per source, called when it is ready | `examples/readiness_echo.rs` |
 //!
+//! Several processors take several contexts: a [`ContextPool`] runs one per thread, and they serve one endpoint.
+//!
 //! # The rules of the house
 //!
 //! - A handler never runs inside the call that started its operation, and handlers never nest.

@@ -210,7 +210,7 @@ impl ContextPool {
 
 impl fmt::Debug for ContextPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ContextPool").field("threads", &self.threads.len()).field("remote", &self.remote).finish()
+        f.debug_struct("ContextPool").field("threads", &self.threads()).field("remote", &self.remote).finish()
     }
 }
 

@@ -62,7 +62,9 @@
 //!
 //! A context starts no threads of its own. The pool starts exactly those that it was asked for, plus the accepting one
 //! with `HandOver`, before [`serve`](ContextPool::serve) returns, and they carry [names](Builder::name). They end when
-//! the pool is [shut down](ContextPool::shutdown).
+//! the pool is [shut down](ContextPool::shutdown): by the thread that has made it, or by any other through a
+//! [`PoolRemote`]. To do so on a signal, let the main thread run a context of its own with a `SignalSet` whose handler
+//! has a `PoolRemote`, and [`join`](ContextPool::join) the pool when that `run` has returned.
 //!
 //! # When one thread panics
 //!
