@@ -37,6 +37,8 @@
 //! | operations: [`ip::tcp`], [`local::stream`], [`Timer`], `SignalSet` | you know Asio, or want each step to be a call with one outcome | one-shot handlers; the buffer travels with the operation | `examples/echo_server.rs` |
 //! | readiness: [`Handle::register`], [`Handle::register_fd`] | you bring your own source or protocol library, or count instructions | one callback per source, called when it is ready | `examples/readiness_echo.rs` |
 //!
+//! Several processors take several contexts: a [`ContextPool`] runs one per thread, and they serve one endpoint.
+//!
 //! # The rules of the house
 //!
 //! - A handler never runs inside the call that started its operation, and handlers never nest.
@@ -83,6 +85,7 @@ pub mod socket;
 pub mod ip;
 pub mod local;
 pub mod session;
+pub mod pool;
 pub mod testing;
 
 pub use config::Config;
@@ -95,6 +98,7 @@ pub use operation::part::Part;
 pub use operation::signal_set::SignalSet;
 pub use operation::timer::Timer;
 pub use outstanding::{Outstanding, Work};
+pub use pool::ContextPool;
 pub use readiness::callback::Next;
 pub use readiness::descriptor::Descriptor;
 pub use readiness::io::Io;

@@ -6,6 +6,7 @@ use super::flow::Phase;
 use super::kind::SessionProtocol;
 use super::link::{Connection, Link};
 use super::outcome::Reason;
+use super::roster::Roster;
 use super::transport::Transport;
 use crate::handle::Handle;
 use crate::ip::tcp;
@@ -61,10 +62,20 @@ pub fn connect(
     limit: Duration,
     session: impl Session,
 ) -> Connection {
-    let handle = context.as_ref();
+    connect_into(context.as_ref(), None, endpoint.into(), limit, session)
+}
+
+/// As `connect`; the connection is one of a server's.
+#[track_caller]
+pub(super) fn connect_into(
+    handle: &Handle,
+    roster: Option<&Rc<Roster<Link>>>,
+    endpoint: Endpoint,
+    limit: Duration,
+    session: impl Session,
+) -> Connection {
     let origin = handle.engine.origin(Location::caller());
-    let endpoint = endpoint.into();
-    let link = Link::new(handle, origin, Some(endpoint.clone()), Phase::Connecting, None);
+    let link = Link::new(handle, origin, Some(endpoint.clone()), Phase::Connecting, roster);
     let connection = Connection { link: Rc::clone(&link) };
     let (transport, failure) = match begin_connect(&endpoint) {
         Ok(transport) => (Some(transport), None),
@@ -113,9 +124,19 @@ pub fn connect(
 /// ```
 #[track_caller]
 pub fn adopt<P: SessionProtocol>(socket: StreamSocket<P>, session: impl Session) -> io::Result<Connection> {
+    adopt_into(None, socket, session)
+}
+
+/// As `adopt`; the connection is one of a server's.
+#[track_caller]
+pub(super) fn adopt_into<P: SessionProtocol>(
+    roster: Option<&Rc<Roster<Link>>>,
+    socket: StreamSocket<P>,
+    session: impl Session,
+) -> io::Result<Connection> {
     let origin = socket.as_ref().engine.origin(Location::caller());
     let transport = P::into_transport(socket.object.release()?);
-    let link = Link::new(socket.as_ref(), origin, transport.remote_endpoint(), Phase::Open, None);
+    let link = Link::new(socket.as_ref(), origin, transport.remote_endpoint(), Phase::Open, roster);
     link.begin(Some(transport), Box::new(session))?;
     Ok(Connection { link })
 }

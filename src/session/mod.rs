@@ -50,9 +50,9 @@ mod kind;
 mod link;
 mod visit;
 mod connection;
+mod client;
 mod door;
 mod server;
-mod client;
 pub(crate) mod harness;
 
 pub use client::{adopt, connect};

@@ -1,15 +1,20 @@
 //! `serve`: a session for every connection that an acceptor accepts.
 
 use super::Session;
+use super::client::{adopt_into, connect_into};
 use super::door::{Accepting, Door};
 use super::endpoint::Endpoint;
 use super::flow::Asked;
 use super::kind::SessionProtocol;
+use super::link::{Connection, Link};
 use super::outcome::Reason;
+use super::roster::Roster;
 use crate::engine::state::{Alarm, Armed};
 use crate::handle::Handle;
 use crate::key::Origin;
-use crate::socket::StreamAcceptor;
+use crate::socket::{StreamAcceptor, StreamSocket};
+use crate::work::WorkGuard;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::panic::Location;
@@ -70,15 +75,25 @@ where
     let make = Box::new(move |peer| Box::new(factory(peer)) as Box<dyn Session>);
     let door = Door::new(&acceptor, origin, make)?;
     door.open()?;
-    Ok(Server { handle, origin, door })
+    Ok(Server::new(handle, origin, Some(door)))
 }
 
-/// A server that [`serve`] has started. Cheap to clone; clones are the same server. Dropping it detaches it.
+/// A server that [`serve`] has started, or one [without a listener](Server::without_listener). Cheap to clone; clones
+/// are the same server. Dropping it detaches it.
 #[derive(Clone)]
 pub struct Server {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
     handle: Handle,
     origin: Origin,
-    door: Rc<dyn Accepting>,
+    roster: Rc<Roster<Link>>,
+    /// What accepts. A server without it is kept outstanding by a guard.
+    door: Option<Rc<dyn Accepting>>,
+    guard: RefCell<Option<WorkGuard>>,
+    /// Until it is shut down.
+    open: Cell<bool>,
 }
 
 /// What a server has counted since it began.
@@ -98,15 +113,98 @@ pub struct Stats {
 }
 
 impl Server {
-    /// The endpoint that clients connect to; `None` once it is shut down.
+    fn new(handle: Handle, origin: Origin, door: Option<Rc<dyn Accepting>>) -> Server {
+        let roster = door.as_ref().map_or_else(Roster::new, |door| Rc::clone(door.roster()));
+        let (guard, open) = (RefCell::new(None), Cell::new(true));
+        Server { shared: Rc::new(Shared { handle, origin, roster, door, guard, open }) }
+    }
+
+    /// A server that accepts nobody: connections come to it through [`adopt`](Server::adopt) and
+    /// [`connect`](Server::connect). As any server it is outstanding until it is [shut down](Server::shutdown).
+    ///
+    /// ```
+    /// use ioctx::session::{Connection, Server, Session};
+    /// use ioctx::{IoContext, ip::tcp};
+    ///
+    /// struct Echo;
+    ///
+    /// impl Session for Echo {
+    ///     fn received(&mut self, connection: &Connection, bytes: &[u8]) -> usize {
+    ///         connection.send(bytes);
+    ///         bytes.len()
+    ///     }
+    /// }
+    ///
+    /// let mut io = IoContext::new()?;
+    /// let server = Server::without_listener(&io);
+    /// // Its streams come from another thread, through a channel.
+    /// let serving = server.clone();
+    /// let streams = io.channel(move |stream: std::net::TcpStream| {
+    ///     let adopted = tcp::Socket::from_std(&serving, stream).and_then(|socket| serving.adopt(socket, Echo));
+    ///     if let Err(error) = adopted {
+    ///         eprintln!("a connection was lost: {error}");
+    ///     }
+    /// });
+    /// # drop(streams);
+    /// # server.shutdown(std::time::Duration::ZERO);
+    /// io.run()?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[track_caller]
+    pub fn without_listener(context: &impl AsRef<Handle>) -> Server {
+        let handle = context.as_ref().clone();
+        let origin = handle.engine.origin(Location::caller());
+        let guard = handle.work_guard();
+        let server = Server::new(handle, origin, None);
+        server.shared.guard.replace(Some(guard));
+        server
+    }
+
+    /// Gives a socket that is connected already to `session`, as [`session::adopt`](super::adopt), and makes the
+    /// connection one of this server's: [`stats`](Server::stats) counts it as accepted, and
+    /// [`shutdown`](Server::shutdown) ends it with the others. It is taken in also when the
+    /// [limit](Server::set_max_connections) is reached, for that is a limit on accepting.
+    ///
+    /// # Errors
+    ///
+    /// The server is shut down, the socket is not open or belongs to another context (`InvalidInput`), or the context
+    /// has gone. The session is dropped, and the socket closed.
+    #[track_caller]
+    pub fn adopt<P: SessionProtocol>(&self, socket: StreamSocket<P>, session: impl Session) -> io::Result<Connection> {
+        let shared = &self.shared;
+        if !Rc::ptr_eq(&socket.as_ref().engine, &shared.handle.engine) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket belongs to another context"));
+        }
+        if !shared.open.get() {
+            return Err(crate::error::not_open());
+        }
+        let connection = adopt_into(Some(&shared.roster), socket, session)?;
+        shared.roster.accepted.set(shared.roster.accepted.get() + 1);
+        Ok(connection)
+    }
+
+    /// Connects as a client, as [`session::connect`](super::connect), and makes the connection one of this server's:
+    /// [`shutdown`](Server::shutdown) ends it with the others. For servers that talk to others on behalf of their
+    /// clients. When the server is shut down already, the session is told so at once:
+    /// [`Reason::DeadlinePassed`].
+    #[track_caller]
+    pub fn connect(&self, endpoint: impl Into<Endpoint>, limit: Duration, session: impl Session) -> Connection {
+        let shared = &self.shared;
+        let limit = if shared.open.get() { limit } else { Duration::ZERO };
+        connect_into(&shared.handle, Some(&shared.roster), endpoint.into(), limit, session)
+    }
+
+    /// The endpoint that clients connect to; `None` once it is shut down, and without a listener.
     pub fn local_endpoint(&self) -> Option<Endpoint> {
-        self.door.local_endpoint()
+        self.shared.door.as_ref()?.local_endpoint()
     }
 
     /// With this many connections open, further clients wait in the backlog until one ends, or are
     /// [shed](Server::set_shedding). At first there is no limit.
     pub fn set_max_connections(&self, connections: usize) {
-        self.door.set_max_connections(connections);
+        if let Some(door) = &self.shared.door {
+            door.set_max_connections(connections);
+        }
     }
 
     /// Whether a client for whom there is no room (the [limit](Server::set_max_connections) is reached, or no
@@ -114,7 +212,9 @@ impl Server {
     ///
     /// For the case of no free descriptor, one is kept in reserve from here on.
     pub fn set_shedding(&self, shed: bool) {
-        self.door.set_shedding(shed);
+        if let Some(door) = &self.shared.door {
+            door.set_shedding(shed);
+        }
     }
 
     /// Ends the server: stops accepting at once, tells every session that it is
@@ -123,27 +223,32 @@ impl Server {
     ///
     /// Called again, the deadline that comes first holds.
     pub fn shutdown(&self, deadline: Duration) {
-        self.door.close();
-        for link in self.door.roster().members() {
+        let shared = &self.shared;
+        shared.open.set(false);
+        shared.guard.take();
+        if let Some(door) = &shared.door {
+            door.close();
+        }
+        for link in shared.roster.members() {
             link.ask(Asked::STOPPING);
         }
-        let engine = &self.handle.engine;
-        if deadline == Duration::MAX || self.door.roster().len() == 0 {
+        if deadline == Duration::MAX || shared.roster.len() == 0 {
             return;
         }
-        let roster = Rc::clone(self.door.roster());
+        let roster = Rc::clone(&shared.roster);
         let alarm = Alarm::Internal(Box::new(move |_| {
             for link in roster.members() {
                 link.fail(Reason::DeadlinePassed);
             }
         }));
+        let engine = &shared.handle.engine;
         let at = engine.clock.after(deadline);
-        engine.arm(at, Armed { kind: "shutdown", origin: self.origin, background: true, alarm });
+        engine.arm(at, Armed { kind: "shutdown", origin: shared.origin, background: true, alarm });
     }
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        let roster = self.door.roster();
+        let roster = &self.shared.roster;
         Stats {
             accepted: roster.accepted.get(),
             open: roster.len(),
@@ -154,9 +259,20 @@ impl Server {
     }
 }
 
+impl std::ops::AddAssign for Stats {
+    /// For the sum over several servers.
+    fn add_assign(&mut self, other: Stats) {
+        self.accepted += other.accepted;
+        self.open += other.open;
+        self.shed += other.shed;
+        self.bytes_received += other.bytes_received;
+        self.bytes_sent += other.bytes_sent;
+    }
+}
+
 impl AsRef<Handle> for Server {
     fn as_ref(&self) -> &Handle {
-        &self.handle
+        &self.shared.handle
     }
 }
 
