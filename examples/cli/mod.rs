@@ -3,10 +3,12 @@
 
 #![allow(dead_code)] // Each example uses a part of this.
 
+use ioctx::{IoContext, SignalSet};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Prints a line, as `println!`, which panics when nobody reads any more: `program | head -1`.
 #[allow(unused_macros)]
@@ -58,6 +60,26 @@ pub fn address(mut arguments: lexopt::Parser) -> Result<SocketAddr, Failure> {
         }
     }
     Ok(address)
+}
+
+/// The value of an option that is a time in seconds, fractions too.
+pub fn seconds(arguments: &mut lexopt::Parser) -> Result<Duration, Failure> {
+    use lexopt::prelude::*;
+    let seconds: f64 = arguments.value()?.parse()?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| Failure::Usage(format!("{seconds} seconds: {error}")))
+}
+
+/// SIGINT or SIGTERM calls `end`, which ends the program in its own time; a second one stops the loop at once.
+pub fn on_signal(io: &IoContext, end: impl FnOnce() + 'static) -> io::Result<()> {
+    let signals = SignalSet::new(io).background();
+    signals.add(signal_hook::consts::SIGINT)?;
+    signals.add(signal_hook::consts::SIGTERM)?;
+    let handle = io.handle().clone();
+    signals.clone().async_wait(move |_| {
+        end();
+        signals.async_wait(move |_| handle.stop());
+    });
+    Ok(())
 }
 
 /// Runs a program: `usage` is printed for `--help`.
