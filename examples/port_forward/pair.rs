@@ -6,6 +6,8 @@
 //! | does not read | it cannot send: reading from it pauses until the queue has drained |
 //! | ends its stream | the end of the stream, behind all bytes; the other direction goes on |
 //! | resets, or cannot be reached | a reset |
+//!
+//! An end that does not read is not read from either until it does; that is the session layer's rule, not ours.
 
 use ioctx::session::{Connection, Reason, Sent, Session};
 use slab::Slab;
