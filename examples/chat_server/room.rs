@@ -26,8 +26,13 @@ struct Seat {
     missed: Cell<Option<u64>>,
 }
 
-/// Whoever is so many bytes behind is dropped. Under `Slow::Skip` nobody gets there: the high watermark is 64 KiB.
-pub const TOO_FAR_BEHIND: usize = 256 * 1024;
+/// A member is slow when so many bytes are queued for it, and has caught up when these are. One read of somebody's
+/// shortest lines may become ten times as long, with the name before each: that alone makes nobody slow.
+pub const SLOW: usize = 1024 * 1024;
+const CAUGHT_UP: usize = 64 * 1024;
+
+/// Whoever is so many bytes behind is dropped. Under `Slow::Skip` nobody gets there.
+pub const TOO_SLOW: usize = 2 * SLOW;
 
 const LONGEST_NAME: usize = 20;
 
@@ -39,7 +44,8 @@ impl Room {
     /// Seats a member, or says why not.
     pub fn enter(&self, name: &str, connection: &Connection) -> Result<(), String> {
         self.check(name)?;
-        connection.set_write_limit(TOO_FAR_BEHIND); // This is all that `Slow::Drop` needs.
+        connection.set_watermarks(CAUGHT_UP, SLOW);
+        connection.set_write_limit(TOO_SLOW); // This is all that `Slow::Drop` needs.
         let seat = Seat { connection: connection.clone(), missed: Cell::new(None) };
         self.seats.borrow_mut().insert(name.to_owned(), seat);
         self.tell_others(connection, &format!("* {name} joined\n"));

@@ -1,7 +1,7 @@
 //! The room without a socket: the test plays the people in it.
 
 use crate::member::{LONGEST_LINE, Member};
-use crate::room::{Room, Slow, TOO_FAR_BEHIND};
+use crate::room::{Room, SLOW, Slow, TOO_SLOW};
 use ioctx::testing::Harness;
 use std::rc::Rc;
 use std::time::Duration;
@@ -145,12 +145,12 @@ fn a_slow_reader_misses_lines_and_is_told_how_many() {
     let room = room(Slow::Skip);
     let bob = room.joins("bob");
     bob.peer_stalls();
-    let said = talks_until_queued(&room, &bob, 64 * 1024);
+    let said = talks_until_queued(&room, &bob, SLOW);
     for _ in 0..1000 {
         says(&room.host, "missed");
     }
     let queued = bob.connection().queued();
-    bob.peer_takes(queued - 20_000);
+    bob.peer_takes(queued - 100_000); // He has not caught up yet.
     says(&room.host, "missed");
     bob.peer_resumes();
     says(&room.host, "heard again");
@@ -163,11 +163,19 @@ fn a_slow_reader_misses_lines_and_is_told_how_many() {
 }
 
 #[test]
+fn a_burst_makes_nobody_slow() {
+    let room = room(Slow::Skip);
+    let bob = room.joins("bob");
+    room.host.receive("a\n".repeat(32 * 1024).as_bytes());
+    assert_eq!(heard(&bob), "ann: a\n".repeat(32 * 1024));
+}
+
+#[test]
 fn a_slow_reader_is_dropped_where_that_is_the_policy() {
     let room = room(Slow::Drop);
     let (bob, cyd) = (room.joins("bob"), room.joins("cyd"));
     bob.peer_stalls();
-    talks_until_queued(&room, &bob, TOO_FAR_BEHIND);
+    talks_until_queued(&room, &bob, TOO_SLOW);
     assert!(!bob.is_open());
     assert_eq!(heard(&room.host), "* bob left: the peer reads too slowly: too much is queued for it\n");
     assert!(cyd.is_open());
