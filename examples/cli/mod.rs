@@ -3,6 +3,7 @@
 
 #![allow(dead_code)] // Each example uses a part of this.
 
+#[cfg(feature = "signal")]
 use ioctx::{IoContext, SignalSet};
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -70,6 +71,7 @@ pub fn seconds(arguments: &mut lexopt::Parser) -> Result<Duration, Failure> {
 }
 
 /// SIGINT or SIGTERM calls `end`, which ends the program in its own time; a second one stops the loop at once.
+#[cfg(feature = "signal")]
 pub fn on_signal(io: &IoContext, end: impl FnOnce() + 'static) -> io::Result<()> {
     let signals = SignalSet::new(io).background();
     signals.add(signal_hook::consts::SIGINT)?;

@@ -1,6 +1,6 @@
 //! Forwards every TCP connection to another endpoint.
 //!
-//!     cargo run --release --example port_forward LISTEN TARGET [--connect-timeout SECONDS] [--grace SECONDS]
+//!     cargo run --release --example port_forward LISTEN TARGET [OPTIONS]
 //!
 //! Each client gets a connection to the target, and the two a pair of sessions, which know each other's connection:
 //! `pair.rs`. All that the one end does is carried over to the other: bytes, the end of the stream, a reset, and not
@@ -23,13 +23,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 const USAGE: &str = "\
-usage: port_forward LISTEN TARGET [--connect-timeout SECONDS] [--grace SECONDS]
+usage: port_forward LISTEN TARGET [--connect-timeout SECONDS] [--idle-timeout SECONDS] [--grace SECONDS]
 
 Forwards every TCP connection to another endpoint.
 
   LISTEN                     IP:PORT to listen on; port 0 takes a free one
   TARGET                     IP:PORT to forward to
   --connect-timeout SECONDS  how long the target may take to accept a connection; default 10
+  --idle-timeout SECONDS     resets connections on which no byte has moved for so long; default never
   --grace SECONDS            on SIGINT or SIGTERM, how long connections may finish; default 1";
 
 fn main() -> ExitCode {
@@ -40,6 +41,7 @@ struct Options {
     listen: Endpoint,
     target: Endpoint,
     connect_timeout: Duration,
+    idle_timeout: Option<Duration>,
     grace: Duration,
 }
 
@@ -47,7 +49,7 @@ fn forward(options: &Options) -> Result<(), Failure> {
     let mut io = IoContext::new()?;
     let acceptor = Acceptor::listen_on(&io, options.listen).map_err(failed(options.listen))?;
     let endpoint = acceptor.local_endpoint()?;
-    let pairs = Rc::new(Pairs::default());
+    let pairs = Pairs::new(options.idle_timeout);
     let server = serve(&io, acceptor, &pairs, options)?;
     let (handle, grace) = (io.handle().clone(), options.grace);
     cli::on_signal(&io, move || end(&handle, &server, pairs, grace))?;
@@ -80,9 +82,11 @@ impl Options {
         use lexopt::prelude::*;
         let mut endpoints = Vec::new();
         let (mut connect_timeout, mut grace) = (Duration::from_secs(10), Duration::from_secs(1));
+        let mut idle_timeout = None;
         while let Some(argument) = arguments.next()? {
             match argument {
                 Long("connect-timeout") => connect_timeout = cli::seconds(&mut arguments)?,
+                Long("idle-timeout") => idle_timeout = Some(cli::seconds(&mut arguments)?),
                 Long("grace") => grace = cli::seconds(&mut arguments)?,
                 Value(endpoint) => endpoints.push(endpoint.parse()?),
                 _ => return Err(argument.unexpected().into()),
@@ -91,6 +95,6 @@ impl Options {
         let &[listen, target] = endpoints.as_slice() else {
             return Err(Failure::Usage("LISTEN and TARGET are both needed, and nothing else".into()));
         };
-        Ok(Options { listen, target, connect_timeout, grace })
+        Ok(Options { listen, target, connect_timeout, idle_timeout, grace })
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! An end that does not read is not read from either until it does; that is the session layer's rule, not ours.
 
-use ioctx::session::{Connection, Reason, Sent, Session};
+use ioctx::session::{Connection, Idle, Reason, Sent, Session};
 use slab::Slab;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
@@ -47,12 +47,16 @@ impl Drop for Pair {
 }
 
 /// All pairs of which a side has not ended.
-#[derive(Default)]
 pub struct Pairs {
+    idle_timeout: Option<Duration>,
     all: RefCell<Slab<Weak<Pair>>>,
 }
 
 impl Pairs {
+    pub fn new(idle_timeout: Option<Duration>) -> Rc<Pairs> {
+        Rc::new(Pairs { idle_timeout, all: RefCell::default() })
+    }
+
     /// Ends them: all clients and all targets see a reset.
     pub fn abort(&self) {
         let pairs: Vec<_> = self.all.borrow().iter().filter_map(|(_, pair)| pair.upgrade()).collect();
@@ -90,6 +94,7 @@ impl Side {
 impl Session for Side {
     fn opened(&mut self, connection: &Connection) {
         self.opened = true;
+        connection.set_idle_timeout(self.pair.pairs.idle_timeout);
         let _ = self.pair.connections[self.which].set(connection.clone());
         match self.other() {
             _ if self.pair.over.get() => connection.abort(),
@@ -116,6 +121,12 @@ impl Session for Side {
         if let Some(other) = self.other() {
             other.shutdown_send();
         }
+    }
+
+    /// The peer has gone without a word, or waits for one that has.
+    fn idle(&mut self, connection: &Connection) -> Idle {
+        connection.abort();
+        Idle::Keep
     }
 
     /// Only the two ends know when they are done; so they go on, until `Pairs::abort`.

@@ -3,6 +3,9 @@
 use crate::pair::{Pair, Pairs};
 use ioctx::testing::Harness;
 use std::rc::Rc;
+use std::time::Duration;
+
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the two ends of a forwarded connection see.
 struct Ends {
@@ -12,7 +15,7 @@ struct Ends {
 }
 
 fn connected() -> Ends {
-    let pairs = Rc::default();
+    let pairs = Pairs::new(Some(IDLE_TIMEOUT));
     let (client, target) = Pair::sides(&pairs);
     let client = Harness::new(client);
     client.receive(b"early ");
@@ -111,8 +114,30 @@ fn a_reset_after_the_end_of_a_stream_takes_none_of_its_bytes_away() {
 }
 
 #[test]
+fn a_pair_on_which_nothing_moves_is_reset() {
+    Ends::both_ways(|here, there| {
+        here.advance(IDLE_TIMEOUT / 2);
+        here.receive(b"still there");
+        here.advance(IDLE_TIMEOUT / 2);
+        assert!(here.is_open() && there.is_open());
+        here.advance(IDLE_TIMEOUT / 2);
+        assert!(here.saw_reset() && there.saw_reset());
+    });
+}
+
+#[test]
+fn a_client_that_vanishes_before_a_target_that_hangs_is_not_kept() {
+    let Ends { client, target, .. } = connected();
+    target.peer_stalls();
+    client.receive(&[1; 200_000]);
+    client.reset();
+    client.advance(IDLE_TIMEOUT);
+    assert!(!client.is_open() && !target.is_open());
+}
+
+#[test]
 fn a_client_whose_target_has_failed_already_is_reset() {
-    let (client, target) = Pair::sides(&Rc::default());
+    let (client, target) = Pair::sides(&Pairs::new(None));
     let target = Harness::new(target);
     target.connection().abort();
     target.settle();
