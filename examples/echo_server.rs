@@ -11,10 +11,9 @@
 mod cli;
 
 use cli::{Failure, failed};
+use ioctx::IoContext;
 use ioctx::ip::tcp::{Acceptor, Endpoint};
-use ioctx::session::{self, Connection, Server, Session};
-use ioctx::{Handle, IoContext, SignalSet};
-use std::io;
+use ioctx::session::{self, Connection, Session};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -55,21 +54,10 @@ fn serve(options: &Options) -> Result<(), Failure> {
     let idle_timeout = options.idle_timeout;
     let server = session::serve(acceptor, move |_peer| Echo { idle_timeout })?;
     server.set_max_connections(options.max_connections);
-    end_on_signal(&io, server, options.grace)?;
+    let grace = options.grace;
+    cli::on_signal(&io, move || server.shutdown(grace))?;
     say!("listening on {endpoint}"); // whoever waits for this line may send clients, and signals
     io.run()?; // until a signal has shut the server down and the last connection has ended
-    Ok(())
-}
-
-fn end_on_signal(handle: &Handle, server: Server, grace: Duration) -> io::Result<()> {
-    let signals = SignalSet::new(handle).background();
-    signals.add(signal_hook::consts::SIGINT)?;
-    signals.add(signal_hook::consts::SIGTERM)?;
-    let handle = handle.clone();
-    signals.clone().async_wait(move |_| {
-        server.shutdown(grace);
-        signals.async_wait(move |_| handle.stop());
-    });
     Ok(())
 }
 

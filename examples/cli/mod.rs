@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // Each example uses a part of this.
 
+#[cfg(feature = "signal")]
+use ioctx::{Handle, SignalSet};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -75,6 +77,20 @@ pub fn at_least_one(option: &str, arguments: &mut lexopt::Parser) -> Result<usiz
         0 => Err(Failure::Usage(format!("{option} must be at least 1"))),
         number => Ok(number),
     }
+}
+
+/// SIGINT or SIGTERM calls `end`, which ends the program in its own time; a second one stops the loop at once.
+#[cfg(feature = "signal")]
+pub fn on_signal(context: &impl AsRef<Handle>, end: impl FnOnce() + 'static) -> io::Result<()> {
+    let signals = SignalSet::new(context).background();
+    signals.add(signal_hook::consts::SIGINT)?;
+    signals.add(signal_hook::consts::SIGTERM)?;
+    let handle = context.as_ref().clone();
+    signals.clone().async_wait(move |_| {
+        end();
+        signals.async_wait(move |_| handle.stop());
+    });
+    Ok(())
 }
 
 /// Runs a program: `usage` is printed for `--help`.
