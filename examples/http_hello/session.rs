@@ -1,15 +1,11 @@
 //! One client: requests come in, answers go out, one after the other.
 //!
 //! ```text
-//!            a head with a body          the body is over
-//!   Reading --------------------> Skipping ------------+
-//!    ^   \                                             v
-//!    |    +--a head without a body, or garbage--> the answer is sent
-//!    |                                            /    |
-//!    |    the client has taken it all            /     | more than the client takes now
-//!    +-------------------------------- Sending <-------+
-//!    |                                         /
-//!    +----------------------------------------+    after a last answer: close
+//! Reading   a head is there              -> Skipping
+//!           it is garbage                -> Closing, after a refusal
+//! Skipping  the body has gone by         -> the answer is sent; then Reading, or Closing if it was the last,
+//!                                           or first Sending, if it is more than the client takes now
+//! Sending   the client has taken it all  -> Reading, or Closing
 //! ```
 
 use crate::request::{self, Afterwards, HEAD_MAX};
@@ -56,14 +52,10 @@ impl Session for Http {
         let mut consumed = 0;
         while consumed < bytes.len() {
             let rest = &bytes[consumed..];
-            let step = match &mut self.doing {
-                Doing::Reading { seen } => {
-                    let seen = *seen;
-                    self.read_head(connection, rest, seen)
-                }
-                Doing::Skipping { left, .. } => {
-                    let skipped = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
-                    *left -= skipped as u64;
+            let step = match self.doing {
+                Doing::Reading { seen } => self.read_head(connection, rest, seen),
+                Doing::Skipping { ref mut left, .. } => {
+                    let skipped = skip(left, rest);
                     self.answer_after_body(connection);
                     skipped
                 }
@@ -158,6 +150,13 @@ impl Http {
         self.doing = Doing::Closing;
         bytes.len()
     }
+}
+
+/// How many of the bytes belong to a body of which so much is left.
+fn skip(left: &mut u64, bytes: &[u8]) -> usize {
+    let skipped = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+    *left -= skipped as u64;
+    skipped
 }
 
 /// The length of the line ends before a request, which are allowed, if there are any.

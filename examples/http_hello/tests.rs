@@ -3,6 +3,7 @@
 use crate::request::HEAD_MAX;
 use crate::session::Http;
 use crate::site::Site;
+use ioctx::session::{Connection, Session};
 use ioctx::testing::Harness;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,6 +23,38 @@ fn answer_to(request: &str) -> String {
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).expect("the site is text")
+}
+
+/// A server shuts down when its test notifies the session.
+struct Stopping(Http);
+
+impl Session for Stopping {
+    fn received(&mut self, connection: &Connection, bytes: &[u8]) -> usize {
+        self.0.received(connection, bytes)
+    }
+
+    fn drained(&mut self, connection: &Connection) {
+        self.0.drained(connection);
+    }
+
+    fn notified(&mut self, connection: &Connection) {
+        self.0.stopping(connection);
+    }
+}
+
+/// What is sent to a client that says `before`, and `after` when the server shuts down.
+#[track_caller]
+fn stopped_between(before: &str, after: &str) -> String {
+    let client = Harness::new(Stopping(Http::new(&Rc::new(Site::new()), IDLE)));
+    client.peer_takes(100_000);
+    client.receive(before.as_bytes());
+    client.connection().notify();
+    client.settle();
+    client.peer_resumes();
+    client.receive(after.as_bytes());
+    let sent = text(client.sent());
+    assert!(client.saw_eof(), "the connection closes: {sent}");
+    sent
 }
 
 /// The status lines among the lines sent.
@@ -69,9 +102,8 @@ fn a_request_may_come_byte_by_byte() {
     assert_eq!(statuses(&text(client.sent())), ["200 OK"]);
 }
 
-#[test]
-fn a_pipeline_may_be_cut_anywhere() {
-    let pipeline = [
+fn pipeline() -> String {
+    [
         "\r\n",
         &get("/"),
         "POST / HTTP/1.1\nHost: here\nContent-Length: 5\n\nGET /",
@@ -79,7 +111,12 @@ fn a_pipeline_may_be_cut_anywhere() {
         &get("/nowhere"),
         &get("/bytes/3"),
     ]
-    .concat();
+    .concat()
+}
+
+#[test]
+fn a_pipeline_may_be_cut_anywhere() {
+    let pipeline = pipeline();
     let whole = answer_to(&pipeline);
     let expected = ["200 OK", "405 Method Not Allowed", "200 OK", "404 Not Found", "200 OK"];
     assert_eq!(statuses(&whole), expected);
@@ -263,4 +300,45 @@ fn a_reset_amid_an_answer_ends_the_connection() {
     client.receive(get("/bytes/1000000").as_bytes());
     client.reset();
     assert!(!client.is_open());
+}
+
+#[test]
+fn a_server_that_shuts_down_gives_the_answers_that_are_due() {
+    assert_eq!(stopped_between("", ""), "");
+    assert_eq!(statuses(&stopped_between(&get("/"), &get("/"))), ["200 OK"]);
+    let sent = stopped_between(&get("/bytes/1000000"), &get("/"));
+    assert_eq!(statuses(&sent), ["200 OK"]);
+    assert!(sent.len() > 1_000_000);
+    let sent = stopped_between("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab", "cd");
+    assert!(sent.contains("Connection: close\r\n"), "{sent}");
+}
+
+/// Goal: no bytes make a panic, and the pieces they come in make no difference. Method: a pipeline with some bytes
+/// changed, in one piece and in random ones.
+#[test]
+fn garbage_is_answered_the_same_in_whatever_pieces_it_comes() {
+    let mut state = 1_u64;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..300 {
+        let mut bytes = pipeline().into_bytes();
+        for _ in 0..random(4) {
+            let at = random(bytes.len());
+            bytes[at] = b"\r\n \0:*$-19Gx\xff"[random(13)];
+        }
+        bytes.push(b'\n'); // A head is looked at when a line of it has ended.
+        let (whole, pieces) = (client(), client());
+        whole.receive(&bytes);
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(1 + random(rest.len().min(40)));
+            pieces.receive(piece);
+            rest = behind;
+        }
+        let sent = whole.sent();
+        assert_eq!(text(pieces.sent()), text(sent), "{}", bytes.escape_ascii());
+        assert_eq!(pieces.saw_eof(), whole.saw_eof(), "{}", bytes.escape_ascii());
+    }
 }

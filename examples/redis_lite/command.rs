@@ -1,4 +1,4 @@
-//! Carries out commands: from their arguments to a reply, without a connection.
+//! Carries out commands: from a name and its arguments to a reply, without a connection.
 
 use crate::reply::Reply;
 use crate::request::number;
@@ -6,17 +6,24 @@ use crate::store::{Life, Store};
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-/// Carries out a command with these arguments, the first of which is its name.
+const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+const OVERFLOW: &str = "ERR increment or decrement would overflow";
+const SYNTAX: &str = "ERR syntax error";
+
 pub fn execute<'a>(store: &mut Store, name: &[u8], arguments: &[&'a [u8]]) -> Reply<'a> {
+    attempt(store, name, arguments).unwrap_or_else(Reply::Error)
+}
+
+fn attempt<'a>(store: &mut Store, name: &[u8], arguments: &[&'a [u8]]) -> Result<Reply<'a>, String> {
     let lower = name.to_ascii_lowercase();
-    match (&*lower, arguments) {
+    Ok(match (&*lower, arguments) {
         (b"get", [key]) => store.get(key).map_or(Reply::Nil, |value| Reply::Value(value.clone())),
-        (b"set", [key, value, options @ ..]) => set(store, key, value, options),
-        (b"incr", [key]) => increment(store, key),
+        (b"set", [key, value, options @ ..]) => set(store, key, value, options)?,
+        (b"incr", [key]) => Reply::Integer(increment(store, key)?),
         (b"del", [_, ..]) => Reply::count(arguments.iter().filter(|key| store.remove(key)).count()),
         (b"exists", [_, ..]) => Reply::count(arguments.iter().filter(|key| store.get(key).is_some()).count()),
-        (b"expire", [key, seconds]) => expire(store, key, seconds),
-        (b"ttl", [key]) => time_to_live(store, key),
+        (b"expire", [key, seconds]) => Reply::count(usize::from(expire(store, key, seconds)?)),
+        (b"ttl", [key]) => Reply::Integer(time_to_live(store, key)),
         (b"ping", []) => Reply::Simple("PONG"),
         (b"ping" | b"echo", [message]) => Reply::Echo(message),
         (b"dbsize", []) => Reply::count(store.len()),
@@ -26,39 +33,36 @@ pub fn execute<'a>(store: &mut Store, name: &[u8], arguments: &[&'a [u8]]) -> Re
         }
         (b"config", [what, _, ..]) if what.eq_ignore_ascii_case(b"get") => Reply::EmptyArray,
         (b"command", _) => Reply::EmptyArray,
-        (b"hello", _) => Reply::error("NOPROTO unsupported protocol version"),
+        (b"hello", _) => return Err("NOPROTO unsupported protocol version".into()),
         (b"quit", _) => Reply::Simple("OK"),
-        (
-            b"get" | b"set" | b"incr" | b"del" | b"exists" | b"expire" | b"ttl" | b"ping" | b"echo" | b"dbsize"
-            | b"flushall",
-            _,
-        ) => Reply::Error(format!("ERR wrong number of arguments for '{}' command", quoted(&lower))),
-        _ => unknown(name, arguments),
-    }
+        (b"get" | b"set" | b"incr" | b"del" | b"exists" | b"expire" | b"ttl", _)
+        | (b"ping" | b"echo" | b"dbsize" | b"flushall", _) => {
+            return Err(format!("ERR wrong number of arguments for '{}' command", quoted(&lower)));
+        }
+        _ => return Err(unknown(name, arguments)),
+    })
 }
 
-fn unknown<'a>(name: &[u8], arguments: &[&[u8]]) -> Reply<'a> {
+fn unknown(name: &[u8], arguments: &[&[u8]]) -> String {
     let mut text = format!("ERR unknown command '{}', with args beginning with: ", quoted(name));
     for argument in arguments.iter().take(8) {
         text += &format!("'{}' ", quoted(argument));
     }
-    Reply::Error(text)
+    text
 }
 
+/// What a client has sent, fit for an error.
 fn quoted(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(&bytes[..bytes.len().min(128)])
 }
 
-fn set<'a>(store: &mut Store, key: &[u8], value: &[u8], options: &[&[u8]]) -> Reply<'a> {
-    let options = match SetOptions::parse(store, options) {
-        Ok(options) => options,
-        Err(error) => return error,
-    };
+fn set(store: &mut Store, key: &[u8], value: &[u8], options: &[&[u8]]) -> Result<Reply<'static>, String> {
+    let options = SetOptions::parse(store, options)?;
     if options.if_exists.is_some_and(|wanted| wanted != store.get(key).is_some()) {
-        return Reply::Nil;
+        return Ok(Reply::Nil);
     }
     store.set(key, value, options.deadline);
-    Reply::Simple("OK")
+    Ok(Reply::Simple("OK"))
 }
 
 #[derive(Default)]
@@ -69,7 +73,7 @@ struct SetOptions {
 }
 
 impl SetOptions {
-    fn parse<'a>(store: &Store, mut words: &[&[u8]]) -> Result<SetOptions, Reply<'a>> {
+    fn parse(store: &Store, mut words: &[&[u8]]) -> Result<SetOptions, String> {
         let mut options = SetOptions::default();
         while let [word, rest @ ..] = words {
             words = rest;
@@ -77,61 +81,44 @@ impl SetOptions {
                 b"nx" if options.if_exists != Some(true) => options.if_exists = Some(false),
                 b"xx" if options.if_exists != Some(false) => options.if_exists = Some(true),
                 unit @ (b"ex" | b"px") if options.deadline.is_none() => {
-                    let [amount, rest @ ..] = words else {
-                        return Err(Reply::error("ERR syntax error"));
-                    };
+                    let (amount, rest) = words.split_first().ok_or(SYNTAX)?;
                     words = rest;
-                    options.deadline = Some(deadline(store, amount, unit == b"px")?);
+                    let of = if unit == b"ex" { Duration::from_secs } else { Duration::from_millis };
+                    options.deadline = Some(deadline(store, amount, of)?);
                 }
-                _ => return Err(Reply::error("ERR syntax error")),
+                _ => return Err(SYNTAX.into()),
             }
         }
         Ok(options)
     }
 }
 
-fn deadline<'a>(store: &Store, amount: &[u8], in_milliseconds: bool) -> Result<Instant, Reply<'a>> {
-    let amount = number(amount).ok_or_else(not_an_integer)?;
-    let life = match u64::try_from(amount) {
-        Ok(1..) if in_milliseconds => Some(Duration::from_millis(amount.unsigned_abs())),
-        Ok(1..) => Some(Duration::from_secs(amount.unsigned_abs())),
-        _ => None,
-    };
-    life.and_then(|life| store.after(life)).ok_or_else(|| Reply::error("ERR invalid expire time in 'set' command"))
+fn deadline(store: &Store, amount: &[u8], of: fn(u64) -> Duration) -> Result<Instant, String> {
+    let amount = number(amount).ok_or(NOT_AN_INTEGER)?;
+    let amount = u64::try_from(amount).ok().filter(|amount| *amount > 0);
+    Ok(amount.and_then(|amount| store.after(of(amount))).ok_or("ERR invalid expire time in 'set' command")?)
 }
 
-fn increment<'a>(store: &mut Store, key: &[u8]) -> Reply<'a> {
-    let Some(former) = store.get(key).map_or(Some(0), |value| number(value)) else {
-        return not_an_integer();
-    };
-    let Some(next) = former.checked_add(1) else {
-        return Reply::error("ERR increment or decrement would overflow");
-    };
+fn increment(store: &mut Store, key: &[u8]) -> Result<i64, String> {
+    let former = store.get(key).map_or(Some(0), |value| number(value)).ok_or(NOT_AN_INTEGER)?;
+    let next = former.checked_add(1).ok_or(OVERFLOW)?;
     store.replace(key, next.to_string().as_bytes());
-    Reply::Integer(next)
+    Ok(next)
 }
 
-/// A key whose time is over already is removed.
-fn expire<'a>(store: &mut Store, key: &[u8], seconds: &[u8]) -> Reply<'a> {
-    let Some(seconds) = number(seconds) else {
-        return not_an_integer();
-    };
-    let life = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    match store.after(life) {
-        Some(deadline) => Reply::count(usize::from(store.expire(key, deadline))),
-        None => Reply::error("ERR invalid expire time in 'expire' command"),
-    }
+/// Whether there is such a key. With no time left it is as good as removed.
+fn expire(store: &mut Store, key: &[u8], seconds: &[u8]) -> Result<bool, String> {
+    let seconds = number(seconds).ok_or(NOT_AN_INTEGER)?;
+    let left = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let deadline = store.after(left).ok_or("ERR invalid expire time in 'expire' command")?;
+    Ok(store.expire(key, deadline))
 }
 
 /// In seconds, rounded.
-fn time_to_live<'a>(store: &mut Store, key: &[u8]) -> Reply<'a> {
+fn time_to_live(store: &mut Store, key: &[u8]) -> i64 {
     match store.life(key) {
-        Life::Missing => Reply::Integer(-2),
-        Life::Endless => Reply::Integer(-1),
-        Life::Left(left) => Reply::Integer(i64::try_from((left.as_millis() + 500) / 1000).unwrap_or(i64::MAX)),
+        Life::Missing => -2,
+        Life::Endless => -1,
+        Life::Left(left) => i64::try_from((left.as_millis() + 500) / 1000).unwrap_or(i64::MAX),
     }
-}
-
-fn not_an_integer<'a>() -> Reply<'a> {
-    Reply::error("ERR value is not an integer or out of range")
 }

@@ -22,10 +22,6 @@ pub enum Reply<'a> {
 const LARGE: usize = 16 * 1024;
 
 impl Reply<'_> {
-    pub fn error(text: impl Into<String>) -> Self {
-        Reply::Error(text.into())
-    }
-
     pub fn count(count: usize) -> Self {
         Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX))
     }

@@ -6,6 +6,9 @@ use std::ops::Range;
 pub const REQUEST_MAX: usize = 16 * 1024 * 1024;
 const ARGUMENTS_MAX: usize = 1024 * 1024;
 
+/// A client with more arguments pays for the memory again each time, instead of holding it for ever.
+const ARGUMENTS_KEPT: usize = 64;
+
 /// The longest line: an inline request, or a length.
 pub const LINE_MAX: usize = 64 * 1024;
 
@@ -74,6 +77,7 @@ impl Reader {
             return Ok(false);
         };
         self.arguments.clear();
+        self.arguments.shrink_to(ARGUMENTS_KEPT);
         match bytes[line.clone()].split_first() {
             Some((b'*', digits)) => {
                 let missing = number(digits).filter(|n| *n <= ARGUMENTS_MAX as i64).ok_or(Malformed::ArrayLength)?;

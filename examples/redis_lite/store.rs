@@ -99,12 +99,10 @@ impl Store {
         let now = (self.now)();
         for _ in 0..keys {
             match self.deadlines.first() {
-                Some((deadline, _)) if *deadline <= now => {}
+                Some((deadline, key)) if *deadline <= now => drop(self.entries.remove(key)),
                 _ => break,
             }
-            if let Some((_, key)) = self.deadlines.pop_first() {
-                self.entries.remove(&key);
-            }
+            self.deadlines.pop_first();
         }
     }
 

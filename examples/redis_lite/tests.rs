@@ -355,3 +355,32 @@ fn a_silent_client_is_let_go() {
     served.advance(SECOND);
     assert!(!served.client.is_open());
 }
+
+/// Goal: no bytes make a panic, and the pieces they come in make no difference. Method: a pipeline with some bytes
+/// changed, in one piece and in random ones.
+#[test]
+fn garbage_is_answered_the_same_in_whatever_pieces_it_comes() {
+    let mut state = 1_u64;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..300 {
+        let mut bytes = pipeline().into_bytes();
+        for _ in 0..random(4) {
+            let at = random(bytes.len());
+            bytes[at] = b"\r\n \0:*$-19Gx\xff"[random(13)];
+        }
+        let (whole, pieces) = (Served::new().client, Served::new().client);
+        whole.receive(&bytes);
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(1 + random(rest.len().min(40)));
+            pieces.receive(piece);
+            rest = behind;
+        }
+        let sent = whole.sent();
+        assert!(pieces.sent() == sent, "{}", bytes.escape_ascii());
+        assert_eq!(pieces.saw_eof(), whole.saw_eof(), "{}", bytes.escape_ascii());
+    }
+}
