@@ -31,7 +31,12 @@ impl Options {
                         return Err(Failure::Usage("--max-connections must be at least 1".into()));
                     }
                 }
-                Long("idle") => options.idle = seconds("--idle", arguments.value()?.parse()?)?,
+                Long("idle") => {
+                    options.idle = seconds("--idle", arguments.value()?.parse()?)?;
+                    if options.idle.is_zero() {
+                        return Err(Failure::Usage("--idle must be more than 0".into()));
+                    }
+                }
                 Long("grace") => options.grace = seconds("--grace", arguments.value()?.parse()?)?,
                 Value(address) => options.endpoint = address.parse()?,
                 _ => return Err(argument.unexpected().into()),
