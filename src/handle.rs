@@ -6,7 +6,7 @@ use crate::outstanding::Outstanding;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A cheap, cloneable reference to an [`IoContext`](crate::IoContext), for everything that lives on its thread.
 ///
@@ -85,7 +85,7 @@ impl Handle {
     ///
     /// ```
     /// # use ioctx::{Cancel, IoContext, error};
-    /// # use std::time::Duration;
+    /// # use std::time::{Duration, Instant};
     /// let mut io = IoContext::new()?;
     /// let alarm = io.after(Duration::from_secs(60), |waited| {
     ///     assert!(waited.is_err_and(|e| error::is_aborted(&e)));
@@ -158,6 +158,12 @@ impl Handle {
         }
         let deadline = engine.timers.borrow().earliest()?;
         Some(deadline.saturating_duration_since(engine.clock.now()))
+    }
+
+    /// A fresh reading of the clock that deadlines are counted by: the system's monotonic clock, or, in a
+    /// [`Harness`](crate::testing::Harness), the one that the test moves. For whatever keeps times of its own.
+    pub fn now(&self) -> Instant {
+        self.engine.clock.now()
     }
 
     /// Lists what keeps the loop alive: kind, object, endpoint, age, and the file and line that started it.

@@ -72,6 +72,7 @@ mod ready;
 mod key;
 mod outstanding;
 mod poll;
+mod slots;
 mod stream;
 mod engine;
 mod handle;

@@ -121,6 +121,8 @@ impl Interest {
     /// Urgent (out-of-band) data; Linux and Android only.
     pub const PRIORITY: Interest = Interest(PRIORITY);
 
+    /// Errors alone.
+    pub(crate) const ERROR: Interest = Interest(ERROR);
     /// Errors and urgent data, what `wait` calls the error condition.
     pub(crate) const EXCEPTION: Interest = Interest(PRIORITY | ERROR);
     pub(crate) const DEMANDED: Interest = Interest(DEMANDED);

@@ -14,9 +14,9 @@ use super::timer_queue::TimerKey;
 use crate::error::context_gone;
 use crate::outstanding::Work;
 use crate::ready::{Interest, Ready};
+use crate::slots::Slots;
 use mio::Token;
 use mio::event::Source;
-use slab::Slab;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -275,7 +275,7 @@ impl Poller {
 pub(crate) struct Reactor {
     /// `None` once the context has gone.
     registry: RefCell<Option<mio::Registry>>,
-    slab: RefCell<Slab<Slot>>,
+    slab: RefCell<Slots<Slot>>,
     generation: Cell<u32>,
     /// Due and not yet called; the front came first. With `left_over` it holds each entry at most once: `queued`.
     ready: RefCell<VecDeque<Entry>>,
@@ -287,7 +287,7 @@ impl Reactor {
     pub(crate) fn new(registry: mio::Registry) -> Reactor {
         Reactor {
             registry: RefCell::new(Some(registry)),
-            slab: RefCell::new(Slab::new()),
+            slab: RefCell::new(Slots::new()),
             generation: Cell::new(0),
             ready: RefCell::new(VecDeque::new()),
             left_over: RefCell::new(VecDeque::new()),

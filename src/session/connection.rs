@@ -68,6 +68,12 @@ impl Connection {
         self.link.flow.queued() + self.link.gathered()
     }
 
+    /// Whether [`send`](Connection::send) has answered [`Sent::AboveHigh`], and
+    /// [`drained`](super::Session::drained) was not called since.
+    pub fn is_above_high(&self) -> bool {
+        self.link.flow.is_above_high()
+    }
+
     /// Sets the queued bytes at or below which [`drained`](super::Session::drained) is called and reading resumes, and
     /// those above which [`send`](Connection::send) answers [`Sent::AboveHigh`] and reading pauses.
     /// `low` above `high` counts as `high`. Default: [`Config::watermarks`](crate::Config::watermarks).
@@ -100,6 +106,20 @@ impl Connection {
     /// Whether reading was [paused](Connection::pause).
     pub fn is_paused(&self) -> bool {
         self.link.flow.is_paused()
+    }
+
+    /// Whether reading pauses by itself above the high watermark. At first it does, so that a peer which asks for more
+    /// than it reads is not asked to send more. Switch it off where what is read does not make more to be sent: a relay,
+    /// whose two directions would otherwise wait for each other.
+    pub fn set_pause_above_high(&self, pauses: bool) {
+        self.link.flow.pauses_above_high.set(pauses);
+        self.link.ask(super::flow::Asked::SHOW);
+    }
+
+    /// Whether the peer has ended its stream. In [`received`](super::Session::received) this says that no more will
+    /// follow: it is the call before [`eof`](super::Session::eof).
+    pub fn peer_has_ended(&self) -> bool {
+        self.link.flow.peer_end.get() != super::flow::PeerEnd::NotYet
     }
 
     /// Sets how many bytes [`received`](super::Session::received) may leave unconsumed; more of them end the
@@ -156,6 +176,11 @@ impl Connection {
     /// Whether bytes given to [`send`](Connection::send) go anywhere: the connection is open, and is not closing.
     pub fn is_open(&self) -> bool {
         self.link.flow.takes_bytes()
+    }
+
+    /// Whether the connection has ended: [`closed`](super::Session::closed) was told, or is about to be.
+    pub fn has_ended(&self) -> bool {
+        self.link.flow.is_over()
     }
 
     /// Takes the socket out, as a `tcp::Socket` or a `local::stream::Socket`, for operations or for another session,

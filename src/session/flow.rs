@@ -59,7 +59,15 @@ pub(super) enum Duty {
     ShowTail,
     TellEof,
     Read,
+    /// The poller told of an error while nobody reads.
+    LookAtError,
     TellStopping,
+}
+
+impl Duty {
+    pub(super) fn bit(self) -> u16 {
+        1 << self as u16
+    }
 }
 
 /// Duties that somebody has asked for, as bits.
@@ -95,6 +103,8 @@ pub(super) struct Flow {
     pub(super) our_end: Cell<OurEnd>,
     asked: Cell<Asked>,
     paused: Cell<bool>,
+    /// Whether reading pauses by itself above the high watermark.
+    pub(super) pauses_above_high: Cell<bool>,
     /// `send` has answered `AboveHigh`, and `drained` was not asked for yet.
     above_high: Cell<bool>,
     pub(super) limits: Cell<Limits>,
@@ -111,6 +121,7 @@ impl Flow {
             our_end: Cell::new(OurEnd::NotYet),
             asked: Cell::default(),
             paused: Cell::new(false),
+            pauses_above_high: Cell::new(true),
             above_high: Cell::new(false),
             limits: Cell::new(Limits {
                 low: config.low_watermark,
@@ -162,7 +173,7 @@ impl Flow {
 
     pub(super) fn set_paused(&self, paused: bool) {
         let resumes = self.paused.replace(paused) && !paused;
-        if resumes && !self.above_high.get() {
+        if resumes {
             self.ask(Asked::SHOW);
         }
     }
@@ -171,8 +182,13 @@ impl Flow {
         self.paused.get()
     }
 
+    pub(super) fn is_above_high(&self) -> bool {
+        self.above_high.get()
+    }
+
     fn may_show(&self) -> bool {
-        self.phase.get() == Phase::Broken || (!self.paused.get() && !self.above_high.get())
+        let is_held_back = self.above_high.get() && self.pauses_above_high.get();
+        self.phase.get() == Phase::Broken || (!self.paused.get() && !is_held_back)
     }
 
     pub(super) fn note_peer_end(&self) {
@@ -207,7 +223,7 @@ impl Flow {
         if self.above_high.get() && self.queued() <= self.limits.get().low {
             self.above_high.set(false);
             self.ask(Asked::DRAINED);
-            if !self.paused.get() {
+            if self.pauses_above_high.get() && !self.paused.get() {
                 self.ask(Asked::SHOW);
             }
         }
@@ -241,8 +257,11 @@ impl Flow {
             Phase::Ending | Phase::Panicked | Phase::Ended => return Interest::NONE,
         };
         let writable = self.phase.get() != Phase::Broken && !self.queue.borrow().is_empty();
-        let readable = if readable { Interest::READABLE } else { Interest::NONE };
-        if writable { readable | Interest::WRITABLE } else { readable }
+        let mut interest = if readable { Interest::READABLE } else { Interest::ERROR };
+        if writable {
+            interest |= Interest::WRITABLE;
+        }
+        interest
     }
 
     /// The next thing to do, given what the transport is ready for and wanted for.
@@ -250,7 +269,8 @@ impl Flow {
         match self.phase.get() {
             Phase::Connecting | Phase::Ended => return None,
             Phase::Ending | Phase::Panicked => return Some(Duty::End),
-            Phase::Closing => return wanted.is_readable().then_some(Duty::Read),
+            Phase::Closing if wanted.is_readable() => return Some(Duty::Read),
+            Phase::Closing => return wanted.is_error().then_some(Duty::LookAtError),
             Phase::Broken if !wanted.is_readable() => return Some(Duty::End),
             Phase::Open | Phase::Broken => {}
         }
@@ -275,6 +295,9 @@ impl Flow {
         if wanted.is_readable() {
             return Some(Duty::Read);
         }
+        if wanted.is_error() {
+            return Some(Duty::LookAtError);
+        }
         asked.has(Asked::STOPPING).then_some(Duty::TellStopping)
     }
 
@@ -288,7 +311,7 @@ impl Flow {
             Duty::ShowTail => self.forget(Asked::SHOW),
             Duty::TellEof => self.peer_end.set(PeerEnd::Told),
             Duty::TellStopping => self.forget(Asked::STOPPING),
-            Duty::End | Duty::Read => {}
+            Duty::End | Duty::Read | Duty::LookAtError => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::endpoint::Endpoint;
-use super::flow::Phase;
+use super::flow::{Asked, Phase};
 use super::link::{Connection, Link};
 use super::transport::Transport;
 use super::wire::Wire;
@@ -86,27 +86,47 @@ impl Harness {
         let now = Instant::now();
         io.handle().engine.clock.hold(now);
         let context = Rc::new(RefCell::new(Context { io, now }));
-        Harness::open(context, make)
+        Harness::open(context, Phase::Open, make)
     }
 
     /// Opens one more connection in the same loop: for sessions that send to each other.
     #[track_caller]
     pub fn beside(&self, session: impl Session) -> Harness {
-        Harness::open(Rc::clone(&self.context), |_| session)
+        Harness::open(Rc::clone(&self.context), Phase::Open, |_| session)
     }
 
     #[track_caller]
-    fn open<S: Session>(context: Rc<RefCell<Context>>, make: impl FnOnce(&Handle) -> S) -> Harness {
+    fn open<S: Session>(context: Rc<RefCell<Context>>, phase: Phase, make: impl FnOnce(&Handle) -> S) -> Harness {
         let handle = context.borrow().io.handle().clone();
         let origin = handle.engine.origin(Location::caller());
         let remote = Endpoint::from(std::net::SocketAddr::from(([192, 0, 2, 1], 1)));
-        let link = Link::new(&handle, origin, Some(remote), Phase::Open, None);
+        let link = Link::new(&handle, origin, Some(remote), phase, None);
         let wire = Rc::new(Wire::default());
+        wire.set_connecting(phase == Phase::Connecting);
         let session = Box::new(make(&handle));
         link.begin(Some(Transport::Wire(Rc::clone(&wire))), session).expect("a living context");
         let harness = Harness { context, wire, connection: Connection { link } };
         harness.settle();
         harness
+    }
+
+    /// Begins to connect one more connection in the same loop, as [`session::connect`](super::connect) does: it is there
+    /// when the peer [takes it](Harness::peer_accepts), and fails when it [does not](Harness::reset).
+    #[track_caller]
+    pub fn connecting(&self, session: impl Session) -> Harness {
+        Harness::open(Rc::clone(&self.context), Phase::Connecting, |_| session)
+    }
+
+    /// The peer takes the connection that is [being made](Harness::connecting).
+    pub fn peer_accepts(&self) {
+        self.wire.set_connecting(false);
+        self.tell(Ready::WRITABLE);
+    }
+
+    /// The server shuts down: the session is told that it is [`stopping`](Session::stopping).
+    pub fn server_shuts_down(&self) {
+        self.connection.link.ask(Asked::STOPPING);
+        self.settle();
     }
 
     /// The peer sends bytes, in one piece.
@@ -172,10 +192,10 @@ impl Harness {
         self.tell(Ready::WRITABLE);
     }
 
-    /// The peer resets the connection.
+    /// The peer resets the connection, or refuses it.
     pub fn reset(&self) {
         self.wire.peer_resets();
-        self.tell(Ready::READABLE | Ready::WRITABLE);
+        self.tell(Ready::READABLE | Ready::WRITABLE | Ready::ERROR);
     }
 
     /// The connection, for whatever else is to be done with it. Call [`settle`](Harness::settle) afterwards.

@@ -79,6 +79,8 @@ pub(crate) struct Link {
     /// Not 0 while a method of the session runs and nothing but small sends has happened in it: what it may gather.
     /// So `send` has one thing to look at.
     pub(super) room: Cell<usize>,
+    /// Bytes that `send` has written straight to the socket, and the turn in which it did.
+    straight: Cell<(u64, usize)>,
     /// Why it ends; set with `Phase::Ending` and `Phase::Broken`.
     pub(super) reason: Cell<Option<Reason>>,
     pub(super) timing: OnceCell<Box<Timing>>,
@@ -122,6 +124,7 @@ impl Link {
             body: RefCell::new(None),
             calm: Cell::new(0),
             room: Cell::new(0),
+            straight: Cell::new((0, 0)),
             reason: Cell::new(None),
             timing: OnceCell::new(),
             roster: roster.cloned(),
@@ -234,7 +237,16 @@ impl Link {
             Phase::Closing => {}
             _ => return,
         }
-        self.limit(deadline, || Reason::DeadlinePassed);
+        if self.flow.our_end.get() == OurEnd::Sent {
+            self.wait_for_peer(); // There is nothing left that the deadline could be for.
+        } else {
+            self.limit(deadline, || Reason::DeadlinePassed);
+        }
+    }
+
+    /// Everything is sent, our end too: a living peer ends its stream soon.
+    pub(super) fn wait_for_peer(self: &Rc<Self>) {
+        self.limit(self.config().grace, || Reason::Finished);
     }
 
     pub(super) fn shutdown_send(self: &Rc<Self>) {
@@ -326,15 +338,17 @@ impl Link {
     /// Writes without a copy, if nothing is queued before it, and if it is worth a system call: then what was gathered
     /// leaves with it. Returns how many bytes of `slices` were written.
     fn send_straight(&self, slices: &[IoSlice<'_>], size: usize) -> usize {
-        let is_open = self.flow.phase.get() == Phase::Open;
-        let is_first = self.flow.queue.borrow().is_empty();
-        if !is_open || !is_first || !self.state.ready().is_writable() {
+        let (in_method, is_open) = (self.in_method(), self.flow.phase.get() == Phase::Open);
+        let is_first = self.flow.queue.borrow().is_empty() && self.state.ready().is_writable();
+        let is_worth_it = in_method || size >= LARGE;
+        if !(is_open && is_first && is_worth_it && self.may_write_straight(size)) {
             self.queue_gathered();
             return 0;
         }
-        if !self.in_method() {
-            return if size < LARGE { 0 } else { self.write(slices).min(size) };
+        if !in_method {
+            return self.write(slices).min(size);
         }
+        // The gathered bytes are taken out, because a logger may be told of the write.
         let gather = self.engine().buffers.gather.take();
         let gathered = gather.bytes();
         let mut all = [IoSlice::new(&[]); STRAIGHT];
@@ -348,6 +362,16 @@ impl Link {
         }
         self.return_gather(gather);
         written.saturating_sub(before)
+    }
+
+    /// Straight writes are bounded as those of a dispatch are: a session that sends as long as the peer takes it must
+    /// come to an end.
+    fn may_write_straight(&self, size: usize) -> bool {
+        let (turn, spent) = self.straight.get();
+        let now = self.engine().turn.number();
+        let spent = if turn == now { spent } else { 0 };
+        self.straight.set((now, spent.saturating_add(size)));
+        isize::try_from(spent).is_ok_and(|spent| spent < self.config().dispatch_bytes)
     }
 
     /// Moves what was gathered behind what is queued.
@@ -475,6 +499,7 @@ impl Link {
         if self.state.token().is_some() {
             tell!(engine, "deregistered token {}: session", self.state.slot().unwrap_or_default());
         }
+        self.tell_what_is_lost();
         drop(self.take_transport());
         let entry = engine.remove(&self.state);
         engine.work_finished();
@@ -484,6 +509,14 @@ impl Link {
         self.leave_roster();
         drop(entry);
         self.body.borrow_mut().take()
+    }
+
+    /// A peer that does not get all that was sent to it must not take the end for a proper one.
+    fn tell_what_is_lost(&self) {
+        let is_cut_off = !self.flow.queue.borrow().is_empty();
+        if let (true, Some(transport)) = (is_cut_off, &*self.transport.borrow()) {
+            transport.reset_on_close();
+        }
     }
 
     /// Takes the transport out, and out of the poller.

@@ -87,8 +87,9 @@ pub trait Session: 'static {
     /// A return value larger than `bytes.len()` counts as all of it; debug builds assert.
     fn received(&mut self, connection: &Connection, bytes: &[u8]) -> usize;
 
-    /// More had been queued than the high watermark, and now it is less than the low one: go on sending. Called once
-    /// for each time that [`Connection::send`] answered [`Sent::AboveHigh`] for the first time.
+    /// More had been queued than the high watermark, and now it is no more than the low one: go on sending. Called once
+    /// for each time that [`Connection::send`] answered [`Sent::AboveHigh`] for the first time, and before what was left
+    /// unconsumed is shown again.
     fn drained(&mut self, connection: &Connection) {
         let _ = connection;
     }
@@ -106,7 +107,8 @@ pub trait Session: 'static {
         Idle::Close
     }
 
-    /// Somebody has called [`Connection::notify`], once or more often since the last call.
+    /// Somebody has called [`Connection::notify`], once or more often since the last call. What is notified in here
+    /// comes in the next turn.
     fn notified(&mut self, connection: &Connection) {
         let _ = connection;
     }

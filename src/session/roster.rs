@@ -3,14 +3,14 @@
 use crate::engine::reactor::Entry;
 use crate::engine::state::Engine;
 use crate::ready::Interest;
-use slab::Slab;
+use crate::slots::Slots;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// `M` is the link of a connection, which stands above this file.
 pub(super) struct Roster<M> {
     /// The links of open connections; each takes itself out when it ends.
-    members: RefCell<Slab<Rc<M>>>,
+    members: RefCell<Slots<Rc<M>>>,
     /// What accepts, while it does not because the roster is full.
     waiting: RefCell<Option<Entry>>,
     pub(super) accepted: Cell<u64>,
@@ -22,7 +22,7 @@ pub(super) struct Roster<M> {
 impl<M> Roster<M> {
     pub(super) fn new() -> Rc<Self> {
         Rc::new(Roster {
-            members: RefCell::default(),
+            members: RefCell::new(Slots::new()),
             waiting: RefCell::default(),
             accepted: Cell::new(0),
             shed: Cell::new(0),

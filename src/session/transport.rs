@@ -116,12 +116,21 @@ impl Transport {
         }
     }
 
+    /// The error that the kernel has for the socket, which it tells once.
+    pub(super) fn take_error(&self) -> Option<io::Error> {
+        match self {
+            Transport::Tcp(stream) => stream.take_error().ok()?,
+            Transport::Unix(stream) => stream.take_error().ok()?,
+            Transport::Wire(wire) => wire.take_error(),
+        }
+    }
+
     /// How an attempt to connect has ended; `None` if it has not.
     pub(super) fn connected(&self) -> Option<io::Result<()>> {
         match self {
             Transport::Tcp(stream) => connected(stream),
             Transport::Unix(stream) => connected(stream),
-            Transport::Wire(_) => Some(Ok(())),
+            Transport::Wire(wire) => wire.connected(),
         }
     }
 

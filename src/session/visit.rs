@@ -202,20 +202,21 @@ struct Visit<'a> {
     link: &'a Rc<Link>,
     /// User code has run in this dispatch, which counts as one handler.
     counted: Cell<bool>,
-    has_read: Cell<bool>,
+    /// The duties that were done in it, as bits.
+    done: Cell<u16>,
 }
 
 impl<'a> Visit<'a> {
     fn new(link: &'a Rc<Link>) -> Self {
-        Visit { link, counted: Cell::new(false), has_read: Cell::new(false) }
+        Visit { link, counted: Cell::new(false), done: Cell::new(0) }
     }
 
     /// The rest of a dispatch that has read already.
     fn after_reading(link: &'a Rc<Link>) -> Self {
-        Visit { link, counted: Cell::new(true), has_read: Cell::new(true) }
+        Visit { link, counted: Cell::new(true), done: Cell::new(Duty::Read.bit()) }
     }
 
-    /// Does what is due, one thing after the other, and reads at most once: then it is the others' turn.
+    /// Does what is due, one thing after the other, and nothing twice: then it is the others' turn.
     #[cold]
     #[inline(never)]
     fn do_duties(&self) {
@@ -225,13 +226,13 @@ impl<'a> Visit<'a> {
             let Some(duty) = link.flow.next_duty(link.state.wanted()) else {
                 break;
             };
-            if duty == Duty::Read && self.has_read.get() {
-                break; // What is left is ready, so it comes again in the next turn.
-            }
-            if self.counted.get() && link.engine().must_leave() {
+            // What is due again, or still when the turn is to be left, waits for the next turn.
+            let is_again = self.done.get() & duty.bit() != 0;
+            if is_again || (self.counted.get() && link.engine().must_leave()) {
                 link.state.demand_call();
                 break;
             }
+            self.done.set(self.done.get() | duty.bit());
             link.flow.begin(duty);
             self.perform(duty);
         }
@@ -247,6 +248,7 @@ impl<'a> Visit<'a> {
             Duty::ShowTail => self.show_tail(0),
             Duty::TellEof => self.tell("eof", |session, connection| session.eof(connection)),
             Duty::Read => self.read(),
+            Duty::LookAtError => self.look_at_error(),
             Duty::TellStopping => self.tell("stopping", |session, connection| session.stopping(connection)),
         }
     }
@@ -291,7 +293,6 @@ impl<'a> Visit<'a> {
     // Reading.
 
     fn read(&self) {
-        self.has_read.set(true);
         let link = self.link;
         let mut buffer = link.engine().buffers.read.borrow_mut();
         let received = match &*link.transport.borrow() {
@@ -340,6 +341,16 @@ impl<'a> Visit<'a> {
         link.check_tail();
     }
 
+    /// Reading is paused or over, so nobody would come upon the error.
+    fn look_at_error(&self) {
+        let link = self.link;
+        link.state.clear(Ready::ERROR);
+        let error = link.transport.borrow().as_ref().and_then(|transport| transport.take_error());
+        if let Some(error) = error {
+            link.fail(Reason::Error(error));
+        }
+    }
+
     // Writing.
 
     /// Writes what is queued, as far as the socket and the budget go.
@@ -372,10 +383,7 @@ impl<'a> Visit<'a> {
         match sent {
             Err(error) if error.kind() != ErrorKind::NotConnected => link.fail(Reason::Error(error)),
             Err(_) => link.flow.peer_end.set(PeerEnd::Seen), // The peer has gone altogether.
-            Ok(()) if link.flow.phase.get() == Phase::Closing => {
-                let grace = link.config().grace;
-                link.limit(grace, || Reason::Finished);
-            }
+            Ok(()) if link.flow.phase.get() == Phase::Closing => link.wait_for_peer(),
             Ok(()) => {}
         }
     }

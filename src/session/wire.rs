@@ -5,7 +5,7 @@ use crate::ready::Ready;
 use rustix::io::Errno;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 
 #[derive(Debug, Default)]
 pub struct Wire {
@@ -15,6 +15,8 @@ pub struct Wire {
     to_peer: RefCell<Vec<u8>>,
     /// How many bytes the peer still takes; `None`: any number.
     room: Cell<Option<usize>>,
+    /// The peer has neither taken the connection nor refused it.
+    is_connecting: Cell<bool>,
     peer_ended: Cell<bool>,
     peer_reset: Cell<bool>,
     session_ended: Cell<bool>,
@@ -63,6 +65,18 @@ impl Wire {
         self.send(state, &all)
     }
 
+    pub(super) fn take_error(&self) -> Option<io::Error> {
+        self.peer_reset.get().then(|| Errno::CONNRESET.into())
+    }
+
+    /// How the attempt to connect has ended.
+    pub(super) fn connected(&self) -> Option<io::Result<()>> {
+        if self.peer_reset.get() {
+            return Some(Err(Errno::CONNREFUSED.into()));
+        }
+        (!self.is_connecting.get()).then_some(Ok(()))
+    }
+
     pub(super) fn shutdown_send(&self) {
         self.session_ended.set(true);
     }
@@ -74,6 +88,10 @@ impl Wire {
 
 // What the peer does.
 impl Wire {
+    pub(super) fn set_connecting(&self, connecting: bool) {
+        self.is_connecting.set(connecting);
+    }
+
     pub(super) fn peer_sends(&self, bytes: &[u8]) {
         self.to_session.borrow_mut().extend(bytes);
     }
