@@ -284,13 +284,16 @@ pub(crate) struct Reactor {
 }
 
 impl Reactor {
-    pub(crate) fn new(registry: mio::Registry) -> Reactor {
+    /// `batch`: how many events one turn delivers.
+    pub(crate) fn new(registry: mio::Registry, batch: usize) -> Reactor {
         Reactor {
             registry: RefCell::new(Some(registry)),
             slab: RefCell::new(Slots::new()),
             generation: Cell::new(0),
-            ready: RefCell::new(VecDeque::new()),
-            left_over: RefCell::new(VecDeque::new()),
+            // With room from the start: lists that grow when all clients leave at once would lie, in the allocator's
+            // heap, above everything the clients have needed, and keep all of that from the system.
+            ready: RefCell::new(VecDeque::with_capacity(batch)),
+            left_over: RefCell::new(VecDeque::with_capacity(batch)),
         }
     }
 

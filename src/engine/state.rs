@@ -104,7 +104,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(config: Config, registry: &mio::Registry) -> io::Result<Rc<Engine>> {
-        let reactor = Reactor::new(registry.try_clone()?);
+        let reactor = Reactor::new(registry.try_clone()?, config.event_batch);
         let waker = mio::Waker::new(registry, WAKER)?;
         let teller = Teller::new(config.slow_handler);
         teller.look();

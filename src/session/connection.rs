@@ -1,7 +1,7 @@
 //! What users do with a connection.
 
 use super::endpoint::Endpoint;
-use super::flow::{Limits, Phase};
+use super::flow::{Asked, Bytes, Limits, PeerEnd, Phase};
 use super::kind::SessionProtocol;
 use super::link::{Connection, Link};
 use super::outcome::{Reason, Sent};
@@ -79,14 +79,14 @@ impl Connection {
     /// `low` above `high` counts as `high`. Default: [`Config::watermarks`](crate::Config::watermarks).
     pub fn set_watermarks(&self, low: usize, high: usize) {
         let limits = self.link.flow.limits.get();
-        self.link.flow.limits.set(Limits { low: low.min(high), high, ..limits });
+        self.link.flow.limits.set(Limits { low: Bytes::new(low.min(high)), high: Bytes::new(high), ..limits });
     }
 
     /// Sets the queued bytes above which the connection ends, with [`Reason::WriteLimit`]. Default:
     /// [`Config::write_limit`](crate::Config::write_limit).
     pub fn set_write_limit(&self, bytes: usize) {
         let limits = self.link.flow.limits.get();
-        self.link.flow.limits.set(Limits { hard: bytes, ..limits });
+        self.link.flow.limits.set(Limits { hard: Bytes::new(bytes), ..limits });
     }
 }
 
@@ -113,13 +113,13 @@ impl Connection {
     /// whose two directions would otherwise wait for each other.
     pub fn set_pause_above_high(&self, pauses: bool) {
         self.link.flow.pauses_above_high.set(pauses);
-        self.link.ask(super::flow::Asked::SHOW);
+        self.link.ask(Asked::SHOW);
     }
 
     /// Whether the peer has ended its stream. In [`received`](super::Session::received) this says that no more will
     /// follow: it is the call before [`eof`](super::Session::eof).
     pub fn peer_has_ended(&self) -> bool {
-        self.link.flow.peer_end.get() != super::flow::PeerEnd::NotYet
+        self.link.flow.peer_end.get() != PeerEnd::NotYet
     }
 
     /// Sets how many bytes [`received`](super::Session::received) may leave unconsumed; more of them end the
@@ -127,7 +127,7 @@ impl Connection {
     /// [`Config::unconsumed_limit`](crate::Config::unconsumed_limit).
     pub fn set_unconsumed_limit(&self, bytes: usize) {
         let limits = self.link.flow.limits.get();
-        self.link.flow.limits.set(Limits { tail: bytes, ..limits });
+        self.link.flow.limits.set(Limits { tail: Bytes::new(bytes), ..limits });
     }
 }
 
@@ -139,7 +139,7 @@ impl Connection {
     /// So whoever has a `Connection` reaches the session behind it: leave what you have to say where both can see it
     /// (an `Rc<RefCell<...>>`), and notify.
     pub fn notify(&self) {
-        self.link.ask(super::flow::Asked::NOTIFIED);
+        self.link.ask(Asked::NOTIFIED);
     }
 
     /// Calls [`idle`](super::Session::idle) when no byte has arrived or left for this long; `None` switches it off, as

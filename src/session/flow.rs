@@ -87,14 +87,28 @@ impl Asked {
     }
 }
 
+/// A number of bytes in half the room, because every connection has four of them: the largest stands for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bytes(u32);
+
+impl Bytes {
+    pub(super) fn new(bytes: usize) -> Bytes {
+        Bytes(u32::try_from(bytes).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn get(self) -> usize {
+        if self.0 == u32::MAX { usize::MAX } else { self.0 as usize }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Queued bytes at which `drained` is called, at which reading pauses, and past which the connection ends.
-    pub(super) low: usize,
-    pub(super) high: usize,
-    pub(super) hard: usize,
+    pub(super) low: Bytes,
+    pub(super) high: Bytes,
+    pub(super) hard: Bytes,
     /// Unconsumed bytes past which the connection ends.
-    pub(super) tail: usize,
+    pub(super) tail: Bytes,
 }
 
 pub(super) struct Flow {
@@ -124,10 +138,10 @@ impl Flow {
             pauses_above_high: Cell::new(true),
             above_high: Cell::new(false),
             limits: Cell::new(Limits {
-                low: config.low_watermark,
-                high: config.high_watermark,
-                hard: config.write_limit,
-                tail: config.unconsumed_limit,
+                low: Bytes::new(config.low_watermark),
+                high: Bytes::new(config.high_watermark),
+                hard: Bytes::new(config.write_limit),
+                tail: Bytes::new(config.unconsumed_limit),
             }),
             queue: RefCell::default(),
             tail: RefCell::default(),
@@ -206,12 +220,12 @@ impl Flow {
 
     /// Whether so many more bytes may be queued.
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
-        self.queued().saturating_add(bytes) <= self.limits.get().hard
+        self.queued().saturating_add(bytes) <= self.limits.get().hard.get()
     }
 
     /// Bytes were queued. Whether it is now more than the high watermark.
     pub(super) fn note_queued(&self) -> bool {
-        let above = self.queued() > self.limits.get().high;
+        let above = self.queued() > self.limits.get().high.get();
         if above {
             self.above_high.set(true);
         }
@@ -220,7 +234,7 @@ impl Flow {
 
     /// Bytes have left the queue: below the low watermark reading resumes, and `drained` is due.
     pub(super) fn note_written(&self) {
-        if self.above_high.get() && self.queued() <= self.limits.get().low {
+        if self.above_high.get() && self.queued() <= self.limits.get().low.get() {
             self.above_high.set(false);
             self.ask(Asked::DRAINED);
             if self.pauses_above_high.get() && !self.paused.get() {

@@ -75,12 +75,12 @@ pub(crate) struct Link {
     /// `None` when the connection has ended. Borrowed while a method of the session runs.
     pub(super) body: RefCell<Option<Body>>,
     /// Not 0 while nothing is to be done but to read: what a method of the session may then gather, in bytes.
-    pub(super) calm: Cell<usize>,
+    pub(super) calm: Cell<u32>,
     /// Not 0 while a method of the session runs and nothing but small sends has happened in it: what it may gather.
     /// So `send` has one thing to look at.
-    pub(super) room: Cell<usize>,
+    pub(super) room: Cell<u32>,
     /// Bytes that `send` has written straight to the socket, and the turn in which it did.
-    straight: Cell<(u64, usize)>,
+    straight: Cell<(u32, u32)>,
     /// Why it ends; set with `Phase::Ending` and `Phase::Broken`.
     pub(super) reason: Cell<Option<Reason>>,
     pub(super) timing: OnceCell<Box<Timing>>,
@@ -150,6 +150,9 @@ impl Link {
         engine.scheduler.work_started();
         if let Some(roster) = &self.roster {
             self.roster_key.set(roster.enter(self));
+            if let Some(timeout) = roster.idle_timeout.get() {
+                self.set_idle_timeout(Some(timeout));
+            }
         }
         tell!(engine, "registered token {}: session", self.state.slot().unwrap_or_default());
         if self.flow.phase.get() == Phase::Open {
@@ -273,7 +276,7 @@ impl Link {
     #[inline(always)]
     pub(super) fn send(self: &Rc<Self>, bytes: &[u8]) -> Sent {
         let room = self.room.get();
-        if bytes.len() < LARGE && room > 0 && self.engine().buffers.gather.borrow_mut().push(bytes, room) {
+        if bytes.len() < LARGE && room > 0 && self.engine().buffers.gather.borrow_mut().push(bytes, room as usize) {
             return Sent::Accepted;
         }
         self.send_otherwise(bytes)
@@ -368,10 +371,10 @@ impl Link {
     /// come to an end.
     fn may_write_straight(&self, size: usize) -> bool {
         let (turn, spent) = self.straight.get();
-        let now = self.engine().turn.number();
+        let now = self.engine().turn.number() as u32; // Wraps around; the turn before is another in any case.
         let spent = if turn == now { spent } else { 0 };
-        self.straight.set((now, spent.saturating_add(size)));
-        isize::try_from(spent).is_ok_and(|spent| spent < self.config().dispatch_bytes)
+        self.straight.set((now, spent.saturating_add(u32::try_from(size).unwrap_or(u32::MAX))));
+        (spent as usize) < self.config().dispatch_bytes.unsigned_abs()
     }
 
     /// Moves what was gathered behind what is queued.
@@ -541,8 +544,8 @@ impl Link {
     }
 
     /// What a method of the session may gather before it is told to stop.
-    pub(super) fn gather_limit(&self) -> usize {
-        self.flow.limits.get().high.min(Gather::ROOM)
+    pub(super) fn gather_limit(&self) -> u32 {
+        self.flow.limits.get().high.get().min(Gather::ROOM) as u32
     }
 
     pub(super) fn config(&self) -> &Config {

@@ -6,6 +6,7 @@ use crate::ready::Interest;
 use crate::slots::Slots;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// `M` is the link of a connection, which stands above this file.
 pub(super) struct Roster<M> {
@@ -13,6 +14,8 @@ pub(super) struct Roster<M> {
     members: RefCell<Slots<Rc<M>>>,
     /// What accepts, while it does not because the roster is full.
     waiting: RefCell<Option<Entry>>,
+    /// What its connections begin with.
+    pub(super) idle_timeout: Cell<Option<Duration>>,
     pub(super) accepted: Cell<u64>,
     pub(super) shed: Cell<u64>,
     pub(super) bytes_received: Cell<u64>,
@@ -24,6 +27,7 @@ impl<M> Roster<M> {
         Rc::new(Roster {
             members: RefCell::new(Slots::new()),
             waiting: RefCell::default(),
+            idle_timeout: Cell::new(None),
             accepted: Cell::new(0),
             shed: Cell::new(0),
             bytes_received: Cell::new(0),

@@ -217,6 +217,12 @@ impl Server {
         }
     }
 
+    /// Gives the connections that come from now on this [idle timeout](Connection::set_idle_timeout); a session may
+    /// still set its own. At first there is none.
+    pub fn set_idle_timeout(&self, timeout: Option<Duration>) {
+        self.shared.roster.idle_timeout.set(timeout);
+    }
+
     /// Ends the server: stops accepting at once, tells every session that it is
     /// [`stopping`](Session::stopping), lets them finish, and ends those that have not when `deadline` has passed, with
     /// [`Reason::DeadlinePassed`]. `run` returns when nothing else is outstanding.

@@ -65,7 +65,7 @@ impl Link {
     /// Reads once, shows the bytes to the session, and writes what it sends. Returns whether that was all there was
     /// to do. Nobody listens to the trace.
     #[inline(always)]
-    fn serve(self: &Rc<Self>, room: usize) -> bool {
+    fn serve(self: &Rc<Self>, room: u32) -> bool {
         let engine = &**self.engine();
         let mut buffer = engine.buffers.read.borrow_mut();
         let received = match &*self.transport.borrow_mut() {
@@ -179,7 +179,7 @@ impl Link {
     }
 
     fn check_tail(self: &Rc<Self>) {
-        if self.flow.tail.borrow().len() > self.flow.limits.get().tail {
+        if self.flow.tail.borrow().len() > self.flow.limits.get().tail.get() {
             self.fail(Reason::UnconsumedLimit);
         }
     }

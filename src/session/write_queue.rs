@@ -29,7 +29,9 @@ impl Chunk {
 pub(super) struct WriteQueue {
     /// `Some` exactly while the queue is not empty.
     front: Option<Chunk>,
-    behind: VecDeque<Chunk>,
+    /// Boxed, because nearly no connection has it: it shall not cost every one of them.
+    #[allow(clippy::box_collection)]
+    behind: Option<Box<VecDeque<Chunk>>>,
     /// Bytes of the front that have been written.
     written: usize,
     /// Bytes in all that have not.
@@ -53,7 +55,8 @@ impl WriteQueue {
             return;
         }
         self.len += bytes.len();
-        let last = self.behind.back_mut().or(self.front.as_mut());
+        let behind = self.behind.as_mut().and_then(|behind| behind.back_mut());
+        let last = behind.or(self.front.as_mut());
         match last {
             Some(Chunk::Owned(last)) if last.len() + bytes.len() <= CHUNK => last.extend_from_slice(bytes),
             _ => self.push_chunk(Chunk::Owned(bytes.to_vec())),
@@ -72,13 +75,13 @@ impl WriteQueue {
         if self.front.is_none() {
             self.front = Some(chunk);
         } else {
-            self.behind.push_back(chunk);
+            self.behind.get_or_insert_default().push_back(chunk);
         }
     }
 
     /// What to write next, as slices. Returns how many there are.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
-        let chunks = self.front.iter().chain(&self.behind);
+        let chunks = self.front.iter().chain(self.behind.iter().flat_map(|behind| behind.iter()));
         let mut count = 0;
         for (slice, chunk) in slices.iter_mut().zip(chunks) {
             let skipped = if count == 0 { self.written } else { 0 };
@@ -98,10 +101,10 @@ impl WriteQueue {
                 break;
             }
             self.written -= size;
-            self.front = self.behind.pop_front();
+            self.front = self.behind.as_mut().and_then(|behind| behind.pop_front());
         }
         if self.len == 0 {
-            self.behind = VecDeque::new(); // An idle connection holds no memory for what it once sent.
+            self.behind = None; // An idle connection holds no memory for what it once sent.
         }
     }
 }
@@ -132,7 +135,7 @@ mod tests {
                 queue.advance(n);
             }
             assert!(seen == whole, "cut by {cut}");
-            assert!(queue.front.is_none() && queue.behind.capacity() == 0);
+            assert!(queue.front.is_none() && queue.behind.is_none());
         }
     }
 
@@ -142,7 +145,7 @@ mod tests {
         for _ in 0..100 {
             queue.push(b"0123456789");
         }
-        assert_eq!((queue.len(), queue.behind.len()), (1000, 0));
+        assert_eq!((queue.len(), queue.behind.is_none()), (1000, true));
         let shared: Rc<[u8]> = Rc::from(&b"shared"[..]);
         queue.push_shared(&shared);
         assert_eq!(Rc::strong_count(&shared), 2);
