@@ -11,9 +11,9 @@
 mod cli;
 
 use cli::{Failure, failed};
-use ioctx::{ContextPool, IoContext};
 use ioctx::ip::tcp::{Acceptor, Endpoint};
 use ioctx::session::{self, Connection, Server, Session};
+use ioctx::{ContextPool, IoContext};
 use std::process::ExitCode;
 use std::time::Duration;
 
