@@ -45,7 +45,8 @@ impl Buffers {
 #[derive(Default)]
 pub(crate) struct Gather {
     memory: Box<[u8]>,
-    len: usize,
+    /// Never more than `memory` holds.
+    len: u32,
 }
 
 impl Gather {
@@ -53,12 +54,12 @@ impl Gather {
 
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     #[inline(always)]
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.memory.get(..self.len).unwrap_or_default()
+        self.memory.get(..self.len()).unwrap_or_default()
     }
 
     #[inline(always)]
@@ -66,18 +67,18 @@ impl Gather {
         self.len = 0;
     }
 
-    /// Adds a piece, if it is not more than `limit` then; `false` if it is, or if there is no room.
+    /// Adds a small piece, if it is not more than `limit` then; `false` if it is, or if there is no room.
     #[inline(always)]
-    pub(crate) fn push(&mut self, bytes: &[u8], limit: usize) -> bool {
-        let end = self.len + bytes.len();
-        if end > limit {
+    pub(crate) fn push(&mut self, bytes: &[u8], limit: u32) -> bool {
+        let end = self.len() + bytes.len();
+        if end > limit as usize {
             return false;
         }
-        let Some(room) = self.memory.get_mut(self.len..end) else {
+        let Some(room) = self.memory.get_mut(self.len()..end) else {
             return false;
         };
         room.copy_from_slice(bytes);
-        self.len = end;
+        self.len = end as u32; // At most `limit`.
         true
     }
 }

@@ -163,9 +163,12 @@ impl Engine {
     }
 
     fn dispatch_events(&self, poller: &Poller) -> Result<(), Left> {
+        let tells = self.teller.tracing(); // Asked for once a turn.
         for (token, told) in poller.events(self.turn.cursor()) {
             if let Some(entry) = self.reactor.find(token) {
-                tell!(self, "token {} ready: {told:?}", entry.state().slot().unwrap_or_default());
+                if tells {
+                    tell!(self, "token {} ready: {told:?}", entry.state().slot().unwrap_or_default());
+                }
                 self.turn.count_event();
                 entry.on_event(told);
                 self.may_go_on()?;

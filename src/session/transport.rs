@@ -27,23 +27,11 @@ pub enum Transport {
 
 // Moving bytes. The ready bits in `state` are kept true. `tells`: whether somebody listens to the trace.
 impl Transport {
-    #[inline(always)]
-    pub(super) fn receive(
-        &self,
-        state: &State,
-        engine: &Engine,
-        tells: bool,
-        buffer: &mut [u8],
-    ) -> Result<usize, Errno> {
-        match self {
-            Transport::Tcp(source) => Tracked { source, state, engine, tells }.receive(buffer),
-            other => other.receive_otherwise(state, engine, tells, buffer),
-        }
+    pub(super) fn is_tcp(&self) -> bool {
+        matches!(self, Transport::Tcp(_))
     }
 
-    /// Out of line, so that TCP's way is short.
-    #[inline(never)]
-    fn receive_otherwise(
+    pub(super) fn receive(
         &self,
         state: &State,
         engine: &Engine,
@@ -57,16 +45,7 @@ impl Transport {
         }
     }
 
-    #[inline(always)]
     pub(super) fn send(&self, state: &State, engine: &Engine, tells: bool, bytes: &[u8]) -> Result<usize, Errno> {
-        match self {
-            Transport::Tcp(source) => Tracked { source, state, engine, tells }.send(bytes),
-            other => other.send_otherwise(state, engine, tells, bytes),
-        }
-    }
-
-    #[inline(never)]
-    fn send_otherwise(&self, state: &State, engine: &Engine, tells: bool, bytes: &[u8]) -> Result<usize, Errno> {
         match self {
             Transport::Tcp(source) => Tracked { source, state, engine, tells }.send(bytes),
             Transport::Unix(source) => Tracked { source, state, engine, tells }.send(bytes),

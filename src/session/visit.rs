@@ -8,9 +8,11 @@ use super::Session;
 use super::flow::{Asked, Duty, OurEnd, PeerEnd, Phase};
 use super::link::{Body, Connection, Link};
 use super::outcome::{Idle, Reason};
+use super::transport::Transport;
 use super::write_queue::SLICES;
 use crate::engine::reactor::{Dispatch, Reactor, State};
 use crate::outstanding::Work;
+use crate::readiness::io::Tracked;
 use crate::ready::{Interest, Ready};
 use rustix::io::Errno;
 use std::cell::Cell;
@@ -63,19 +65,22 @@ impl Dispatch for Link {
 
 impl Link {
     /// Reads once, shows the bytes to the session, and writes what it sends. Returns whether that was all there was
-    /// to do. Nobody listens to the trace.
+    /// to do. Only for TCP, and while nobody listens to the trace; each test that is not made here is one that every
+    /// message is spared.
     #[inline(always)]
     fn serve(self: &Rc<Self>, room: u32) -> bool {
         let engine = &**self.engine();
         let mut buffer = engine.buffers.read.borrow_mut();
+        let buffer = buffer.as_mut_slice();
         let received = match &*self.transport.borrow_mut() {
-            Some(transport) => transport.receive(&self.state, engine, false, &mut buffer),
-            None => return false,
+            Some(Transport::Tcp(source)) => {
+                Tracked { source, state: &self.state, engine, tells: false }.receive(buffer)
+            }
+            _ => return false,
         };
         let bytes = match received {
             Ok(n) if n > 0 => &buffer[..n],
             nothing => {
-                drop(buffer);
                 self.look_at_end(nothing.err());
                 return false;
             }
@@ -86,12 +91,48 @@ impl Link {
         let consumed = self.call(|session, connection| session.received(connection, bytes)).unwrap_or_default();
         drop(in_handler);
         debug_assert!(consumed <= bytes.len(), "received was lent {} bytes and took {consumed}", bytes.len());
-        if self.room.replace(0) == 0 || consumed < bytes.len() {
-            self.keep_rest(bytes, consumed);
-            self.flush_gathered(bytes.len());
-            return false;
+        let undisturbed = self.room.replace(0) > 0;
+        if undisturbed && consumed >= bytes.len() {
+            return self.answer(bytes.len());
         }
-        self.write_gathered(bytes.len(), false)
+        self.keep_rest(bytes, consumed);
+        self.flush_gathered(bytes.len());
+        false
+    }
+
+    /// Writes what the session has answered to so many bytes. Returns whether all of it was written.
+    #[inline(always)]
+    fn answer(self: &Rc<Self>, received: usize) -> bool {
+        let engine = &**self.engine();
+        let mut gather = engine.buffers.gather.borrow_mut();
+        let bytes = gather.bytes();
+        if bytes.is_empty() {
+            self.note_moved(received, 0);
+            return true;
+        }
+        let sent = match &*self.transport.borrow_mut() {
+            Some(Transport::Tcp(source)) => Tracked { source, state: &self.state, engine, tells: false }.send(bytes),
+            _ => Ok(0),
+        };
+        match sent {
+            Ok(n) if n == bytes.len() => {
+                gather.clear();
+                self.note_moved(received, n);
+                true
+            }
+            Ok(n) => {
+                drop(gather);
+                self.note_moved(received, n);
+                self.queue_rest(n, None);
+                false
+            }
+            Err(error) => {
+                drop(gather);
+                self.note_moved(received, 0);
+                self.queue_rest(0, Some(error));
+                false
+            }
+        }
     }
 
     /// Calls a method of the session. `None` if there is no session any more.
@@ -105,45 +146,24 @@ impl Link {
         Some(result)
     }
 
-    /// Writes what the method that has just returned has sent, as an answer to so many bytes. Returns whether all of
-    /// it was written.
-    #[inline(always)]
-    fn write_gathered(self: &Rc<Self>, received: usize, tells: bool) -> bool {
-        let engine = &**self.engine();
-        let mut gather = engine.buffers.gather.borrow_mut();
-        let bytes = gather.bytes();
-        if bytes.is_empty() {
-            drop(gather);
-            self.note_moved(received, 0);
-            return true;
-        }
-        let sent = match &*self.transport.borrow_mut() {
-            Some(transport) => transport.send(&self.state, engine, tells, bytes),
-            None => Ok(0),
-        };
-        let (sent, failure) = match sent {
-            Ok(n) => (n, None),
-            Err(error) => (0, Some(error)),
-        };
-        let all = sent == bytes.len();
-        if all {
-            gather.clear();
-        }
-        drop(gather);
-        self.note_moved(received, sent);
-        if !all {
-            self.queue_rest(sent, failure);
-        }
-        all
-    }
-
-    /// As `write_gathered`, whatever the method has done to the connection.
+    /// Writes what the method that has just returned has sent, on the occasion of so many bytes, whatever it has done to
+    /// the connection.
     fn flush_gathered(self: &Rc<Self>, received: usize) {
-        if self.flow.may_write() {
-            self.write_gathered(received, self.engine().teller.tracing());
+        let engine = self.engine();
+        let gather = engine.buffers.gather.borrow();
+        let sent = match &*self.transport.borrow() {
+            Some(transport) if self.flow.may_write() && gather.len() > 0 => {
+                transport.send(&self.state, engine, engine.teller.tracing(), gather.bytes())
+            }
+            _ => Ok(0),
+        };
+        let is_all = sent == Ok(gather.len());
+        drop(gather);
+        self.note_moved(received, sent.unwrap_or(0));
+        if is_all {
+            engine.buffers.gather.borrow_mut().clear();
         } else {
-            self.note_moved(received, 0);
-            self.queue_rest(0, None);
+            self.queue_rest(sent.unwrap_or(0), sent.err());
         }
     }
 
