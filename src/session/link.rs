@@ -223,12 +223,20 @@ impl Link {
             Phase::Open => {
                 self.flow.phase.set(Phase::Closing);
                 self.want_our_end();
+                if self.flow.our_end.get() == OurEnd::Sent {
+                    return self.begin_grace(); // It was ended before: only the peer is waited for.
+                }
             }
             Phase::Connecting => return self.fail(Reason::Finished),
-            Phase::Closing => {}
+            Phase::Closing if self.flow.our_end.get() == OurEnd::Wanted => {}
             _ => return,
         }
         self.limit(deadline, || Reason::DeadlinePassed);
+    }
+
+    /// Everything was sent, and the end: the peer has some time to end its stream too.
+    pub(super) fn begin_grace(self: &Rc<Self>) {
+        self.limit(self.config().grace, || Reason::Finished);
     }
 
     pub(super) fn shutdown_send(self: &Rc<Self>) {
@@ -245,8 +253,10 @@ impl Link {
     }
 
     pub(super) fn set_paused(self: &Rc<Self>, paused: bool) {
-        self.flow.set_paused(paused);
-        self.look();
+        if !self.flow.is_over() {
+            self.flow.set_paused(paused);
+            self.look();
+        }
     }
 }
 

@@ -204,7 +204,9 @@ impl<'a> Visit<'a> {
             }
         }
         drop(tail);
-        self.check_tail();
+        if link.flow.phase.get() != Phase::Closing {
+            self.check_tail(); // A session that closes may leave what it likes: nobody looks at it any more.
+        }
     }
 
     fn check_tail(&self) {
@@ -282,7 +284,7 @@ impl<'a> Visit<'a> {
     /// Writes what is queued, as far as the socket and the budget go.
     fn write_queue(&self) {
         let link = self.link;
-        if link.flow.phase.get() == Phase::Connecting {
+        if !matches!(link.flow.phase.get(), Phase::Open | Phase::Closing) {
             return;
         }
         loop {
@@ -310,10 +312,7 @@ impl<'a> Visit<'a> {
         match sent {
             Err(error) if error.kind() != ErrorKind::NotConnected => self.fail(Reason::Error(error)),
             Err(_) => link.flow.peer_end.set(PeerEnd::Seen), // The peer has gone altogether.
-            Ok(()) if link.flow.phase.get() == Phase::Closing => {
-                let grace = link.config().grace;
-                self.with_rc(|link| link.limit(grace, || Reason::Finished));
-            }
+            Ok(()) if link.flow.phase.get() == Phase::Closing => drop(self.with_rc(Link::begin_grace)),
             Ok(()) => {}
         }
     }
