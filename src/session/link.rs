@@ -337,7 +337,8 @@ impl Link {
             return 0;
         }
         if !self.in_method.get() {
-            return if size < LARGE { 0 } else { self.write(slices).min(size) };
+            let first = &slices[..slices.len().min(STRAIGHT)]; // One system call takes so many, and no more than 1,024.
+            return if size < LARGE { 0 } else { self.write(first) };
         }
         let gathered = self.engine().buffers.gather.take();
         let mut all = [IoSlice::new(&[]); STRAIGHT];

@@ -58,35 +58,40 @@ struct Visit<'a> {
     budget: &'a Budget,
     /// User code has run in this dispatch, which counts as one handler.
     counted: Cell<bool>,
-    has_read: Cell<bool>,
+    done: Cell<Asked>,
 }
 
 impl<'a> Visit<'a> {
     #[inline(always)]
     fn new(link: &'a Link, budget: &'a Budget) -> Self {
         link.visiting.set(true);
-        Visit { link, budget, counted: Cell::new(false), has_read: Cell::new(false) }
+        Visit { link, budget, counted: Cell::new(false), done: Cell::default() }
     }
 
-    /// Does what is due, one thing after the other, and reads at most once: then it is the others' turn.
+    /// Does what is due, one thing after the other, and nothing twice: then it is the others' turn.
     fn do_duties(&self) {
         let link = self.link;
         link.state.forget_demand();
         loop {
             self.settle();
-            let Some(duty) = link.flow.next_duty(link.state.wanted()) else {
+            let Some(duty) = link.flow.next_duty(link.state.wanted(), self.done.get()) else {
+                if link.flow.is_called_again(self.done.get()) {
+                    link.state.demand_call();
+                }
                 break;
             };
-            if duty == Duty::Read && self.has_read.get() {
-                break; // What is left is ready, so it comes again in the next turn.
-            }
             if self.counted.get() && link.engine().must_leave() {
                 link.state.demand_call();
                 break;
             }
-            link.flow.begin(duty);
+            self.note_done(link.flow.begin(duty));
             self.perform(duty);
         }
+    }
+
+    #[inline(always)]
+    fn note_done(&self, what: Asked) {
+        self.done.set(self.done.get().with(what));
     }
 
     fn perform(&self, duty: Duty) {
@@ -143,7 +148,7 @@ impl<'a> Visit<'a> {
 
     #[inline(always)]
     fn read(&self) {
-        self.has_read.set(true);
+        self.note_done(Asked::READ);
         let link = self.link;
         let mut buffer = link.engine().buffers.read.borrow_mut();
         let reach = Reach { state: &link.state, engine: link.engine(), budget: self.budget };
@@ -222,6 +227,7 @@ impl<'a> Visit<'a> {
         match nothing {
             Ok(_) => {
                 link.flow.note_peer_end();
+                self.done.set(Asked::default()); // Nothing was shown: the rest may be, before the end.
                 link.unsettled.set(true);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
