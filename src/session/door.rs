@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::endpoint::Endpoint;
-use super::flow::Phase;
+use super::flow::{Asked, Phase};
 use super::kind::Listener;
 use super::link::Link;
 use super::roster::Roster;
@@ -89,6 +89,7 @@ impl Door {
         engine.work_finished();
         drop(listener);
         self.reserve.take();
+        self.roster.stop_waiting();
         engine.descriptor_closed();
         let factory = self.factory.try_borrow_mut().ok().and_then(|mut factory| factory.take());
         drop((entry, factory));
@@ -96,6 +97,11 @@ impl Door {
 
     pub(super) fn is_open(&self) -> bool {
         self.listener.borrow().is_some()
+    }
+
+    /// Whether there is no connection, nor one that its factory is making a session for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.roster.len() == 0 && self.factory.try_borrow().is_ok()
     }
 
     pub(super) fn local_endpoint(&self) -> Option<Endpoint> {
@@ -136,7 +142,9 @@ impl Door {
             match accepted {
                 Ok(accepted) => return Some(accepted),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.starving.set(false); // Nobody waits: the next want of descriptors is a new one.
+                    if !self.state.ready().is_readable() {
+                        self.starving.set(false); // Nobody waits: the next want of descriptors is a new one.
+                    }
                     return None;
                 }
                 Err(error) if is_of_the_connection(&error) => {}
@@ -186,6 +194,11 @@ impl Door {
         let link = Link::new(&self.handle, self.origin, peer, Phase::Open, Some(&self.roster));
         if let Err(error) = link.begin(Some(transport), session) {
             log::warn!(target: TARGET, "a connection was accepted and lost: {error}");
+            return;
+        }
+        self.roster.accepted.set(self.roster.accepted.get() + 1);
+        if !self.is_open() {
+            link.ask(Asked::STOPPING); // The factory has shut the server down.
         }
     }
 }
@@ -213,7 +226,6 @@ impl Handler for Door {
                 self.roster.shed.set(self.roster.shed.get() + 1);
                 continue;
             }
-            self.roster.accepted.set(self.roster.accepted.get() + 1);
             let mut factory = self.factory.borrow_mut();
             let Some(make) = factory.as_mut() else {
                 break;
@@ -241,6 +253,7 @@ impl Handler for Door {
         if let Some(mut listener) = self.listener.take() {
             let _ = self.handle.engine.reactor.deregister(listener.source()); // It is closed next, whatever this says.
         }
+        self.roster.stop_waiting();
         let factory = self.factory.try_borrow_mut().map(|mut factory| factory.take());
         drop(factory);
     }

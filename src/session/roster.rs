@@ -61,4 +61,10 @@ impl<M> Roster<M> {
         let former = self.waiting.replace(Some(entry));
         drop(former);
     }
+
+    /// The server ends. An entry kept here would keep itself.
+    pub(super) fn stop_waiting(&self) {
+        let waiting = self.waiting.take();
+        drop(waiting);
+    }
 }

@@ -129,7 +129,7 @@ impl Server {
             link.ask(Asked::STOPPING);
         }
         let engine = &self.handle.engine;
-        if deadline == Duration::MAX || self.door.roster.len() == 0 {
+        if deadline == Duration::MAX || self.door.is_empty() {
             return;
         }
         let roster = Rc::clone(&self.door.roster);

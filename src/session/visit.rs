@@ -42,6 +42,8 @@ impl Handler for Link {
     fn abandon(&self) {
         self.flow.phase.set(Phase::Ended);
         drop(self.take_transport());
+        self.flow.queue.take();
+        self.flow.tail.take();
         self.leave_roster();
         let body = self.body.try_borrow_mut().map(|mut body| body.take());
         drop(body);
