@@ -244,7 +244,8 @@ fn nothing_leaves_after_an_abort() {
 /// P20, P29: abort in any state, again and again: told once, with the first reason.
 #[test]
 fn the_first_reason_is_the_one_that_is_told() {
-    let ends: [(fn(&Connection), &str); 3] = [
+    type End = fn(&Connection);
+    let ends: [(End, &str); 3] = [
         (|connection| connection.abort(), "closed Aborted"),
         (|connection| connection.set_write_limit(0), "closed WriteLimit"),
         (|connection| connection.close_after_flush(Duration::ZERO), "closed Aborted"),

@@ -54,8 +54,8 @@ pub struct Script {
 }
 
 macro_rules! setters {
-    ($($method:ident: $field:ident, $($argument:ty),* => $result:ty;)*) => { $(
-        pub fn $method(mut self, act: impl FnMut($($argument),*) -> $result + 'static) -> Self {
+    ($($method:ident: $field:ident, $($argument:ty),* $(=> $result:ty)?;)*) => { $(
+        pub fn $method(mut self, act: impl FnMut($($argument),*) $(-> $result)? + 'static) -> Self {
             self.$field = Some(Box::new(act));
             self
         }
@@ -80,14 +80,14 @@ impl Script {
     }
 
     setters! {
-        on_opened: opened, &Connection => ();
+        on_opened: opened, &Connection;
         on_received: received, &Connection, &[u8] => usize;
-        on_drained: drained, &Connection => ();
-        on_eof: eof, &Connection => ();
+        on_drained: drained, &Connection;
+        on_eof: eof, &Connection;
         on_idle: idle, &Connection => Idle;
-        on_notified: notified, &Connection => ();
-        on_stopping: stopping, &Connection => ();
-        on_closed: closed, &Connection, &Reason => ();
+        on_notified: notified, &Connection;
+        on_stopping: stopping, &Connection;
+        on_closed: closed, &Connection, &Reason;
     }
 }
 
