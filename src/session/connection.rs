@@ -1,7 +1,7 @@
 //! What users do with a connection.
 
 use super::endpoint::Endpoint;
-use super::flow::{Limits, Phase};
+use super::flow::{Limits, OurEnd, Phase};
 use super::kind::StreamSocket;
 use super::link::{Connection, Link};
 use super::outcome::{Reason, Sent};
@@ -170,7 +170,7 @@ impl Connection {
     /// then.
     pub fn into_socket<S: StreamSocket>(self) -> io::Result<(S, Vec<u8>)> {
         let link = &self.link;
-        if link.flow.phase.get() != Phase::Open {
+        if link.flow.phase.get() != Phase::Open || link.flow.our_end.get() == OurEnd::Wanted {
             return Err(error::not_open());
         }
         link.send_slices(&[]); // What was gathered leaves now.
