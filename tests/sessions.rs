@@ -616,3 +616,34 @@ fn a_socket_goes_out_and_comes_back_without_losing_a_byte() -> io::Result<()> {
     assert!(*got.borrow() == expected);
     Ok(())
 }
+
+/// P29: bytes or an end that are still to be sent keep the socket in.
+#[test]
+fn a_socket_stays_in_while_something_is_to_be_sent() -> io::Result<()> {
+    let mut io = context();
+    let (told, answers) = (Record::new(), Record::new());
+    let seen = answers.clone();
+    let script = Script::new(&told).on_received(move |connection, bytes| {
+        connection.send(b"last words");
+        connection.shutdown_send();
+        seen.push(connection.clone().into_socket::<tcp::Socket>().map_err(|error| error.kind()).map(drop));
+        bytes.len()
+    });
+    let (_connection, mut peer) = adopted(&io, script)?;
+    peer.write_all(b"x")?;
+    run_until(&mut io, || answers.len() == 1);
+    let answer = answers.take();
+    while io.poll()? > 0 {}
+    peer.set_nonblocking(true)?;
+    let mut text = String::new();
+    poll_until(&mut io, || peer.read_to_string(&mut text).is_ok());
+    assert_eq!(text, "last words", "{answer:?}");
+    assert!(answer[0].is_err());
+    let (queued, _peer) = adopted(&io, Script::new(&told))?;
+    queued.send(b"x");
+    let error = queued.clone().into_socket::<tcp::Socket>().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+    io.poll()?;
+    assert!(queued.into_socket::<tcp::Socket>().is_ok());
+    Ok(())
+}

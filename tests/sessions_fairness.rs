@@ -128,7 +128,8 @@ fn a_flooded_connection_is_left_after_one_read() -> io::Result<()> {
 /// else goes on.
 #[test]
 fn a_session_that_keeps_asking_does_not_hold_the_loop() -> io::Result<()> {
-    let storms: [(&str, fn(Script, Rc<Cell<usize>>) -> Script); 3] = [
+    type Storm = fn(Script, Rc<Cell<usize>>) -> Script;
+    let storms: [(&str, Storm); 3] = [
         ("notify", |script, calls| {
             script.on_notified(move |connection| {
                 calls.set(calls.get() + 1);
@@ -337,7 +338,8 @@ fn a_stop_or_a_panic_in_the_middle_loses_nothing() -> io::Result<()> {
 /// P8: the first of many ready connections may end all the others: none of them is told of what had arrived for it.
 #[test]
 fn the_first_of_many_may_end_all_the_others() -> io::Result<()> {
-    let ends: [(&str, fn(Connection)); 3] = [
+    type End = fn(Connection);
+    let ends: [(&str, End); 3] = [
         ("Aborted", |connection| connection.abort()),
         ("Taken", |connection| drop(connection.into_socket::<ioctx::ip::tcp::Socket>())),
         ("Finished", |connection| connection.close_after_flush(SOON)),
