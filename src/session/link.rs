@@ -453,6 +453,7 @@ impl Link {
             None => {}
             Some(left) if !left.is_zero() => timing.idle_timer.set(self.arm(left, Link::look_for_idleness)),
             Some(_) if self.flow.phase.get() == Phase::Open => self.ask(Asked::IDLE),
+            Some(_) if self.flow.our_end.get() == OurEnd::Sent => {} // It closes: the grace ends it.
             Some(_) => self.fail(Reason::Idle),
         }
     }
