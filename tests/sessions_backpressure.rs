@@ -252,6 +252,19 @@ fn peers_that_never_read_take_bounded_memory() -> io::Result<()> {
     Ok(())
 }
 
+/// P28: many small shared slices do not cost more than they weigh: they are put together.
+#[test]
+fn small_shared_slices_are_put_together() {
+    let told = Record::new();
+    let peer = Harness::new(Script::new(&told));
+    peer.peer_stalls();
+    let byte: Rc<[u8]> = Rc::from(&b"x"[..]);
+    (0..1000).for_each(|_| assert_eq!(peer.connection().send_shared(&byte), Sent::Accepted));
+    assert_eq!((peer.connection().queued(), Rc::strong_count(&byte)), (1000, 1));
+    peer.peer_resumes();
+    assert_eq!(peer.sent(), [b'x'; 1000]);
+}
+
 // Order.
 
 /// P19: bytes never interleave or change places, whoever sends them and however, with a reader that is slow; nothing is

@@ -586,3 +586,15 @@ fn a_peer_that_keeps_its_end_open_does_not_hold_us() -> io::Result<()> {
     assert_eq!(told.take(), ["opened", "closed Finished", "dropped"]);
     Ok(())
 }
+
+/// P29: a connection that closes is given its grace, whatever its idle timeout.
+#[test]
+fn an_idle_timeout_does_not_shorten_the_grace() {
+    let told = Record::new();
+    let peer = Harness::new(Script::new(&told));
+    peer.connection().set_idle_timeout(Some(Duration::from_millis(500)));
+    peer.connection().send(b"bye");
+    peer.connection().close_after_flush(SOON);
+    peer.advance(Duration::from_secs(1));
+    assert_eq!(told.take(), ["opened", "closed Finished", "dropped"]);
+}
