@@ -202,7 +202,15 @@ fn a_server_waits_without_spinning_and_says_so_once() -> io::Result<()> {
 /// P23: a descriptor that this context closes is used at once, however long the retry is: one of a session that ends,
 /// and one of an object of another kind.
 fn a_server_is_served_when_this_context_closes_a_descriptor() -> io::Result<()> {
-    let mut io = IoContext::with_config(Config::new().accept_retry(Duration::from_secs(3600)))?;
+    for budget in [1, 64] {
+        serve_when_a_descriptor_is_closed(budget)?;
+    }
+    Ok(())
+}
+
+fn serve_when_a_descriptor_is_closed(accept_budget: usize) -> io::Result<()> {
+    let config = Config::new().accept_retry(Duration::from_secs(3600)).accept_budget(accept_budget);
+    let mut io = IoContext::with_config(config)?;
     let (server, endpoint, mut clients) = server_with_clients(&io, 1)?;
     while server.stats().accepted == 0 {
         io.poll()?;
@@ -220,6 +228,7 @@ fn a_server_is_served_when_this_context_closes_a_descriptor() -> io::Result<()> 
         io.poll()?;
     }
     assert_eq!(server.stats().accepted, 2);
+    assert_eq!(WARNINGS.load(SeqCst) - warnings, 1, "it is still the same episode");
     let first = clients.remove(0); // Kept open: its descriptor is not the one that is given.
     first.shutdown(std::net::Shutdown::Write)?;
     while server.stats().accepted < 3 {
