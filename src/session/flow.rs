@@ -101,6 +101,8 @@ pub(super) struct Flow {
     pub(super) our_end: Cell<OurEnd>,
     asked: Cell<Asked>,
     paused: Cell<bool>,
+    /// To be closed gracefully once it is connected, because something was sent before that.
+    pub(super) closes_when_open: Cell<bool>,
     /// `send` has answered `AboveHigh`, and `drained` was not asked for yet.
     above_high: Cell<bool>,
     pub(super) limits: Cell<Limits>,
@@ -117,6 +119,7 @@ impl Flow {
             our_end: Cell::new(OurEnd::NotYet),
             asked: Cell::default(),
             paused: Cell::new(false),
+            closes_when_open: Cell::new(false),
             above_high: Cell::new(false),
             limits: Cell::new(Limits {
                 low: config.low_watermark,

@@ -227,7 +227,11 @@ impl Link {
                     return self.begin_grace(); // It was ended before: only the peer is waited for.
                 }
             }
-            Phase::Connecting => return self.fail(Reason::Finished),
+            Phase::Connecting if self.flow.queued() == 0 => return self.fail(Reason::Finished),
+            Phase::Connecting => {
+                self.flow.closes_when_open.set(true);
+                self.want_our_end();
+            }
             Phase::Closing if self.flow.our_end.get() == OurEnd::Wanted => {}
             _ => return,
         }

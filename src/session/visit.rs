@@ -137,6 +137,7 @@ impl<'a> Visit<'a> {
         let connected = link.transport.borrow().as_ref().and_then(|transport| transport.connected());
         match connected {
             None => link.state.clear(Ready::WRITABLE),
+            Some(Ok(())) if link.flow.closes_when_open.get() => link.flow.phase.set(Phase::Closing),
             Some(Ok(())) => {
                 self.with_rc(|link| link.limit(Duration::MAX, || Reason::DeadlinePassed));
                 link.flow.phase.set(Phase::Open);
