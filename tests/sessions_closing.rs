@@ -598,3 +598,35 @@ fn an_idle_timeout_does_not_shorten_the_grace() {
     peer.advance(Duration::from_secs(1));
     assert_eq!(told.take(), ["opened", "closed Finished", "dropped"]);
 }
+
+/// P29, P22: a client that sends and closes before it is connected: what it sent arrives, then the end; if it cannot be
+/// connected, or not in time, that is told.
+#[test]
+fn a_client_may_close_gracefully_before_it_is_connected() -> io::Result<()> {
+    let mut io = context();
+    let told = Record::new();
+    let listener = std::net::TcpListener::bind(net::anywhere())?;
+    let connection = session::connect(&io, listener.local_addr()?, Duration::from_millis(20), Script::new(&told));
+    connection.send(b"hello, and good bye");
+    connection.close_after_flush(AGES);
+    assert!(!connection.is_open() && connection.send(b"too late") == Sent::Gone);
+    let (mut peer, _) = listener.accept()?;
+    peer.set_read_timeout(Some(SOON))?;
+    poll_until(&mut io, || connection.queued() == 0);
+    let mut text = String::new();
+    peer.read_to_string(&mut text)?;
+    assert_eq!(text, "hello, and good bye");
+    drop(peer);
+    finish(&mut io);
+    assert_eq!(told.take(), ["closed Finished", "dropped"]);
+    let refused = session::connect(&io, net::nobody()?, SOON, Script::new(&told));
+    refused.send(b"x");
+    refused.close_after_flush(AGES);
+    finish(&mut io);
+    assert_eq!(told.take(), ["closed ConnectionRefused", "dropped"]);
+    let nothing = session::connect(&io, listener.local_addr()?, SOON, Script::new(&told));
+    nothing.close_after_flush(AGES);
+    finish(&mut io);
+    assert_eq!(told.take(), ["closed Finished", "dropped"]);
+    Ok(())
+}
