@@ -110,8 +110,16 @@ impl Door {
 
     pub(super) fn set_shedding(self: &Rc<Self>, sheds: bool) {
         self.sheds.set(sheds);
-        *self.reserve.borrow_mut() = if sheds { File::open("/dev/null").ok() } else { None };
+        self.reserve.take();
+        self.keep_reserve();
         self.look_for_room();
+    }
+
+    /// Takes the reserve as soon as there is a descriptor for it.
+    fn keep_reserve(&self) {
+        if self.sheds.get() && self.reserve.borrow().is_none() {
+            *self.reserve.borrow_mut() = File::open("/dev/null").ok();
+        }
     }
 
     /// There may be room now, or nobody who waits is kept waiting any more.
@@ -158,7 +166,7 @@ impl Door {
         }
     }
 
-    /// Gives up the reserve for a waiting client, and closes that one. Whether it worked.
+    /// Gives up the reserve for a waiting client, and closes that one. Whether it worked, or nobody waits.
     fn shed_with_reserve(&self, error: &io::Error, budget: &Budget) -> bool {
         if !is_starvation(error) || self.reserve.borrow_mut().take().is_none() {
             return false;
@@ -169,13 +177,17 @@ impl Door {
                 Io::new(listener, &self.state, &self.handle.engine, budget).try_io(Interest::READABLE, Listener::accept)
             })
         };
-        let shed = matches!(accepted, Some(Ok(_)));
+        let done = match &accepted {
+            Some(Ok(_)) => {
+                self.roster.shed.set(self.roster.shed.get() + 1);
+                true
+            }
+            Some(Err(error)) => error.kind() == ErrorKind::WouldBlock,
+            None => true,
+        };
         drop(accepted);
-        *self.reserve.borrow_mut() = File::open("/dev/null").ok();
-        if shed {
-            self.roster.shed.set(self.roster.shed.get() + 1);
-        }
-        shed
+        self.keep_reserve();
+        done
     }
 
     /// No descriptor is free, or the listener is in some other trouble that may pass: it is tried again when a
@@ -212,6 +224,7 @@ impl Handler for Door {
         let engine = &self.handle.engine;
         let budget = Budget::new(&engine.config);
         let mut counted = false;
+        self.keep_reserve();
         loop {
             if self.is_full() && !self.sheds.get() {
                 if let Some(entry) = self.entry() {
