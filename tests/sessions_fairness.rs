@@ -339,6 +339,22 @@ fn a_stop_or_a_panic_in_the_middle_loses_nothing() -> io::Result<()> {
     Ok(())
 }
 
+/// P34, P3: a stop in a method is heeded before the next method of the same session, which comes with the next call.
+#[test]
+fn a_stop_in_a_method_is_heeded_before_the_next_method() -> io::Result<()> {
+    let mut io = context();
+    let told = Record::new();
+    let (connection, _peer) = adopted(&io, Script::new(&told).on_opened(|connection| connection.as_ref().stop()))?;
+    connection.notify();
+    assert_eq!(io.run()?, 1);
+    assert_eq!(told.take(), ["opened"]);
+    assert_eq!(io.run()?, 0);
+    io.restart();
+    assert_eq!(io.run_one()?, 1);
+    assert_eq!(told.take(), ["notified"]);
+    Ok(())
+}
+
 // Doing anything.
 
 /// P8: the first of many ready connections may end all the others: none of them is told of what had arrived for it.
