@@ -2,6 +2,7 @@
 
 use ioctx::ip::tcp;
 use ioctx::mio::net::TcpStream;
+use ioctx::session::{self, Connection, Session};
 use ioctx::{Interest, Io, IoContext, Next, Part};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -17,10 +18,11 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const WARM_UP: usize = 100;
 const MEASURED: usize = 1000;
 
-/// Section 5: in the steady state a message costs no heap allocation, over operations and over readiness.
+/// Section 5: in the steady state a message costs no heap allocation, over operations, readiness and sessions.
 fn main() -> io::Result<()> {
     over_operations()?;
     over_readiness()?;
+    over_sessions()?;
     over_timers_and_posts()?;
     println!("no allocation per message");
     Ok(())
@@ -28,26 +30,34 @@ fn main() -> io::Result<()> {
 
 /// Sends and awaits one message after the other, and returns how often memory was asked for meanwhile.
 fn allocations_of(io: &mut IoContext, peer: &mut std::net::TcpStream) -> io::Result<usize> {
+    allocations_of_messages(io, peer, 64)
+}
+
+fn allocations_of_messages(io: &mut IoContext, peer: &mut std::net::TcpStream, size: usize) -> io::Result<usize> {
+    let (message, mut answer) = (vec![7; size], vec![0; size]);
     let mut region = Region::new(ALLOCATOR);
     for n in 0..WARM_UP + MEASURED {
         if n == WARM_UP {
             region.reset();
         }
-        peer.write_all(&[7; 64])?;
-        let mut answer = [0; 64];
-        let mut got = 0;
+        answer.fill(0);
+        let (mut put, mut got) = (0, 0);
         while got < answer.len() {
+            put += moved(peer.write(&message[put..]))?;
             io.poll()?;
-            match peer.read(&mut answer[got..]) {
-                Ok(n) => got += n,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+            got += moved(peer.read(&mut answer[got..]))?;
         }
-        assert_eq!(answer, [7; 64]);
+        assert!(answer == message);
     }
     let change = region.change();
     Ok(change.allocations + change.reallocations)
+}
+
+fn moved(result: io::Result<usize>) -> io::Result<usize> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+        result => result,
+    }
 }
 
 fn connection() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
@@ -93,6 +103,64 @@ fn over_readiness() -> io::Result<()> {
         Err(_) => Next::Keep,
     })?;
     assert_eq!(allocations_of(&mut io, &mut peer)?, 0, "over readiness");
+    Ok(())
+}
+
+/// The largest messages are sent straight from the loop's read buffer, which the socket's buffers have room for.
+fn over_sessions() -> io::Result<()> {
+    struct Echo(Option<Duration>);
+    impl Session for Echo {
+        fn opened(&mut self, connection: &Connection) {
+            connection.set_idle_timeout(self.0);
+        }
+
+        fn received(&mut self, connection: &Connection, bytes: &[u8]) -> usize {
+            connection.send(bytes);
+            bytes.len()
+        }
+    }
+    /// Takes whole messages: what is left in between lives in memory that is used again.
+    struct Whole(usize);
+    impl Session for Whole {
+        fn received(&mut self, connection: &Connection, bytes: &[u8]) -> usize {
+            if bytes.len() < self.0 {
+                return 0;
+            }
+            connection.send(&bytes[..1]);
+            connection.send(&bytes[1..]);
+            self.0
+        }
+    }
+    for timeout in [None, Some(Duration::from_secs(3600))] {
+        for size in [64, 4096, 65_536] {
+            let mut io = IoContext::new()?;
+            let (ours, mut peer) = connection()?;
+            session::adopt(tcp::Socket::from_std(&io, ours)?, Echo(timeout))?;
+            let allocations = allocations_of_messages(&mut io, &mut peer, size)?;
+            assert_eq!(allocations, 0, "over sessions: {size} bytes, idle timeout {timeout:?}");
+        }
+    }
+    let mut io = IoContext::new()?;
+    let (ours, mut peer) = connection()?;
+    session::adopt(tcp::Socket::from_std(&io, ours)?, Whole(64))?;
+    let mut region = Region::new(ALLOCATOR);
+    for n in 0..WARM_UP + MEASURED {
+        if n == WARM_UP {
+            region.reset();
+        }
+        let (mut answer, mut got) = ([0; 64], 0);
+        for half in [&[7; 24][..], &[7; 40]] {
+            peer.write_all(half)?;
+            io.poll()?;
+        }
+        while got < answer.len() {
+            io.poll()?;
+            got += moved(peer.read(&mut answer[got..]))?;
+        }
+        assert_eq!(answer, [7; 64]);
+    }
+    let change = region.change();
+    assert_eq!(change.allocations + change.reallocations, 0, "over sessions, in two pieces");
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 mod util;
 
 use ioctx::ip::tcp;
+use ioctx::session::{self, Connection, Session};
 use ioctx::{Config, Handle, Interest, IoContext, Next, Timer};
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
@@ -96,6 +97,91 @@ fn an_idle_loop_goes_to_sleep_once() -> io::Result<()> {
     thread.join().expect("no panic");
     let told = lines(log::Level::Trace);
     assert_eq!(count(&told, "| slept"), 1, "{told:#?}");
+    Ok(())
+}
+
+/// P1: a server and its idle connections, some with timeouts, with a rest, paused, or with peers that do not read: the
+/// loop sleeps without one wake-up.
+#[test]
+fn idle_sessions_do_not_keep_the_loop_awake() -> io::Result<()> {
+    struct Half;
+    impl Session for Half {
+        fn received(&mut self, _: &Connection, bytes: &[u8]) -> usize {
+            bytes.len() / 2
+        }
+    }
+    collect();
+    let mut io = IoContext::new()?;
+    let acceptor = tcp::Acceptor::listen_on(&io, (std::net::Ipv4Addr::LOCALHOST, 0).into())?;
+    let endpoint = acceptor.local_endpoint()?;
+    let server = session::serve(acceptor, |_| Half)?;
+    server.set_max_connections(20);
+    let mut peers: Vec<_> = (0..22).map(|_| std::net::TcpStream::connect(endpoint)).collect::<io::Result<_>>()?;
+    for peer in &mut peers {
+        peer.write_all(b"half of it is left")?;
+    }
+    let mut connections = Vec::new();
+    for n in 0..3 {
+        let (ours, mut theirs) = std_pair()?;
+        let connection = session::adopt(tcp::Socket::from_std(&io, ours)?, Half)?;
+        theirs.write_all(b"unread")?;
+        match n {
+            0 => connection.pause(),
+            1 => connection.set_idle_timeout(Some(Duration::from_secs(3600))),
+            _ => drop(format!("{:?}", connection.send(&vec![7; 15_000_000]))),
+        }
+        peers.push(theirs);
+        connections.push(connection);
+    }
+    while server.stats().open < 20 {
+        io.poll()?;
+    }
+    while io.poll_for(Duration::from_secs(60))? > 0 {}
+    io.poll()?;
+    assert!(connections[2].queued() > 0);
+    lines(log::Level::Trace);
+    let window = Duration::from_millis(250);
+    assert_eq!(io.run_for(window)?, 0);
+    let told = lines(log::Level::Trace);
+    assert_eq!(count(&told, "| slept"), 1, "{told:#?}");
+    Ok(())
+}
+
+fn std_pair() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    let theirs = std::net::TcpStream::connect(listener.local_addr()?)?;
+    Ok((listener.accept()?.0, theirs))
+}
+
+/// P26, P19: what a method sends leaves in one write, and a change of what a connection is watched for is no system
+/// call: an echo, a pause and a resume make none beside the reads and writes.
+#[test]
+fn a_method_makes_one_write_however_many_sends() -> io::Result<()> {
+    struct Pieces;
+    impl Session for Pieces {
+        fn received(&mut self, connection: &Connection, bytes: &[u8]) -> usize {
+            connection.pause();
+            for _ in 0..100 {
+                connection.send(b"piece of a hundred");
+            }
+            connection.resume();
+            bytes.len()
+        }
+    }
+    collect();
+    let mut io = IoContext::new()?;
+    let (ours, mut theirs) = std_pair()?;
+    session::adopt(tcp::Socket::from_std(&io, ours)?, Pieces)?;
+    while io.poll_for(Duration::from_secs(60))? > 0 {}
+    for _ in 0..5 {
+        theirs.write_all(b"x")?;
+        lines(log::Level::Trace);
+        assert_eq!(io.run_one()?, 1);
+        while io.poll()? > 0 {}
+        let told = lines(log::Level::Trace);
+        assert_eq!(count(&told, " wrote "), 1, "{told:#?}");
+        assert_eq!(count(&told, "wrote 1800 of 1800 bytes"), 1, "{told:#?}");
+    }
     Ok(())
 }
 

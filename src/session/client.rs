@@ -82,9 +82,9 @@ pub(super) fn connect_into(
         Err(error) => (None, Some(error)),
     };
     // A failure is told later, from the loop, like all others; only a context that has gone tells nothing.
-    match link.begin(transport, Box::new(session)) {
-        Ok(()) => {}
-        Err(_) => return connection,
+    if link.begin(transport, Box::new(session)).is_err() {
+        link.flow.phase.set(Phase::Ended);
+        return connection;
     }
     match failure {
         Some(error) => link.fail(Reason::Error(error)),

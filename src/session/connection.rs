@@ -1,7 +1,7 @@
 //! What users do with a connection.
 
 use super::endpoint::Endpoint;
-use super::flow::{Asked, Bytes, Limits, PeerEnd, Phase};
+use super::flow::{Asked, Bytes, Limits, OurEnd, PeerEnd, Phase};
 use super::kind::SessionProtocol;
 use super::link::{Connection, Link};
 use super::outcome::{Reason, Sent};
@@ -196,7 +196,7 @@ impl Connection {
     /// then.
     pub fn into_socket<P: SessionProtocol>(self) -> io::Result<(StreamSocket<P>, Vec<u8>)> {
         let link = &self.link;
-        if link.flow.phase.get() != Phase::Open {
+        if link.flow.phase.get() != Phase::Open || link.flow.our_end.get() == OurEnd::Wanted {
             return Err(error::not_open());
         }
         link.send_slices(&[]); // What was gathered leaves now.

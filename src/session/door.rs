@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::endpoint::Endpoint;
-use super::flow::Phase;
+use super::flow::{Asked, Phase};
 use super::kind::SessionProtocol;
 use super::link::Link;
 use super::roster::Roster;
@@ -30,6 +30,8 @@ pub(super) trait Accepting {
     fn close(&self);
     fn local_endpoint(&self) -> Option<Endpoint>;
     fn roster(&self) -> &Rc<Roster<Link>>;
+    /// Whether a session is just being made, for a connection that is in no book yet.
+    fn is_making(&self) -> bool;
     fn set_max_connections(&self, connections: usize);
     fn set_shedding(&self, sheds: bool);
 }
@@ -88,6 +90,13 @@ impl<P: SessionProtocol> Door<P> {
         Ok(())
     }
 
+    /// Takes the reserve as soon as there is a descriptor for it.
+    fn keep_reserve(&self) {
+        if self.sheds.get() && self.reserve.borrow().is_none() {
+            *self.reserve.borrow_mut() = File::open("/dev/null").ok();
+        }
+    }
+
     /// There may be room now, or nobody who waits is kept waiting any more.
     fn look_for_room(&self) {
         if let Some(entry) = self.entry() {
@@ -115,7 +124,9 @@ impl<P: SessionProtocol> Door<P> {
             match accepted {
                 Ok(accepted) => return Some(accepted),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.starving.set(false); // Nobody waits: the next want of descriptors is a new one.
+                    if !self.state.ready().is_readable() {
+                        self.starving.set(false); // Nobody waits: the next want of descriptors is a new one.
+                    }
                     return None;
                 }
                 Err(error) if is_of_the_connection(&error) => {}
@@ -129,7 +140,7 @@ impl<P: SessionProtocol> Door<P> {
         }
     }
 
-    /// Gives up the reserve for a waiting client, and closes that one. Whether it worked.
+    /// Gives up the reserve for a waiting client, and closes that one. Whether it worked, or nobody waits.
     fn shed_with_reserve(&self, error: &io::Error, budget: &Budget) -> bool {
         if !is_starvation(error) || self.reserve.borrow_mut().take().is_none() {
             return false;
@@ -140,13 +151,17 @@ impl<P: SessionProtocol> Door<P> {
                 Io::new(listener, &self.state, &self.handle.engine, budget).try_io(Interest::READABLE, P::accept)
             })
         };
-        let shed = matches!(accepted, Some(Ok(_)));
+        let done = match &accepted {
+            Some(Ok(_)) => {
+                self.roster.shed.set(self.roster.shed.get() + 1);
+                true
+            }
+            Some(Err(error)) => error.kind() == ErrorKind::WouldBlock,
+            None => true,
+        };
         drop(accepted);
-        *self.reserve.borrow_mut() = reserve();
-        if shed {
-            self.roster.shed.set(self.roster.shed.get() + 1);
-        }
-        shed
+        self.keep_reserve();
+        done
     }
 
     /// No descriptor is free, or the listener is in some other trouble that may pass: it is tried again when a
@@ -165,6 +180,11 @@ impl<P: SessionProtocol> Door<P> {
         let link = Link::new(&self.handle, self.origin, Some(peer.into()), Phase::Open, Some(&self.roster));
         if let Err(error) = link.begin(Some(P::into_transport(stream)), session) {
             log::warn!(target: TARGET, "a connection was accepted and lost: {error}");
+            return;
+        }
+        self.roster.accepted.set(self.roster.accepted.get() + 1);
+        if self.listener.borrow().is_none() {
+            link.ask(Asked::STOPPING); // The factory has shut the server down.
         }
     }
 }
@@ -182,6 +202,7 @@ impl<P: SessionProtocol> Accepting for Door<P> {
         engine.work_finished();
         drop(listener);
         self.reserve.take();
+        self.roster.stop_waiting();
         engine.descriptor_closed();
         let factory = self.factory.try_borrow_mut().ok().and_then(|mut factory| factory.take());
         drop((entry, factory));
@@ -196,6 +217,10 @@ impl<P: SessionProtocol> Accepting for Door<P> {
         &self.roster
     }
 
+    fn is_making(&self) -> bool {
+        self.factory.try_borrow().is_err()
+    }
+
     fn set_max_connections(&self, connections: usize) {
         self.max_connections.set(connections);
         self.look_for_room();
@@ -203,14 +228,10 @@ impl<P: SessionProtocol> Accepting for Door<P> {
 
     fn set_shedding(&self, sheds: bool) {
         self.sheds.set(sheds);
-        *self.reserve.borrow_mut() = if sheds { reserve() } else { None };
+        self.reserve.take();
+        self.keep_reserve();
         self.look_for_room();
     }
-}
-
-/// A descriptor to give up when no other is free.
-fn reserve() -> Option<File> {
-    File::open("/dev/null").ok()
 }
 
 impl<P: SessionProtocol> Dispatch for Door<P> {
@@ -226,6 +247,7 @@ impl<P: SessionProtocol> Dispatch for Door<P> {
         let engine = &self.handle.engine;
         let budget = Budget::new(&engine.config);
         let mut counted = false;
+        self.keep_reserve();
         loop {
             if self.is_full() && !self.sheds.get() {
                 if let Some(entry) = self.entry() {
@@ -240,7 +262,6 @@ impl<P: SessionProtocol> Dispatch for Door<P> {
                 self.roster.shed.set(self.roster.shed.get() + 1);
                 continue;
             }
-            self.roster.accepted.set(self.roster.accepted.get() + 1);
             let mut factory = self.factory.borrow_mut();
             let Some(make) = factory.as_mut() else {
                 break;
@@ -268,6 +289,7 @@ impl<P: SessionProtocol> Dispatch for Door<P> {
         if let Some(mut listener) = self.listener.take() {
             let _ = self.handle.engine.reactor.deregister(&mut listener); // It is closed next, whatever this says.
         }
+        self.roster.stop_waiting();
         let factory = self.factory.try_borrow_mut().map(|mut factory| factory.take());
         drop(factory);
     }

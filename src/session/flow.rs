@@ -64,12 +64,6 @@ pub(super) enum Duty {
     TellStopping,
 }
 
-impl Duty {
-    pub(super) fn bit(self) -> u16 {
-        1 << self as u16
-    }
-}
-
 /// Duties that somebody has asked for, as bits.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Asked(u8);
@@ -81,9 +75,15 @@ impl Asked {
     pub(super) const DRAINED: Asked = Asked(8);
     pub(super) const SHOW: Asked = Asked(16);
     pub(super) const STOPPING: Asked = Asked(32);
+    /// Only done, never asked for: `received` was called, or would have been.
+    pub(super) const READ: Asked = Asked(64);
 
     fn has(self, other: Asked) -> bool {
         self.0 & other.0 != 0
+    }
+
+    pub(super) fn with(self, other: Asked) -> Asked {
+        Asked(self.0 | other.0)
     }
 }
 
@@ -101,6 +101,9 @@ impl Bytes {
     }
 }
 
+/// With the default read buffer 16 MiB: more than the kernel holds.
+const READS_BEFORE_STOPPING: u8 = u8::MAX;
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Queued bytes at which `drained` is called, at which reading pauses, and past which the connection ends.
@@ -117,6 +120,10 @@ pub(super) struct Flow {
     pub(super) our_end: Cell<OurEnd>,
     asked: Cell<Asked>,
     paused: Cell<bool>,
+    /// To be closed gracefully once it is connected, because something was sent before that.
+    pub(super) closes_when_open: Cell<bool>,
+    /// How many reads `stopping` still waits for at most: about what the kernel may have held when it was asked for.
+    reads_before_stopping: Cell<u8>,
     /// Whether reading pauses by itself above the high watermark.
     pub(super) pauses_above_high: Cell<bool>,
     /// `send` has answered `AboveHigh`, and `drained` was not asked for yet.
@@ -135,6 +142,8 @@ impl Flow {
             our_end: Cell::new(OurEnd::NotYet),
             asked: Cell::default(),
             paused: Cell::new(false),
+            closes_when_open: Cell::new(false),
+            reads_before_stopping: Cell::new(READS_BEFORE_STOPPING),
             pauses_above_high: Cell::new(true),
             above_high: Cell::new(false),
             limits: Cell::new(Limits {
@@ -278,12 +287,14 @@ impl Flow {
         interest
     }
 
-    /// The next thing to do, given what the transport is ready for and wanted for.
-    pub(super) fn next_duty(&self, wanted: Ready) -> Option<Duty> {
+    /// The next thing to do, given what the transport is ready for and wanted for. What this dispatch has `done` waits
+    /// for the next: so a session that asks for something again and again does not hold the loop.
+    pub(super) fn next_duty(&self, wanted: Ready, done: Asked) -> Option<Duty> {
+        let may_read = wanted.is_readable() && !done.has(Asked::READ);
         match self.phase.get() {
             Phase::Connecting | Phase::Ended => return None,
             Phase::Ending | Phase::Panicked => return Some(Duty::End),
-            Phase::Closing if wanted.is_readable() => return Some(Duty::Read),
+            Phase::Closing if wanted.is_readable() => return may_read.then_some(Duty::Read),
             Phase::Closing => return wanted.is_error().then_some(Duty::LookAtError),
             Phase::Broken if !wanted.is_readable() => return Some(Duty::End),
             Phase::Open | Phase::Broken => {}
@@ -295,38 +306,65 @@ impl Flow {
             (Asked::IDLE, Duty::AskIdle),
             (Asked::DRAINED, Duty::TellDrained),
         ];
-        if let Some((_, duty)) = told.into_iter().find(|(bit, _)| asked.has(*bit)) {
+        if let Some((_, duty)) = told.into_iter().find(|(bit, _)| asked.has(*bit) && !done.has(*bit)) {
             return Some(duty);
         }
         if self.may_show() {
-            if asked.has(Asked::SHOW) && !self.tail.borrow().is_empty() {
-                return Some(Duty::ShowTail);
+            if self.is_show_due() {
+                return (!done.has(Asked::READ)).then_some(Duty::ShowTail);
             }
             if self.peer_end.get() == PeerEnd::Seen {
                 return Some(Duty::TellEof);
             }
         }
-        if wanted.is_readable() {
-            return Some(Duty::Read);
+        if wanted.is_readable() && !self.is_stopping_overdue() {
+            return may_read.then_some(Duty::Read); // What is left is ready, so it comes again in the next turn.
         }
         if wanted.is_error() {
             return Some(Duty::LookAtError);
         }
-        asked.has(Asked::STOPPING).then_some(Duty::TellStopping)
+        (asked.has(Asked::STOPPING) && !done.has(Asked::STOPPING)).then_some(Duty::TellStopping)
+    }
+
+    fn is_show_due(&self) -> bool {
+        self.asked.get().has(Asked::SHOW) && self.may_show() && !self.tail.borrow().is_empty()
+    }
+
+    /// Whether `stopping` waits for the end of what had arrived, and has waited for long enough: a peer that never
+    /// ceases to send shall not put it off for ever.
+    fn is_stopping_overdue(&self) -> bool {
+        let waits = self.asked.get().has(Asked::STOPPING);
+        if waits {
+            self.reads_before_stopping.set(self.reads_before_stopping.get().saturating_sub(1));
+        }
+        waits && self.reads_before_stopping.get() == 0
+    }
+
+    /// Whether something that nobody will tell of is left for the next dispatch.
+    pub(super) fn is_called_again(&self, done: Asked) -> bool {
+        let asked = Asked(self.asked.get().0 & done.0);
+        let is_told = matches!(self.phase.get(), Phase::Open | Phase::Broken);
+        is_told && (asked != Asked::default() || self.is_show_due())
     }
 
     /// Takes a duty off the list, before it is done: what asks for it again meanwhile is not forgotten.
-    pub(super) fn begin(&self, duty: Duty) {
+    /// Returns how that is noted as done.
+    pub(super) fn begin(&self, duty: Duty) -> Asked {
+        let what = match duty {
+            Duty::TellOpened => Asked::OPENED,
+            Duty::TellNotified => Asked::NOTIFIED,
+            Duty::AskIdle => Asked::IDLE,
+            Duty::TellDrained => Asked::DRAINED,
+            Duty::TellStopping => Asked::STOPPING,
+            Duty::ShowTail | Duty::Read => Asked::READ,
+            Duty::TellEof | Duty::End | Duty::LookAtError => Asked::default(),
+        };
         match duty {
-            Duty::TellOpened => self.forget(Asked::OPENED),
-            Duty::TellNotified => self.forget(Asked::NOTIFIED),
-            Duty::AskIdle => self.forget(Asked::IDLE),
-            Duty::TellDrained => self.forget(Asked::DRAINED),
             Duty::ShowTail => self.forget(Asked::SHOW),
             Duty::TellEof => self.peer_end.set(PeerEnd::Told),
-            Duty::TellStopping => self.forget(Asked::STOPPING),
-            Duty::End | Duty::Read | Duty::LookAtError => {}
+            _ => self.forget(what),
         }
+        what
     }
 
     /// Nothing but reading is due: a request to show a tail that is empty is done with.
@@ -347,7 +385,7 @@ mod tests {
     }
 
     fn next(flow: &Flow) -> Option<Duty> {
-        let duty = flow.next_duty(Ready::READABLE.of(flow.interest()))?;
+        let duty = flow.next_duty(Ready::READABLE.of(flow.interest()), Asked::default())?;
         flow.begin(duty);
         Some(duty)
     }
@@ -393,7 +431,7 @@ mod tests {
         flow.phase.set(Phase::Broken);
         assert!(!flow.takes_bytes() && flow.interest() == Interest::READABLE);
         assert_eq!(next(&flow), Some(Duty::Read));
-        assert_eq!(flow.next_duty(Ready::NONE), Some(Duty::End));
+        assert_eq!(flow.next_duty(Ready::NONE, Asked::default()), Some(Duty::End));
     }
 
     #[test]

@@ -236,8 +236,12 @@ impl Link {
                 self.flow.phase.set(Phase::Closing);
                 self.want_our_end();
             }
-            Phase::Connecting => return self.fail(Reason::Finished),
-            Phase::Closing => {}
+            Phase::Connecting if self.flow.queued() == 0 => return self.fail(Reason::Finished),
+            Phase::Connecting => {
+                self.flow.closes_when_open.set(true);
+                self.want_our_end();
+            }
+            Phase::Closing if self.flow.our_end.get() == OurEnd::Wanted => {}
             _ => return,
         }
         if self.flow.our_end.get() == OurEnd::Sent {
@@ -266,8 +270,10 @@ impl Link {
     }
 
     pub(super) fn set_paused(self: &Rc<Self>, paused: bool) {
-        self.flow.set_paused(paused);
-        self.look();
+        if !self.flow.is_over() {
+            self.flow.set_paused(paused);
+            self.look();
+        }
     }
 }
 
@@ -286,6 +292,12 @@ impl Link {
     #[cold]
     #[inline(never)]
     fn send_otherwise(self: &Rc<Self>, bytes: &[u8]) -> Sent {
+        // Something else was done in this method as well: what it sends is gathered all the same.
+        let gathers = self.in_method() && self.flow.takes_bytes() && self.flow.queue.borrow().is_empty();
+        let gather = &self.engine().buffers.gather;
+        if gathers && bytes.len() < LARGE && gather.borrow_mut().push(bytes, self.gather_limit()) {
+            return Sent::Accepted;
+        }
         self.send_slices(&[IoSlice::new(bytes)])
     }
 
@@ -349,7 +361,7 @@ impl Link {
             return 0;
         }
         if !in_method {
-            return self.write(slices).min(size);
+            return self.write(&slices[..slices.len().min(STRAIGHT)]); // One system call takes so many.
         }
         // The gathered bytes are taken out, because a logger may be told of the write.
         let gather = self.engine().buffers.gather.take();
@@ -427,7 +439,7 @@ impl Link {
             roster.bytes_sent.set(roster.bytes_sent.get() + sent as u64);
         }
         if let Some(timing) = self.timing.get() {
-            timing.active.set(self.engine().recently());
+            timing.active.set(self.engine().clock.now()); // Not the turn's: a slow handler may have come before.
         }
     }
 
@@ -462,6 +474,7 @@ impl Link {
             None => {}
             Some(left) if !left.is_zero() => timing.idle_timer.set(self.arm(left, Link::look_for_idleness)),
             Some(_) if self.flow.phase.get() == Phase::Open => self.ask(Asked::IDLE),
+            Some(_) if self.flow.our_end.get() == OurEnd::Sent => {} // It closes: the grace ends it.
             Some(_) => self.fail(Reason::Idle),
         }
     }

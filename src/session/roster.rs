@@ -60,6 +60,12 @@ impl<M> Roster<M> {
         }
     }
 
+    /// The server ends. An entry kept here would keep itself.
+    pub(super) fn stop_waiting(&self) {
+        let waiting = self.waiting.take();
+        drop(waiting);
+    }
+
     pub(super) fn wait_for_room(&self, entry: Entry) {
         entry.state().set_interest(Interest::NONE);
         let former = self.waiting.replace(Some(entry));

@@ -238,7 +238,8 @@ impl Server {
         for link in shared.roster.members() {
             link.ask(Asked::STOPPING);
         }
-        if deadline == Duration::MAX || shared.roster.len() == 0 {
+        let is_making = shared.door.as_ref().is_some_and(|door| door.is_making());
+        if deadline == Duration::MAX || (shared.roster.len() == 0 && !is_making) {
             return;
         }
         let roster = Rc::clone(&shared.roster);

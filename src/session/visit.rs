@@ -35,8 +35,9 @@ impl Dispatch for Link {
         let room = self.calm.get();
         let unwatched = !self.engine().teller.watches_calls();
         if room > 0 && self.state.wanted() == Interest::READABLE.as_ready() && unwatched {
-            if !self.serve(room) {
-                Visit::after_reading(self).do_duties();
+            match self.serve(room) {
+                Served::Wholly => {}
+                Served::Partly { counted } => Visit::after_reading(self, counted).do_duties(),
             }
         } else {
             Visit::new(self).do_duties();
@@ -52,6 +53,8 @@ impl Dispatch for Link {
         self.flow.phase.set(Phase::Ended);
         self.disturb();
         drop(self.take_transport());
+        self.flow.queue.take();
+        self.flow.tail.take();
         self.leave_roster();
         let body = self.body.try_borrow_mut().map(|mut body| body.take());
         drop(body);
@@ -63,12 +66,21 @@ impl Dispatch for Link {
     }
 }
 
+/// What became of the short way.
+#[derive(PartialEq, Eq)]
+enum Served {
+    /// There is nothing more to do.
+    Wholly,
+    /// There may be. `counted`: user code was called.
+    Partly { counted: bool },
+}
+
 impl Link {
-    /// Reads once, shows the bytes to the session, and writes what it sends. Returns whether that was all there was
-    /// to do. Only for TCP, and while nobody listens to the trace; each test that is not made here is one that every
+    /// Reads once, shows the bytes to the session, and writes what it sends.
+    /// Only for TCP, and while nobody listens to the trace; each test that is not made here is one that every
     /// message is spared.
     #[inline(always)]
-    fn serve(self: &Rc<Self>, room: u32) -> bool {
+    fn serve(self: &Rc<Self>, room: u32) -> Served {
         let engine = &**self.engine();
         let mut buffer = engine.buffers.read.borrow_mut();
         let buffer = buffer.as_mut_slice();
@@ -76,13 +88,13 @@ impl Link {
             Some(Transport::Tcp(source)) => {
                 Tracked { source, state: &self.state, engine, tells: false }.receive(buffer)
             }
-            _ => return false,
+            _ => return Served::Partly { counted: false },
         };
         let bytes = match received {
             Ok(n) if n > 0 => &buffer[..n],
             nothing => {
                 self.look_at_end(nothing.err());
-                return false;
+                return Served::Partly { counted: false };
             }
         };
         self.room.set(room);
@@ -93,11 +105,11 @@ impl Link {
         debug_assert!(consumed <= bytes.len(), "received was lent {} bytes and took {consumed}", bytes.len());
         let undisturbed = self.room.replace(0) > 0;
         if undisturbed && consumed >= bytes.len() {
-            return self.answer(bytes.len());
+            return if self.answer(bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } };
         }
         self.keep_rest(bytes, consumed);
         self.flush_gathered(bytes.len());
-        false
+        Served::Partly { counted: true }
     }
 
     /// Writes what the session has answered to so many bytes. Returns whether all of it was written.
@@ -222,18 +234,18 @@ struct Visit<'a> {
     link: &'a Rc<Link>,
     /// User code has run in this dispatch, which counts as one handler.
     counted: Cell<bool>,
-    /// The duties that were done in it, as bits.
-    done: Cell<u16>,
+    /// What was done in it.
+    done: Cell<Asked>,
 }
 
 impl<'a> Visit<'a> {
     fn new(link: &'a Rc<Link>) -> Self {
-        Visit { link, counted: Cell::new(false), done: Cell::new(0) }
+        Visit { link, counted: Cell::new(false), done: Cell::default() }
     }
 
     /// The rest of a dispatch that has read already.
-    fn after_reading(link: &'a Rc<Link>) -> Self {
-        Visit { link, counted: Cell::new(true), done: Cell::new(Duty::Read.bit()) }
+    fn after_reading(link: &'a Rc<Link>, counted: bool) -> Self {
+        Visit { link, counted: Cell::new(counted), done: Cell::new(Asked::READ) }
     }
 
     /// Does what is due, one thing after the other, and nothing twice: then it is the others' turn.
@@ -243,17 +255,17 @@ impl<'a> Visit<'a> {
         let link = self.link;
         loop {
             self.settle();
-            let Some(duty) = link.flow.next_duty(link.state.wanted()) else {
+            let Some(duty) = link.flow.next_duty(link.state.wanted(), self.done.get()) else {
+                if link.flow.is_called_again(self.done.get()) {
+                    link.state.demand_call();
+                }
                 break;
             };
-            // What is due again, or still when the turn is to be left, waits for the next turn.
-            let is_again = self.done.get() & duty.bit() != 0;
-            if is_again || (self.counted.get() && link.engine().must_leave()) {
+            if self.counted.get() && link.engine().must_leave() {
                 link.state.demand_call();
                 break;
             }
-            self.done.set(self.done.get() | duty.bit());
-            link.flow.begin(duty);
+            self.done.set(self.done.get().with(link.flow.begin(duty)));
             self.perform(duty);
         }
     }
@@ -301,6 +313,7 @@ impl<'a> Visit<'a> {
         let connected = link.transport.borrow().as_ref().and_then(|transport| transport.connected());
         match connected {
             None => link.state.clear(Ready::WRITABLE),
+            Some(Ok(())) if link.flow.closes_when_open.get() => link.flow.phase.set(Phase::Closing),
             Some(Ok(())) => {
                 link.limit(Duration::MAX, || Reason::DeadlinePassed);
                 link.flow.phase.set(Phase::Open);
@@ -325,6 +338,7 @@ impl<'a> Visit<'a> {
             Ok(n) if n > 0 => &buffer[..n],
             nothing => {
                 drop(buffer);
+                self.done.set(Asked::default()); // Nothing was shown: the rest may be, before the end.
                 link.look_at_end(nothing.err());
                 return;
             }
@@ -358,7 +372,9 @@ impl<'a> Visit<'a> {
             }
         }
         drop(tail);
-        link.check_tail();
+        if link.flow.phase.get() != Phase::Closing {
+            link.check_tail(); // A session that closes may leave what it likes: nobody looks at it any more.
+        }
     }
 
     /// Reading is paused or over, so nobody would come upon the error.

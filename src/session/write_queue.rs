@@ -7,6 +7,9 @@ use std::rc::Rc;
 /// Small sends are gathered into chunks of this size: one system call then takes many of them.
 const CHUNK: usize = 16 * 1024;
 
+/// Shared bytes are not copied from this size on: a chunk takes about half as much itself.
+const SHARED: usize = 64;
+
 /// Chunks given to one system call; sendmsg(2) takes at most 1,024 (`IOV_MAX`).
 pub(super) const SLICES: usize = 64;
 
@@ -63,9 +66,11 @@ impl WriteQueue {
         }
     }
 
-    /// Puts shared bytes at the end of the queue, without a copy.
+    /// Puts shared bytes at the end of the queue, without a copy, unless they are fewer than what it takes to share them.
     pub(super) fn push_shared(&mut self, bytes: &Rc<[u8]>) {
-        if !bytes.is_empty() {
+        if bytes.len() < SHARED {
+            self.push(bytes);
+        } else {
             self.len += bytes.len();
             self.push_chunk(Chunk::Shared(Rc::clone(bytes)));
         }
@@ -146,14 +151,23 @@ mod tests {
             queue.push(b"0123456789");
         }
         assert_eq!((queue.len(), queue.behind.is_none()), (1000, true));
-        let shared: Rc<[u8]> = Rc::from(&b"shared"[..]);
+        let shared: Rc<[u8]> = Rc::from(&[b's'; SHARED][..]);
         queue.push_shared(&shared);
         assert_eq!(Rc::strong_count(&shared), 2);
         queue.push(b"after");
         queue.advance(998);
-        assert_eq!(first(&queue), b"89sharedafter");
-        queue.advance(13);
+        assert_eq!(first(&queue), [b"89", &[b's'; SHARED][..], b"after"].concat());
+        queue.advance(SHARED + 7);
         assert_eq!((queue.len(), Rc::strong_count(&shared)), (0, 1));
+    }
+
+    #[test]
+    fn what_is_smaller_than_a_chunk_is_copied() {
+        let (mut queue, shared) = (WriteQueue::default(), Rc::from(&b"x"[..]));
+        for _ in 0..1000 {
+            queue.push_shared(&shared);
+        }
+        assert_eq!((queue.len(), queue.behind.is_none(), Rc::strong_count(&shared)), (1000, true, 1));
     }
 
     #[test]
