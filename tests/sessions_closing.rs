@@ -630,3 +630,47 @@ fn a_client_may_close_gracefully_before_it_is_connected() -> io::Result<()> {
     assert_eq!(told.take(), ["closed Finished", "dropped"]);
     Ok(())
 }
+
+/// P31, P11: a slow handler earlier in the same turn does not make a connection idle that has just spoken.
+#[test]
+fn idleness_never_comes_early_though_a_turn_was_long() -> io::Result<()> {
+    const IDLE: Duration = Duration::from_millis(50);
+    let mut io = context();
+    let (slow, told) = (Record::new(), Record::new());
+    let busy = Script::new(&slow).on_received(|_, bytes| {
+        let started = Instant::now();
+        while started.elapsed() < IDLE {} // It works.
+        bytes.len()
+    });
+    let (_a, mut a) = adopted(&io, busy)?;
+    let (b, mut b_peer) = adopted(&io, Script::new(&told))?;
+    while io.poll()? > 0 {}
+    b.set_idle_timeout(Some(IDLE));
+    a.write_all(b"x")?;
+    b_peer.write_all(b"x")?;
+    run_until(&mut io, || told.len() == 2);
+    let spoke = Instant::now();
+    run_until(&mut io, || told.len() > 2);
+    assert!(spoke.elapsed() >= IDLE, "{:?}", spoke.elapsed());
+    Ok(())
+}
+
+/// P29: a peer that never ceases to send does not put off `stopping` for ever.
+#[test]
+fn a_flood_does_not_keep_a_session_from_being_told_to_stop() -> io::Result<()> {
+    let mut io = IoContext::with_config(ioctx::Config::new().read_buffer(100))?;
+    let told = Record::new();
+    let acceptor = tcp::Acceptor::listen_on(&io, net::anywhere())?;
+    let mut peer = TcpStream::connect(acceptor.local_endpoint()?)?;
+    let log = told.clone();
+    let server = session::serve(acceptor, move |_| Script::new(&log))?;
+    peer.write_all(&[7; 50_000])?;
+    run_until(&mut io, || told.len() > 2);
+    server.shutdown(Duration::MAX);
+    for _ in 0..1000 {
+        io.poll()?;
+        peer.write_all(&[7; 100])?;
+    }
+    assert!(told.take().contains(&"stopping".into()));
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Sessions over Unix sockets: the same session layer, another transport.
+
+mod net;
+mod scripted;
+mod util;
+
+use ioctx::local;
+use ioctx::session::{self, Endpoint, Sent};
+use net::finish;
+use scripted::{SOON, Script, pattern};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+use util::{Record, context, run_until};
+
+/// A path that nobody else has.
+fn path(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("ioctx-{name}-{}", std::process::id()))
+}
+
+/// P18, P29: a server on a path echoes to many clients at once, byte for byte, and ends in good order.
+#[test]
+fn a_server_on_a_path_echoes_everything_and_the_end() -> io::Result<()> {
+    const SIZE: usize = 300_000;
+    let mut io = context();
+    let path = path("sessions-echo");
+    let acceptor = local::stream::Acceptor::listen_on(&io, local::Endpoint::from_path(&path)?)?;
+    let told = Record::new();
+    let log = told.clone();
+    let server = session::serve(acceptor, move |peer: local::Endpoint| {
+        assert!(peer.is_unnamed());
+        Script::echo(&log)
+    })?;
+    assert_eq!(server.local_endpoint().map(|endpoint| endpoint.to_string()), Some(path.display().to_string()));
+    let clients: Vec<_> = (0..8)
+        .map(|n| {
+            let mut stream = UnixStream::connect(&path).expect("connected");
+            std::thread::spawn(move || {
+                let mut reading = stream.try_clone().expect("a clone");
+                let writer = std::thread::spawn(move || {
+                    stream.write_all(&pattern(n, SIZE)).expect("written");
+                    stream.shutdown(Shutdown::Write).expect("ended");
+                });
+                let mut back = Vec::new();
+                reading.read_to_end(&mut back).expect("read");
+                writer.join().expect("no panic");
+                assert!(back == pattern(n, SIZE), "client {n}: {} bytes", back.len());
+            })
+        })
+        .collect();
+    while !clients.iter().all(|client| client.is_finished()) {
+        io.run_one_for(Duration::from_millis(1))?;
+    }
+    for client in clients {
+        client.join().expect("no panic");
+    }
+    server.shutdown(SOON);
+    finish(&mut io);
+    let stats = server.stats();
+    assert_eq!((stats.accepted, stats.open), (8, 0));
+    assert_eq!((stats.bytes_received, stats.bytes_sent), (8 * SIZE as u64, 8 * SIZE as u64));
+    assert_eq!(told.take().iter().filter(|line| *line == "closed Finished").count(), 8);
+    std::fs::remove_file(path)
+}
+
+/// P22: a client session connects to a path; where nobody listens, `closed` is told.
+#[test]
+fn a_client_connects_to_a_path_or_is_told_why_not() -> io::Result<()> {
+    let mut io = context();
+    let path = path("sessions-client");
+    let endpoint = local::Endpoint::from_path(&path)?;
+    let told = Record::new();
+    session::connect(&io, endpoint.clone(), SOON, Script::new(&told));
+    run_until(&mut io, || told.len() == 2);
+    assert_eq!(told.take(), ["closed NotFound", "dropped"]);
+
+    let acceptor = local::stream::Acceptor::listen_on(&io, endpoint.clone())?;
+    let server = session::serve(acceptor, |_| Script::echo(&Record::new()))?;
+    let client = session::connect(&io, endpoint.clone(), SOON, Script::new(&told));
+    assert_eq!(client.send(b"hello"), Sent::Accepted);
+    run_until(&mut io, || told.len() == 2);
+    assert_eq!(told.take(), ["opened", "received hello"]);
+    assert_eq!(client.remote_endpoint(), Some(Endpoint::Local(endpoint)));
+    client.close_after_flush(SOON);
+    server.shutdown(SOON);
+    finish(&mut io);
+    assert_eq!(told.take(), ["closed Finished", "dropped"]);
+    std::fs::remove_file(path)
+}
+
+/// A pair is adopted, and taken out again with what was not consumed.
+#[test]
+fn a_pair_is_adopted_and_taken_out_again() -> io::Result<()> {
+    let mut io = context();
+    let (ours, theirs) = local::stream::Socket::pair(&io)?;
+    let told = Record::new();
+    let connection = session::adopt(ours, Script::new(&told).on_received(|_, _| 2))?;
+    theirs.write(b"abcde")?;
+    run_until(&mut io, || told.len() == 2);
+    let wrong = connection.clone().into_socket::<ioctx::ip::tcp::Protocol>();
+    assert_eq!(wrong.map(drop).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    let (socket, unread) = connection.into_socket::<local::stream::Protocol>()?;
+    assert_eq!(unread, b"cde");
+    finish(&mut io);
+    assert_eq!(told.take(), ["opened", "received abcde", "closed Taken", "dropped"]);
+    socket.write(b"plain")?;
+    let mut back = [0; 5];
+    theirs.read(&mut back)?;
+    assert_eq!(&back, b"plain");
+    Ok(())
+}
