@@ -1,41 +1,45 @@
 //! Boost.Asio's `io_context` as a small, safe, hand-written event loop on [mio].
 //!
-//! An [`IoContext`] watches sockets, timers and signals, and calls a handler when one is ready; while none is, it
-//! sleeps. One thread, no hidden ones, no `unsafe`, a handful of dependencies. It is made to be embedded in other
-//! programs, to run servers with tens of thousands of clients, and to be read.
+//! An [`IoContext`] watches sockets, timers and signals, and calls you when one is ready; while none is, it sleeps. One
+//! thread, no hidden ones, no `unsafe`, a handful of dependencies. It is made to be embedded in other programs, to run
+//! servers with tens of thousands of clients, and to be read.
 //!
 //! ```
+//! use ioctx::session::{self, Connection, Session};
 //! use ioctx::{IoContext, ip::tcp};
-//! use std::net::Ipv4Addr;
 //!
-//! /// Accepts one client after the other, for ever.
-//! fn serve(acceptor: tcp::Acceptor) {
-//!     acceptor.clone().async_accept(move |accepted| {
-//!         if let Ok((socket, peer)) = accepted {
-//!             println!("{peer} says hello");
-//!             socket.async_write("hello\n", |_| {}); // The socket closes when that is done.
-//!         }
-//!         serve(acceptor);
-//!     });
+//! /// Sends back what its client sends.
+//! struct Echo;
+//!
+//! impl Session for Echo {
+//!     fn received(&mut self, connection: &Connection, bytes: &[u8]) -> usize {
+//!         connection.send(bytes);
+//!         bytes.len()
+//!     }
 //! }
 //!
 //! let mut io = IoContext::new()?;
-//! let acceptor = tcp::Acceptor::listen_on(&io, (Ipv4Addr::LOCALHOST, 0).into())?;
-//! serve(acceptor);
-//! # let handle = io.handle().clone();
-//! # io.post(move || handle.stop());
-//! io.run()?;
+//! let acceptor = tcp::Acceptor::listen_on(&io, ([127, 0, 0, 1], 0).into())?;
+//! let server = session::serve(acceptor, |_peer| Echo)?;
+//! println!("listening on {:?}", server.local_endpoint());
+//! # server.shutdown(std::time::Duration::ZERO);
+//! io.run()?; // until the server is shut down and the last connection has ended
 //! # std::io::Result::Ok(())
 //! ```
 //!
 //! # Which layer
 //!
-//! Two ways in, over one slab of registrations. They mix freely in one context.
+//! Three ways in, over one slab of registrations. They mix freely in one context. When in doubt, take the first.
 //!
 //! | layer | take it when | you write | example |
 //! |---|---|---|---|
-//! | operations: [`ip::tcp`], [`local::stream`], [`Timer`], `SignalSet` | you know Asio, or want each step to be a call with one outcome | one-shot handlers; the buffer travels with the operation | `examples/echo_server.rs` |
-//! | readiness: [`Handle::register`], [`Handle::register_fd`] | you bring your own source or protocol library, or count instructions | one callback per source, called when it is ready | `examples/readiness_echo.rs` |
+//! | [`session`] | you write a server, or a client of one: many connections, each with a state | an object per connection, whose methods the loop calls; it is lent what arrives | `examples/echo_server.rs` |
+//! | operations: [`ip::tcp`], [`local::stream`], [`Timer`], `SignalSet` | you know Asio, or want each step to be a call with one outcome | one-shot handlers; the buffer travels with the operation | `examples/async_echo.rs` |
+//! | readiness: [`Handle::register`], [`Handle::register_fd`] | you bring your own source, or a library that does its own I/O | one callback per source, called when it is ready | `examples/readiness_echo.rs` |
+//!
+//! [`session::adopt`] leads from the operations to a session, [`into_socket`](session::Connection::into_socket) back.
+//! Sessions are tested without a socket, by a [`testing::Harness`]. `docs/writing-a-server.md` in the repository writes a
+//! chat, step by step.
 //!
 //! Several processors take several contexts: a [`ContextPool`] runs one per thread, and they serve one endpoint.
 //!
@@ -53,8 +57,9 @@
 //!
 //! The modules are floors, and a file uses only files of lower floors. Their order below, and inside each folder the
 //! order in its `mod.rs`, is the reading order: first the engine, `engine/turn.rs` above all; then the front door
-//! ([`Handle`], [`IoContext`], [`Remote`]); then readiness, operations, sockets, and the protocols. `docs/how-the-loop-works.md`
-//! is the guided tour.
+//! ([`Handle`], [`IoContext`], [`Remote`]); then readiness, operations, sockets, and the protocols; then sessions, which
+//! stand on the sockets and start no operation; then the pool, made of sessions and contexts. `docs/how-the-loop-works.md` is the guided
+//! tour.
 //!
 //! # Feature
 //!
@@ -120,6 +125,9 @@ mod listings {
     struct HowTheLoopWorks;
     #[doc = include_str!("../docs/from-the-notes.md")]
     struct FromTheNotes;
+    #[cfg(feature = "signal")]
+    #[doc = include_str!("../docs/writing-a-server.md")]
+    struct WritingAServer;
     #[cfg(not(mio_unsupported_force_poll_poll))] // `AsFd` does not exist there.
     #[doc = include_str!("../docs/embedding.md")]
     struct Embedding;
