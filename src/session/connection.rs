@@ -27,9 +27,10 @@ impl fmt::Display for ConnectionId {
 impl Connection {
     /// Sends bytes, after everything sent before.
     ///
-    /// In a method of this connection's own session, what is sent leaves in one write when the method returns, or, if
-    /// it is large (16 KiB), at once and without a copy. From elsewhere it is queued, and leaves in the same turn if
-    /// its step 5 is not over, else in the next. What the peer does not take stays queued.
+    /// In a method of this connection's own session, what is sent leaves in one write when the method returns. From
+    /// elsewhere it is queued, and leaves in the same turn if its step 5 is not over, else in the next. A large send
+    /// (16 KiB) goes straight to the socket, without a copy, with what was gathered before it; unless bytes are queued
+    /// already, or much was sent that way in this turn. What the peer does not take stays queued.
     ///
     /// Nothing is ever refused because the peer is slow: the answer says when to stop, and
     /// [a limit](Connection::set_write_limit) ends the connection of a sender that does not.
@@ -58,7 +59,8 @@ impl Connection {
         answers.reduce(|first, next| if next == Sent::Accepted { first } else { next }).unwrap_or(Sent::Accepted)
     }
 
-    /// Sends bytes that others are sent too, without a copy for each of them: only the `Rc` is queued.
+    /// Sends bytes that others are sent too, without a copy for each of them: only the `Rc` is queued. (A copy is made
+    /// where it costs less: of very few bytes, and of what leaves at once with the rest of an own method.)
     pub fn send_shared(&self, bytes: &Rc<[u8]>) -> Sent {
         self.link.send_shared(bytes)
     }

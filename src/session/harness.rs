@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Drives a [`Session`] without a socket, a thread or a sleep: the test plays the peer, and moves the clock.
 ///
-/// The session runs in a real loop, over the code that serves real connections; only the bytes come from here, and
-/// the time. Every method returns when the loop has nothing more to do.
+/// The session runs in a real loop, over the code that serves real connections (but for the short cut of a TCP
+/// connection that has nothing else to do); only the bytes come from here, and the time. Every method returns when the loop has nothing more to do.
 ///
 /// ```
 /// use ioctx::session::{Connection, Session};

@@ -74,7 +74,8 @@ pub(crate) struct Link {
     pub(super) transport: RefCell<Option<Transport>>,
     /// `None` when the connection has ended. Borrowed while a method of the session runs.
     pub(super) body: RefCell<Option<Body>>,
-    /// Not 0 on a TCP connection while nothing is to be done but to read: what a method of the session may then gather, in bytes.
+    /// Not 0 on a TCP connection while nothing is to be done but to read: what a method of the session may then gather,
+    /// in bytes.
     pub(super) calm: Cell<u32>,
     /// Not 0 while a method of the session runs and nothing but small sends has happened in it: what it may gather.
     /// So `send` has one thing to look at.
@@ -155,6 +156,9 @@ impl Link {
             }
         }
         tell!(engine, "registered token {}: session", self.state.slot().unwrap_or_default());
+        if self.flow.phase.get() == Phase::Open {
+            self.log("opened");
+        }
         if self.flow.phase.get() == Phase::Open {
             self.state.set(Ready::WRITABLE); // As every fresh connection is.
             self.ask(Asked::OPENED);
@@ -514,6 +518,7 @@ impl Link {
         }
         if self.state.token().is_some() {
             tell!(engine, "deregistered token {}: session", self.state.slot().unwrap_or_default());
+            self.log("closed");
         }
         self.tell_what_is_lost();
         drop(self.take_transport());
@@ -532,6 +537,14 @@ impl Link {
         let is_cut_off = !self.flow.queue.borrow().is_empty();
         if let (true, Some(transport)) = (is_cut_off, &*self.transport.borrow()) {
             transport.reset_on_close();
+        }
+    }
+
+    /// For those who listen at level `info`: connections come and go.
+    pub(super) fn log(&self, what: &str) {
+        if log::log_enabled!(target: TARGET, log::Level::Info) {
+            let remote = self.remote.as_ref().map(|remote| remote.to_string()).unwrap_or_default();
+            log::info!(target: TARGET, "{what} session {} {remote}", self.id);
         }
     }
 

@@ -317,6 +317,7 @@ impl<'a> Visit<'a> {
             Some(Ok(())) => {
                 link.limit(Duration::MAX, || Reason::DeadlinePassed);
                 link.flow.phase.set(Phase::Open);
+                link.log("opened");
                 link.flow.ask(Asked::OPENED);
             }
             Some(Err(error)) => link.fail(Reason::Error(error)),
