@@ -77,8 +77,8 @@ impl Gather {
         let Some(room) = self.memory.get_mut(self.len()..end) else {
             return false;
         };
-        room.copy_from_slice(bytes);
         self.len = end as u32; // At most `limit`.
+        room.copy_from_slice(bytes);
         true
     }
 }

@@ -124,6 +124,8 @@ pub(crate) struct State {
     /// Set by events, cleared by calls that found the source not ready.
     ready: Cell<Ready>,
     interest: Cell<Interest>,
+    /// The same, but nothing while paused: so one test tells whether the entry is due.
+    watched: Cell<Interest>,
     /// Whether the entry is on the ready list, so that it is there at most once.
     queued: Cell<bool>,
     /// Not called while set, whatever is ready: the timer that ends the pause.
@@ -148,7 +150,7 @@ impl State {
     /// What is both ready and asked for.
     #[inline]
     pub(crate) fn wanted(&self) -> Ready {
-        self.ready.get().of(self.interest.get())
+        self.ready.get().of(self.watched.get())
     }
 
     #[inline]
@@ -181,11 +183,20 @@ impl State {
             self.set(Ready::READABLE);
         }
         self.interest.set(interest);
+        self.settle_watched();
+    }
+
+    #[inline]
+    fn settle_watched(&self) {
+        let is_paused = self.paused.get().is_some();
+        self.watched.set(if is_paused { Interest::NONE } else { self.interest.get() });
     }
 
     /// Begins or ends a pause. Returns the timer that would have ended the former one.
     pub(crate) fn set_paused(&self, until: Option<TimerKey>) -> Option<TimerKey> {
-        self.paused.replace(until)
+        let former = self.paused.replace(until);
+        self.settle_watched();
+        former
     }
 
     pub(crate) fn token(&self) -> Option<Token> {
@@ -201,6 +212,7 @@ impl State {
     pub(crate) fn demand_call(&self) {
         self.ready.set(self.ready.get() | Ready::DEMANDED);
         self.interest.set(self.interest.get() | Interest::DEMANDED);
+        self.settle_watched();
     }
 
     pub(crate) fn is_call_demanded(&self) -> bool {
@@ -210,12 +222,13 @@ impl State {
     pub(crate) fn forget_demand(&self) {
         self.clear(Ready::DEMANDED);
         self.interest.set(self.interest.get().without(Interest::DEMANDED));
+        self.settle_watched();
     }
 
     /// Whether the entry is to be called, now or in the next turn.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
-        !self.wanted().is_none() && self.paused.get().is_none()
+        !self.wanted().is_none()
     }
 }
 
@@ -318,6 +331,7 @@ impl Reactor {
     pub(crate) fn remove(&self, state: &State) -> Option<Entry> {
         let (index, _) = unpack(state.token.take()?);
         state.interest.set(Interest::NONE);
+        state.watched.set(Interest::NONE);
         Some(self.slab.borrow_mut().try_remove(index)?.entry)
     }
 
@@ -442,7 +456,9 @@ fn readiness(event: &mio::event::Event) -> Ready {
     if event.is_writable() {
         ready |= Ready::WRITABLE;
     }
-    if event.is_error() | event.is_priority() | event.is_read_closed() | event.is_write_closed() {
+    // On epoll, what closes writing alone is an error, and what closes both directions closes reading.
+    let is_write_closed = !cfg!(any(target_os = "linux", target_os = "android")) && event.is_write_closed();
+    if event.is_error() | event.is_priority() | event.is_read_closed() | is_write_closed {
         ready |= exceptional_readiness(event);
     }
     ready

@@ -100,7 +100,9 @@ impl Link {
         self.room.set(room);
         engine.turn.count_handler();
         let in_handler = engine.turn.enter_handler();
-        let consumed = self.call(|session, connection| session.received(connection, bytes)).unwrap_or_default();
+        let Some(consumed) = self.call(|session, connection| session.received(connection, bytes)) else {
+            return Served::Partly { counted: true };
+        };
         drop(in_handler);
         debug_assert!(consumed <= bytes.len(), "received was lent {} bytes and took {consumed}", bytes.len());
         let undisturbed = self.room.replace(0) > 0;
