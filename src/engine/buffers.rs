@@ -17,12 +17,11 @@ pub(crate) struct Buffers {
 const SPARE: usize = 256 * 1024;
 
 impl Buffers {
-    /// The buffers come with the first connection: a loop without any pays nothing for them.
+    /// The read buffer comes with the first connection: a loop without any pays nothing for it.
     pub(crate) fn provide(&self, read: usize) {
-        if let (Ok(mut buffer), Ok(mut gather)) = (self.read.try_borrow_mut(), self.gather.try_borrow_mut()) {
+        if let Ok(mut buffer) = self.read.try_borrow_mut() {
             if buffer.is_empty() {
                 *buffer = vec![0; read];
-                gather.memory = vec![0; Gather::ROOM].into();
             }
         }
     }
@@ -30,6 +29,15 @@ impl Buffers {
     /// An empty vector, with the memory of an earlier one if there is any.
     pub(crate) fn take_spare(&self) -> Vec<u8> {
         self.spare.take()
+    }
+
+    /// What was gathered, moved to where nothing is borrowed.
+    pub(crate) fn take_gathered(&self) -> Vec<u8> {
+        let mut gathered = self.take_spare();
+        let mut gather = self.gather.borrow_mut();
+        gathered.extend_from_slice(gather.bytes());
+        gather.clear();
+        gathered
     }
 
     pub(crate) fn keep_spare(&self, mut spare: Vec<u8>) {
@@ -40,26 +48,24 @@ impl Buffers {
     }
 }
 
-/// Small pieces put together, to leave in one system call. Of a fixed size, because a vector's growth costs more
-/// instructions than the copy of a small message.
-#[derive(Default)]
+/// Small pieces put together, to leave in one system call. Its size is a power of two and its length a word of half the
+/// size, so that no index into it has to be checked: with every message that costs as much as the copy itself.
 pub(crate) struct Gather {
-    memory: Box<[u8]>,
-    /// Never more than `memory` holds.
-    len: u32,
+    memory: Box<[u8; 1 << 16]>,
+    len: u16,
 }
 
 impl Gather {
-    pub(crate) const ROOM: usize = 64 * 1024;
+    pub(crate) const ROOM: u16 = u16::MAX;
 
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
-        self.len as usize
+        usize::from(self.len)
     }
 
     #[inline(always)]
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.memory.get(..self.len()).unwrap_or_default()
+        &self.memory[..self.len()]
     }
 
     #[inline(always)]
@@ -67,18 +73,24 @@ impl Gather {
         self.len = 0;
     }
 
-    /// Adds a small piece, if it is not more than `limit` then; `false` if it is, or if there is no room.
+    /// Adds a small piece, if it is not more than `limit` then; `false` if it is.
     #[inline(always)]
-    pub(crate) fn push(&mut self, bytes: &[u8], limit: u32) -> bool {
-        let end = self.len() + bytes.len();
-        if end > limit as usize {
+    pub(crate) fn push(&mut self, bytes: &[u8], limit: u16) -> bool {
+        let start = self.len();
+        let end = start + bytes.len();
+        if end > usize::from(limit) {
             return false;
         }
-        let Some(room) = self.memory.get_mut(self.len()..end) else {
-            return false;
-        };
-        self.len = end as u32; // At most `limit`.
+        let room = &mut self.memory[start..end];
+        self.len = end as u16; // At most `limit`.
         room.copy_from_slice(bytes);
         true
+    }
+}
+
+impl Default for Gather {
+    fn default() -> Self {
+        let memory = vec![0; 1 << 16].into_boxed_slice();
+        Gather { memory: memory.try_into().unwrap_or_else(|_| Box::new([0; 1 << 16])), len: 0 }
     }
 }

@@ -91,26 +91,31 @@ impl<D: Dispatch> Handler for D {
 
 #[inline(always)]
 fn dispatch_if_due<D: Dispatch>(handler: Rc<D>) {
-    let _call = Call(&handler);
     let state = handler.state();
     if state.is_due() {
         state.queued.set(true); // What its own handlers start, this very call takes care of.
+        let unwinding = Unwinding(&*handler);
         handler.dispatch();
+        std::mem::forget(unwinding);
+    }
+    let left_over = state.is_due();
+    state.queued.set(left_over);
+    if left_over {
+        handler.reactor().leave_over(handler.clone());
     }
 }
 
-/// A handler during its dispatch. The end of it, a panic too, keeps the handler for the next turn if something is left
-/// over.
-struct Call<'a, D: Dispatch>(&'a Rc<D>);
+/// A dispatch that ends by a panic: what is left over then is kept for the next turn as well.
+struct Unwinding<'a, D: Dispatch>(&'a D);
 
-impl<D: Dispatch> Drop for Call<'_, D> {
-    #[inline(always)]
+impl<D: Dispatch> Drop for Unwinding<'_, D> {
+    #[cold]
     fn drop(&mut self) {
-        let state = self.0.state();
-        let left_over = state.is_due();
-        state.queued.set(left_over);
-        if left_over {
-            self.0.reactor().leave_over(self.0.clone());
+        let (state, reactor) = (self.0.state(), self.0.reactor());
+        let entry = state.slot().and_then(|slot| reactor.entry(slot)).filter(|_| state.is_due());
+        state.queued.set(entry.is_some());
+        if let Some(entry) = entry {
+            reactor.leave_over(entry);
         }
     }
 }

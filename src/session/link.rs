@@ -76,10 +76,10 @@ pub(crate) struct Link {
     pub(super) body: RefCell<Option<Body>>,
     /// Not 0 on a TCP connection while nothing is to be done but to read: what a method of the session may then gather,
     /// in bytes.
-    pub(super) calm: Cell<u32>,
+    pub(super) calm: Cell<u16>,
     /// Not 0 while a method of the session runs and nothing but small sends has happened in it: what it may gather.
     /// So `send` has one thing to look at.
-    pub(super) room: Cell<u32>,
+    pub(super) room: Cell<u16>,
     /// Bytes that `send` has written straight to the socket, and the turn in which it did.
     straight: Cell<(u32, u32)>,
     /// Why it ends; set with `Phase::Ending` and `Phase::Broken`.
@@ -368,10 +368,9 @@ impl Link {
             return self.write(&slices[..slices.len().min(STRAIGHT)]); // One system call takes so many.
         }
         // The gathered bytes are taken out, because a logger may be told of the write.
-        let gather = self.engine().buffers.gather.take();
-        let gathered = gather.bytes();
+        let gathered = self.engine().buffers.take_gathered();
         let mut all = [IoSlice::new(&[]); STRAIGHT];
-        all[0] = IoSlice::new(gathered);
+        all[0] = IoSlice::new(&gathered);
         let count = slices.len().min(STRAIGHT - 1); // What is beyond is queued behind the rest.
         all[1..=count].copy_from_slice(&slices[..count]);
         let written = self.write(&all[usize::from(gathered.is_empty())..=count]);
@@ -379,7 +378,7 @@ impl Link {
         if let Some(rest) = gathered.get(written..) {
             self.flow.queue.borrow_mut().push(rest);
         }
-        self.return_gather(gather);
+        self.engine().buffers.keep_spare(gathered);
         written.saturating_sub(before)
     }
 
@@ -396,15 +395,10 @@ impl Link {
     /// Moves what was gathered behind what is queued.
     fn queue_gathered(&self) {
         if self.in_method() {
-            let gather = self.engine().buffers.gather.take();
+            let mut gather = self.engine().buffers.gather.borrow_mut();
             self.flow.queue.borrow_mut().push(gather.bytes());
-            self.return_gather(gather);
+            gather.clear();
         }
-    }
-
-    pub(super) fn return_gather(&self, mut gather: Gather) {
-        gather.clear();
-        *self.engine().buffers.gather.borrow_mut() = gather;
     }
 
     /// One system call, at most; an error breaks the connection off. Returns how many bytes it took.
@@ -571,8 +565,8 @@ impl Link {
     }
 
     /// What a method of the session may gather before it is told to stop.
-    pub(super) fn gather_limit(&self) -> u32 {
-        self.flow.limits.get().high.get().min(Gather::ROOM) as u32
+    pub(super) fn gather_limit(&self) -> u16 {
+        u16::try_from(self.flow.limits.get().high.get()).unwrap_or(Gather::ROOM)
     }
 
     pub(super) fn config(&self) -> &Config {

@@ -35,7 +35,8 @@ impl Dispatch for Link {
         let room = self.calm.get();
         let unwatched = !self.engine().teller.watches_calls();
         if room > 0 && self.state.wanted() == Interest::READABLE.as_ready() && unwatched {
-            match self.serve(room) {
+            let link: &Link = self; // In a register, where the Rc itself is in memory.
+            match link.serve(self, room) {
                 Served::Wholly => {}
                 Served::Partly { counted } => Visit::after_reading(self, counted).do_duties(),
             }
@@ -80,7 +81,7 @@ impl Link {
     /// Only for TCP, and while nobody listens to the trace; each test that is not made here is one that every
     /// message is spared.
     #[inline(always)]
-    fn serve(self: &Rc<Self>, room: u32) -> Served {
+    fn serve(&self, me: &Rc<Self>, room: u16) -> Served {
         let engine = &**self.engine();
         let mut buffer = engine.buffers.read.borrow_mut();
         let buffer = buffer.as_mut_slice();
@@ -93,7 +94,7 @@ impl Link {
         let bytes = match received {
             Ok(n) if n > 0 => &buffer[..n],
             nothing => {
-                self.look_at_end(nothing.err());
+                me.look_at_end(nothing.err());
                 return Served::Partly { counted: false };
             }
         };
@@ -107,16 +108,16 @@ impl Link {
         debug_assert!(consumed <= bytes.len(), "received was lent {} bytes and took {consumed}", bytes.len());
         let undisturbed = self.room.replace(0) > 0;
         if undisturbed && consumed >= bytes.len() {
-            return if self.answer(bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } };
+            return if self.answer(me, bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } };
         }
-        self.keep_rest(bytes, consumed);
-        self.flush_gathered(bytes.len());
+        me.keep_rest(bytes, consumed);
+        me.flush_gathered(bytes.len());
         Served::Partly { counted: true }
     }
 
     /// Writes what the session has answered to so many bytes. Returns whether all of it was written.
     #[inline(always)]
-    fn answer(self: &Rc<Self>, received: usize) -> bool {
+    fn answer(&self, me: &Rc<Self>, received: usize) -> bool {
         let engine = &**self.engine();
         let mut gather = engine.buffers.gather.borrow_mut();
         let bytes = gather.bytes();
@@ -137,13 +138,13 @@ impl Link {
             Ok(n) => {
                 drop(gather);
                 self.note_moved(received, n);
-                self.queue_rest(n, None);
+                me.queue_rest(n, None);
                 false
             }
             Err(error) => {
                 drop(gather);
                 self.note_moved(received, 0);
-                self.queue_rest(0, Some(error));
+                me.queue_rest(0, Some(error));
                 false
             }
         }
@@ -151,7 +152,7 @@ impl Link {
 
     /// Calls a method of the session. `None` if there is no session any more.
     #[inline(always)]
-    fn call<R>(self: &Rc<Self>, method: impl FnOnce(&mut dyn Session, &Connection) -> R) -> Option<R> {
+    fn call<R>(&self, method: impl FnOnce(&mut dyn Session, &Connection) -> R) -> Option<R> {
         let mut body = self.body.borrow_mut();
         let Body { session, connection } = body.as_mut()?;
         let mut call = InMethod { link: self, has_returned: false };
@@ -186,15 +187,16 @@ impl Link {
     #[inline(never)]
     fn queue_rest(self: &Rc<Self>, sent: usize, failure: Option<Errno>) {
         self.calm.set(0);
-        let gather = self.engine().buffers.gather.take();
         if let Some(error) = failure.filter(|error| *error != Errno::AGAIN) {
             self.break_off(error.into());
         }
+        let mut gather = self.engine().buffers.gather.borrow_mut();
         if self.flow.may_write() || self.flow.phase.get() == Phase::Connecting {
             self.flow.queue.borrow_mut().push(&gather.bytes()[sent..]);
             self.flow.note_queued();
         } // Else it goes nowhere any more.
-        self.return_gather(gather);
+        gather.clear();
+        drop(gather);
         if !self.flow.has_room_for(0) {
             self.fail(Reason::WriteLimit);
         }
@@ -482,7 +484,7 @@ impl<'a> Visit<'a> {
 
 /// A method of the session runs. If it panics, the connection is closed in the next turn.
 struct InMethod<'a> {
-    link: &'a Rc<Link>,
+    link: &'a Link,
     has_returned: bool,
 }
 
