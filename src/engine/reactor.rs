@@ -33,7 +33,7 @@ pub(crate) trait Dispatch: 'static {
     fn reactor(&self) -> &Reactor;
 
     /// Does what can be done and is wanted. Called from step 5 of the turn, never nested.
-    fn dispatch(self: &Rc<Self>);
+    fn dispatch(&self);
 
     /// Cancels the operation with this sequence number; `false` if there is none.
     fn cancel(&self, sequence: u64) -> bool;

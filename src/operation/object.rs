@@ -290,7 +290,7 @@ impl<S: Descriptor> Dispatch for Object<S> {
         &self.handle.engine.reactor
     }
 
-    fn dispatch(self: &Rc<Self>) {
+    fn dispatch(&self) {
         let engine = &self.handle.engine;
         let budget = Budget::new(&engine.config);
         let mut blocked = Interest::NONE;

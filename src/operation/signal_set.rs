@@ -229,7 +229,7 @@ impl Dispatch for Waits {
     }
 
     /// It is in the slab to be found, and has no source to be ready.
-    fn dispatch(self: &Rc<Self>) {}
+    fn dispatch(&self) {}
 
     fn cancel(&self, sequence: u64) -> bool {
         let wait = {
@@ -296,7 +296,7 @@ impl Dispatch for SignalPipe {
     }
 
     /// Takes every byte that the signal handler wrote. Internal: the waits' handlers are what counts.
-    fn dispatch(self: &Rc<Self>) {
+    fn dispatch(&self) {
         let mut bytes = [0; 64];
         let engine = &self.waits.handle.engine;
         loop {

@@ -160,7 +160,7 @@ where
     }
 
     #[inline(always)]
-    fn dispatch(self: &Rc<Self>) {
+    fn dispatch(&self) {
         let engine = &*self.handle.engine;
         let _completion = Completion(self);
         let next = {

@@ -243,7 +243,7 @@ impl<P: SessionProtocol> Dispatch for Door<P> {
         &self.handle.engine.reactor
     }
 
-    fn dispatch(self: &Rc<Self>) {
+    fn dispatch(&self) {
         let engine = &self.handle.engine;
         let budget = Budget::new(&engine.config);
         let mut counted = false;

@@ -286,8 +286,13 @@ impl Link {
     #[inline(always)]
     pub(super) fn send(self: &Rc<Self>, bytes: &[u8]) -> Sent {
         let room = self.room.get();
-        if bytes.len() < LARGE && room > 0 && self.engine().buffers.gather.borrow_mut().push(bytes, room) {
-            return Sent::Accepted;
+        if bytes.len() < LARGE {
+            // With no room only nothing at all is gathered. The buffer is busy when a logger sends.
+            if let Ok(mut gather) = self.engine().buffers.gather.try_borrow_mut() {
+                if gather.push(bytes, room) {
+                    return Sent::Accepted;
+                }
+            }
         }
         self.send_otherwise(bytes)
     }

@@ -31,17 +31,16 @@ impl Dispatch for Link {
     }
 
     #[inline(always)]
-    fn dispatch(self: &Rc<Self>) {
+    fn dispatch(&self) {
         let room = self.calm.get();
         let unwatched = !self.engine().teller.watches_calls();
         if room > 0 && self.state.wanted() == Interest::READABLE.as_ready() && unwatched {
-            let link: &Link = self; // In a register, where the Rc itself is in memory.
-            match link.serve(self, room) {
+            match self.serve(room) {
                 Served::Wholly => {}
-                Served::Partly { counted } => Visit::after_reading(self, counted).do_duties(),
+                Served::Partly { counted } => self.visit(Asked::READ, counted),
             }
         } else {
-            Visit::new(self).do_duties();
+            self.visit(Asked::default(), false);
         }
     }
 
@@ -81,7 +80,7 @@ impl Link {
     /// Only for TCP, and while nobody listens to the trace; each test that is not made here is one that every
     /// message is spared.
     #[inline(always)]
-    fn serve(&self, me: &Rc<Self>, room: u16) -> Served {
+    fn serve(&self, room: u16) -> Served {
         let engine = &**self.engine();
         let mut buffer = engine.buffers.read.borrow_mut();
         let buffer = buffer.as_mut_slice();
@@ -94,7 +93,7 @@ impl Link {
         let bytes = match received {
             Ok(n) if n > 0 => &buffer[..n],
             nothing => {
-                me.look_at_end(nothing.err());
+                self.look_at_end(nothing.err());
                 return Served::Partly { counted: false };
             }
         };
@@ -108,16 +107,16 @@ impl Link {
         debug_assert!(consumed <= bytes.len(), "received was lent {} bytes and took {consumed}", bytes.len());
         let undisturbed = self.room.replace(0) > 0;
         if undisturbed && consumed >= bytes.len() {
-            return if self.answer(me, bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } };
+            return if self.answer(bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } };
         }
-        me.keep_rest(bytes, consumed);
-        me.flush_gathered(bytes.len());
+        self.keep_rest(bytes, consumed);
+        self.flush_gathered(bytes.len());
         Served::Partly { counted: true }
     }
 
     /// Writes what the session has answered to so many bytes. Returns whether all of it was written.
     #[inline(always)]
-    fn answer(&self, me: &Rc<Self>, received: usize) -> bool {
+    fn answer(&self, received: usize) -> bool {
         let engine = &**self.engine();
         let mut gather = engine.buffers.gather.borrow_mut();
         let bytes = gather.bytes();
@@ -138,13 +137,13 @@ impl Link {
             Ok(n) => {
                 drop(gather);
                 self.note_moved(received, n);
-                me.queue_rest(n, None);
+                self.queue_rest(n, None);
                 false
             }
             Err(error) => {
                 drop(gather);
                 self.note_moved(received, 0);
-                me.queue_rest(0, Some(error));
+                self.queue_rest(0, Some(error));
                 false
             }
         }
@@ -163,7 +162,7 @@ impl Link {
 
     /// Writes what the method that has just returned has sent, on the occasion of so many bytes, whatever it has done to
     /// the connection.
-    fn flush_gathered(self: &Rc<Self>, received: usize) {
+    fn flush_gathered(&self, received: usize) {
         let engine = self.engine();
         let gather = engine.buffers.gather.borrow();
         let sent = match &*self.transport.borrow() {
@@ -185,7 +184,7 @@ impl Link {
     /// Queues what was gathered, but for the first `sent` bytes.
     #[cold]
     #[inline(never)]
-    fn queue_rest(self: &Rc<Self>, sent: usize, failure: Option<Errno>) {
+    fn queue_rest(&self, sent: usize, failure: Option<Errno>) {
         self.calm.set(0);
         if let Some(error) = failure.filter(|error| *error != Errno::AGAIN) {
             self.break_off(error.into());
@@ -198,14 +197,14 @@ impl Link {
         gather.clear();
         drop(gather);
         if !self.flow.has_room_for(0) {
-            self.fail(Reason::WriteLimit);
+            self.fail_from_within(Reason::WriteLimit);
         }
     }
 
     /// Keeps what the session did not consume, to be shown again.
     #[cold]
     #[inline(never)]
-    fn keep_rest(self: &Rc<Self>, bytes: &[u8], consumed: usize) {
+    fn keep_rest(&self, bytes: &[u8], consumed: usize) {
         let rest = bytes.get(consumed..).unwrap_or_default();
         if !rest.is_empty() && matches!(self.flow.phase.get(), Phase::Open | Phase::Broken) {
             self.calm.set(0);
@@ -214,21 +213,42 @@ impl Link {
         }
     }
 
-    fn check_tail(self: &Rc<Self>) {
+    fn check_tail(&self) {
         if self.flow.tail.borrow().len() > self.flow.limits.get().tail.get() {
-            self.fail(Reason::UnconsumedLimit);
+            self.fail_from_within(Reason::UnconsumedLimit);
         }
     }
 
     /// A read has brought no bytes.
     #[cold]
     #[inline(never)]
-    fn look_at_end(self: &Rc<Self>, failure: Option<Errno>) {
+    fn look_at_end(&self, failure: Option<Errno>) {
         self.calm.set(0);
         match failure {
             None => self.flow.note_peer_end(),
             Some(Errno::AGAIN) => {}
-            Some(error) => self.fail(Reason::Error(error.into())),
+            Some(error) => self.fail_from_within(Reason::Error(error.into())),
+        }
+    }
+
+    /// As `fail`, by the dispatch itself: no method of the session is running.
+    fn fail_from_within(&self, reason: Reason) {
+        if let Some(me) = self.me() {
+            me.fail(reason);
+        }
+    }
+
+    /// What needs the link's own `Rc` finds it in the handle that the session has. `None` when it has ended.
+    fn me(&self) -> Option<Rc<Link>> {
+        self.body.borrow().as_ref().map(|body| Rc::clone(&body.connection.link))
+    }
+
+    /// Does what there is to do, but for what was `done`. `counted`: user code has run in this dispatch.
+    #[cold]
+    #[inline(never)]
+    fn visit(&self, done: Asked, counted: bool) {
+        if let Some(me) = self.me() {
+            Visit { link: &me, counted: Cell::new(counted), done: Cell::new(done) }.do_duties();
         }
     }
 }
@@ -242,19 +262,8 @@ struct Visit<'a> {
     done: Cell<Asked>,
 }
 
-impl<'a> Visit<'a> {
-    fn new(link: &'a Rc<Link>) -> Self {
-        Visit { link, counted: Cell::new(false), done: Cell::default() }
-    }
-
-    /// The rest of a dispatch that has read already.
-    fn after_reading(link: &'a Rc<Link>, counted: bool) -> Self {
-        Visit { link, counted: Cell::new(counted), done: Cell::new(Asked::READ) }
-    }
-
+impl Visit<'_> {
     /// Does what is due, one thing after the other, and nothing twice: then it is the others' turn.
-    #[cold]
-    #[inline(never)]
     fn do_duties(&self) {
         let link = self.link;
         loop {
