@@ -66,14 +66,15 @@ impl<D: Dispatch> Handler for D {
     }
 
     fn on_event(self: Rc<Self>, told: Ready) {
-        Dispatch::state(&*self).set(told);
-        if !Dispatch::state(&*self).queued.get() {
-            dispatch_if_due(self);
+        let state = Dispatch::state(&*self);
+        state.set(told);
+        if !state.queued.get() {
+            dispatch_if_due(&self);
         }
     }
 
     fn on_turn(self: Rc<Self>) {
-        dispatch_if_due(self);
+        dispatch_if_due(&self);
     }
 
     fn cancel(&self, sequence: u64) -> bool {
@@ -90,11 +91,11 @@ impl<D: Dispatch> Handler for D {
 }
 
 #[inline(always)]
-fn dispatch_if_due<D: Dispatch>(handler: Rc<D>) {
-    let state = handler.state();
+fn dispatch_if_due<D: Dispatch>(handler: &Rc<D>) {
+    let state = Dispatch::state(&**handler);
     if state.is_due() {
         state.queued.set(true); // What its own handlers start, this very call takes care of.
-        let unwinding = Unwinding(&*handler);
+        let unwinding = Unwinding(&**handler);
         handler.dispatch();
         std::mem::forget(unwinding);
     }

@@ -99,8 +99,8 @@ impl Teller {
     }
 
     /// Warns, once, that a handler made a call that blocks: it keeps every other client waiting.
-    pub(crate) fn warn_if_blocking(&self, turn: &Progress, call: &str, location: &'static Location<'static>) {
-        if turn.in_handler() && !self.warned.replace(true) {
+    pub(crate) fn warn_of_blocking(&self, call: &str, location: &'static Location<'static>) {
+        if !self.warned.replace(true) {
             log::warn!(target: TARGET, "blocking {call} inside a handler, at {location}: every other handler waits");
         }
     }

@@ -8,6 +8,7 @@ use super::trace::tell;
 use crate::key::Origin;
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -261,6 +262,18 @@ impl Engine {
             self.teller.end_watch(watch);
         }
         result
+    }
+
+    /// Whether user code runs in this turn. What is lent the read buffer is not marked besides: it is the most frequent.
+    pub(crate) fn in_handler(&self) -> bool {
+        self.turn.in_handler() || self.buffers.is_lent()
+    }
+
+    /// Warns, once, if a call that blocks is made by a handler.
+    pub(crate) fn warn_if_blocking(&self, call: &str, location: &'static Location<'static>) {
+        if self.in_handler() {
+            self.teller.warn_of_blocking(call, location);
+        }
     }
 
     /// Asked after every handler: whether to leave the turn here.

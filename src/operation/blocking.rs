@@ -18,7 +18,7 @@ impl<S: Descriptor> Shared<S> {
     ) -> io::Result<R> {
         if !self.non_blocking.get() {
             let engine = &self.handle.engine;
-            engine.teller.warn_if_blocking(&engine.turn, name, location);
+            engine.warn_if_blocking(name, location);
         }
         loop {
             match self.with(&mut call) {

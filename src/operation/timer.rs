@@ -216,7 +216,7 @@ impl Timer {
     pub fn wait(&self) -> io::Result<()> {
         let engine = &self.shared.handle.engine;
         engine.check_alive()?;
-        engine.teller.warn_if_blocking(&engine.turn, "wait", Location::caller());
+        engine.warn_if_blocking("wait", Location::caller());
         loop {
             let left = self.expiry().saturating_duration_since(Instant::now());
             if left.is_zero() {

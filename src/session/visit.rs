@@ -32,15 +32,13 @@ impl Dispatch for Link {
 
     #[inline(always)]
     fn dispatch(&self) {
-        let room = self.calm.get();
-        let unwatched = !self.engine().teller.watches_calls();
-        if room > 0 && self.state.wanted() == Interest::READABLE.as_ready() && unwatched {
-            match self.serve(room) {
-                Served::Wholly => {}
-                Served::Partly { counted } => self.visit(Asked::READ, counted),
-            }
-        } else {
-            self.visit(Asked::default(), false);
+        if self.state.wanted() != Interest::READABLE.as_ready() {
+            return self.visit(Asked::default(), false);
+        }
+        match self.serve() {
+            Served::Wholly => {}
+            Served::Not => self.visit(Asked::default(), false),
+            Served::Partly { counted } => self.visit(Asked::READ, counted),
         }
     }
 
@@ -71,24 +69,30 @@ impl Dispatch for Link {
 enum Served {
     /// There is nothing more to do.
     Wholly,
+    /// It is not for this connection, or not now.
+    Not,
     /// There may be. `counted`: user code was called.
     Partly { counted: bool },
 }
 
 impl Link {
-    /// Reads once, shows the bytes to the session, and writes what it sends.
-    /// Only for TCP, and while nobody listens to the trace; each test that is not made here is one that every
-    /// message is spared.
+    /// Reads once, shows the bytes to the session, and writes what it sends. Only for TCP, while nothing else is to be
+    /// done, and while nobody listens to the trace. Each test that is not made here is one that every message is
+    /// spared; and they stand apart, because the compiler makes one slower test of several in a row.
     #[inline(always)]
-    fn serve(&self, room: u16) -> Served {
+    fn serve(&self) -> Served {
         let engine = &**self.engine();
         let mut buffer = engine.buffers.read.borrow_mut();
         let buffer = buffer.as_mut_slice();
+        let room = self.calm.get();
+        if room == 0 {
+            return Served::Not;
+        }
         let received = match &*self.transport.borrow_mut() {
-            Some(Transport::Tcp(source)) => {
+            Some(Transport::Tcp(source)) if !engine.teller.watches_calls() => {
                 Tracked { source, state: &self.state, engine, tells: false }.receive(buffer)
             }
-            _ => return Served::Partly { counted: false },
+            _ => return Served::Not,
         };
         let bytes = match received {
             Ok(n) if n > 0 => &buffer[..n],
@@ -99,11 +103,9 @@ impl Link {
         };
         self.room.set(room);
         engine.turn.count_handler();
-        let in_handler = engine.turn.enter_handler();
         let Some(consumed) = self.call(|session, connection| session.received(connection, bytes)) else {
             return Served::Partly { counted: true };
         };
-        drop(in_handler);
         debug_assert!(consumed <= bytes.len(), "received was lent {} bytes and took {consumed}", bytes.len());
         let undisturbed = self.room.replace(0) > 0;
         if undisturbed && consumed >= bytes.len() {

@@ -65,7 +65,7 @@ impl<P: StreamProtocol> StreamAcceptor<P> {
     #[track_caller]
     pub fn wait(&self, wait: Wait) -> io::Result<()> {
         let engine = &self.object.handle.engine;
-        engine.teller.warn_if_blocking(&engine.turn, "wait", Location::caller());
+        engine.warn_if_blocking("wait", Location::caller());
         self.object.with(|listener| sleep_until_ready(listener, wait.direction().poll_flags()))
     }
 

@@ -26,7 +26,7 @@ impl<P: StreamProtocol> StreamSocket<P> {
     #[track_caller]
     pub fn connect(&self, endpoint: P::Endpoint) -> io::Result<()> {
         let engine = &self.object.handle.engine;
-        engine.teller.warn_if_blocking(&engine.turn, "connect", Location::caller());
+        engine.warn_if_blocking("connect", Location::caller());
         match self.begin_connect(&endpoint) {
             Err(error) if P::is_backlog_full(&error) => {
                 self.object.with(|stream| connect_when_there_is_room::<P>(stream, &endpoint))?;

@@ -85,7 +85,7 @@ impl<P: StreamProtocol> StreamSocket<P> {
     #[track_caller]
     pub fn wait(&self, wait: Wait) -> io::Result<()> {
         let engine = &self.object.handle.engine;
-        engine.teller.warn_if_blocking(&engine.turn, "wait", Location::caller());
+        engine.warn_if_blocking("wait", Location::caller());
         self.object.with(|stream| sleep_until_ready(stream, wait.direction().poll_flags()))
     }
 }
