@@ -317,7 +317,8 @@ impl Link {
         let size: usize = slices.iter().map(|slice| slice.len()).sum();
         let written = self.send_straight(slices, size);
         if !self.flow.takes_bytes() {
-            return Sent::Gone; // It has just failed.
+            self.look(); // It has just failed, and the kernel need not say so again.
+            return Sent::Gone;
         }
         if !self.flow.has_room_for(size - written) {
             self.fail(Reason::WriteLimit);
