@@ -4,7 +4,7 @@ mod net;
 mod scripted;
 mod util;
 
-use ioctx::session::{self, Connection, Sent};
+use ioctx::session::{self, Connection, Sent, Session};
 use ioctx::testing::Harness;
 use ioctx::{Config, IoContext};
 use net::{anywhere, finish, poll_until};
@@ -504,4 +504,45 @@ fn a_slow_reader_keeps_nobody_waiting() -> io::Result<()> {
     assert_eq!(&answer, b"hello");
     assert!(server.stats().bytes_sent < server.stats().bytes_received);
     Ok(())
+}
+
+/// P28, P27: `drained` is told before the rest is shown again, also when it is due twice in one dispatch.
+#[test]
+fn the_rest_is_not_shown_before_drained_however_fast_the_peer_takes() {
+    const BLOCKS: usize = 40;
+    struct Sender {
+        left: usize,
+        sending: bool,
+    }
+    impl Sender {
+        fn send(&mut self, connection: &Connection) {
+            let mut sent = Sent::Accepted;
+            while self.left > 0 && sent == Sent::Accepted {
+                sent = connection.send_shared(&Rc::from(&[b'.'; 50_000][..]));
+                self.left -= 1;
+            }
+            self.sending = sent != Sent::Accepted;
+        }
+    }
+    impl Session for Sender {
+        fn received(&mut self, connection: &Connection, bytes: &[u8]) -> usize {
+            match bytes.first() {
+                Some(b'a') => self.send(connection),
+                _ if self.sending => return 0,
+                _ => drop(connection.send(b"!")),
+            }
+            1
+        }
+
+        fn drained(&mut self, connection: &Connection) {
+            self.send(connection);
+        }
+    }
+    let peer = Harness::new(Sender { left: BLOCKS, sending: false });
+    peer.peer_stalls();
+    peer.receive(b"a");
+    peer.receive(b"b");
+    peer.peer_resumes();
+    let sent = peer.sent();
+    assert_eq!((sent.len(), sent.last()), (BLOCKS * 50_000 + 1, Some(&b'!')));
 }

@@ -74,23 +74,29 @@ pub(super) fn connect_into(
     limit: Duration,
     session: impl Session,
 ) -> Connection {
+    let begun = begin_connect(&endpoint).map_err(Reason::Error);
+    connect_with(handle, roster, endpoint, limit, begun, session)
+}
+
+/// Begins with what connect(2) has begun. A failure is told later, from the loop, like all others; only a context that
+/// has gone tells nothing.
+#[track_caller]
+pub(super) fn connect_with(
+    handle: &Handle,
+    roster: Option<&Rc<Roster<Link>>>,
+    endpoint: Endpoint,
+    limit: Duration,
+    begun: Result<Transport, Reason>,
+    session: impl Session,
+) -> Connection {
     let origin = handle.engine.origin(Location::caller());
-    let link = Link::new(handle, origin, Some(endpoint.clone()), Phase::Connecting, roster);
-    let connection = Connection { link: Rc::clone(&link) };
-    let (transport, failure) = match begin_connect(&endpoint) {
-        Ok(transport) => (Some(transport), None),
-        Err(error) => (None, Some(error)),
-    };
-    // A failure is told later, from the loop, like all others; only a context that has gone tells nothing.
-    if link.begin(transport, Box::new(session)).is_err() {
-        link.flow.phase.set(Phase::Ended);
-        return connection;
+    let link = Link::new(handle, origin, Some(endpoint), Phase::Connecting, roster);
+    match link.begin_connecting(begun, Box::new(session)) {
+        Ok(()) if link.flow.is_over() => {}
+        Ok(()) => link.limit(limit, || Reason::DeadlinePassed),
+        Err(_) => link.flow.phase.set(Phase::Ended),
     }
-    match failure {
-        Some(error) => link.fail(Reason::Error(error)),
-        None => link.limit(limit, || Reason::DeadlinePassed),
-    }
-    connection
+    Connection { link }
 }
 
 /// Gives a socket that is connected already to `session`: after a handshake, or one that came from another thread.
@@ -137,7 +143,7 @@ pub(super) fn adopt_into<P: SessionProtocol>(
     let origin = socket.as_ref().engine.origin(Location::caller());
     let transport = P::into_transport(socket.object.release()?);
     let link = Link::new(socket.as_ref(), origin, transport.remote_endpoint(), Phase::Open, roster);
-    link.begin(Some(transport), Box::new(session))?;
+    link.begin(transport, Box::new(session))?;
     Ok(Connection { link })
 }
 

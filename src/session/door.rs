@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::endpoint::Endpoint;
-use super::flow::{Asked, Phase};
+use super::flow::Phase;
 use super::kind::SessionProtocol;
 use super::link::Link;
 use super::roster::Roster;
@@ -14,7 +14,7 @@ use crate::outstanding::Work;
 use crate::readiness::io::{Budget, Io};
 use crate::ready::Interest;
 use crate::socket::accept::{is_of_the_connection, is_starvation};
-use crate::socket::descriptor::local_endpoint;
+use crate::socket::descriptor::{local_endpoint, may_listen};
 use crate::socket::{StreamAcceptor, StreamProtocol};
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -56,6 +56,9 @@ pub(super) struct Door<P: SessionProtocol> {
 impl<P: SessionProtocol> Door<P> {
     /// Takes the acceptor's descriptor.
     pub(super) fn new(acceptor: &StreamAcceptor<P>, origin: Origin, factory: Factory<P>) -> io::Result<Rc<Self>> {
+        if !acceptor.object.with(|listener| Ok(may_listen(listener)))? {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "the acceptor does not listen"));
+        }
         Ok(Rc::new(Door {
             state: State::default(),
             handle: acceptor.as_ref().clone(),
@@ -168,7 +171,9 @@ impl<P: SessionProtocol> Door<P> {
     /// descriptor is closed, and after a while.
     fn wait_for_descriptor(&self, error: &io::Error) {
         if !self.starving.replace(true) {
-            log::warn!(target: TARGET, "server waits for a free descriptor: {error}");
+            let trouble =
+                if is_starvation(error) { "waits for a free descriptor" } else { "cannot accept, and tries again" };
+            log::warn!(target: TARGET, "server {trouble}: {error}");
         }
         if let Some(entry) = self.entry() {
             self.handle.engine.starve(&entry, self.origin);
@@ -178,13 +183,13 @@ impl<P: SessionProtocol> Door<P> {
     /// Gives a session to a connection.
     fn welcome(&self, stream: P::Stream, peer: P::Endpoint, session: Box<dyn Session>) {
         let link = Link::new(&self.handle, self.origin, Some(peer.into()), Phase::Open, Some(&self.roster));
-        if let Err(error) = link.begin(Some(P::into_transport(stream)), session) {
+        if let Err(error) = link.begin(P::into_transport(stream), session) {
             log::warn!(target: TARGET, "a connection was accepted and lost: {error}");
             return;
         }
         self.roster.accepted.set(self.roster.accepted.get() + 1);
         if self.listener.borrow().is_none() {
-            link.ask(Asked::STOPPING); // The factory has shut the server down.
+            link.ask_to_stop(); // The factory has shut the server down.
         }
     }
 }
@@ -247,6 +252,7 @@ impl<P: SessionProtocol> Dispatch for Door<P> {
         let engine = &self.handle.engine;
         let budget = Budget::new(&engine.config);
         let mut counted = false;
+        let _end = EndOfFactory(self);
         self.keep_reserve();
         loop {
             if self.is_full() && !self.sheds.get() {
@@ -276,9 +282,6 @@ impl<P: SessionProtocol> Dispatch for Door<P> {
                 break;
             }
         }
-        if self.listener.borrow().is_none() {
-            self.factory.take(); // It was shut down by the factory itself.
-        }
     }
 
     fn cancel(&self, _sequence: u64) -> bool {
@@ -297,5 +300,17 @@ impl<P: SessionProtocol> Dispatch for Door<P> {
     fn describe(&self, tell: &mut dyn FnMut(Work)) {
         let endpoint = self.local_endpoint().map(|endpoint| endpoint.to_string());
         tell(Work::new("server", "Server", endpoint, self.origin));
+    }
+}
+
+/// A factory that has shut its own server down is dropped when it has returned, or panicked: it may keep the server.
+struct EndOfFactory<'a, P: SessionProtocol>(&'a Door<P>);
+
+impl<P: SessionProtocol> Drop for EndOfFactory<'_, P> {
+    fn drop(&mut self) {
+        if self.0.listener.borrow().is_none() {
+            let factory = self.0.factory.try_borrow_mut().ok().and_then(|mut factory| factory.take());
+            drop(factory);
+        }
     }
 }

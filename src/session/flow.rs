@@ -85,6 +85,10 @@ impl Asked {
     pub(super) fn with(self, other: Asked) -> Asked {
         Asked(self.0 | other.0)
     }
+
+    pub(super) fn without(self, other: Asked) -> Asked {
+        Asked(self.0 & !other.0)
+    }
 }
 
 /// A number of bytes in half the room, because every connection has four of them: the largest stands for no limit.
@@ -100,9 +104,6 @@ impl Bytes {
         if self.0 == u32::MAX { usize::MAX } else { self.0 as usize }
     }
 }
-
-/// With the default read buffer 16 MiB: more than the kernel holds.
-const READS_BEFORE_STOPPING: u8 = u8::MAX;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -122,8 +123,8 @@ pub(super) struct Flow {
     paused: Cell<bool>,
     /// To be closed gracefully once it is connected, because something was sent before that.
     pub(super) closes_when_open: Cell<bool>,
-    /// How many reads `stopping` still waits for at most: about what the kernel may have held when it was asked for.
-    reads_before_stopping: Cell<u8>,
+    /// How many of the bytes that had arrived when `stopping` was asked for are still to be read.
+    pub(super) unread_before_stopping: Cell<usize>,
     /// Whether reading pauses by itself above the high watermark.
     pub(super) pauses_above_high: Cell<bool>,
     /// `send` has answered `AboveHigh`, and `drained` was not asked for yet.
@@ -143,7 +144,7 @@ impl Flow {
             asked: Cell::default(),
             paused: Cell::new(false),
             closes_when_open: Cell::new(false),
-            reads_before_stopping: Cell::new(READS_BEFORE_STOPPING),
+            unread_before_stopping: Cell::new(0),
             pauses_above_high: Cell::new(true),
             above_high: Cell::new(false),
             limits: Cell::new(Limits {
@@ -309,6 +310,9 @@ impl Flow {
         if let Some((_, duty)) = told.into_iter().find(|(bit, _)| asked.has(*bit) && !done.has(*bit)) {
             return Some(duty);
         }
+        if asked.has(Asked::DRAINED) {
+            return None; // It was done, and is due again: nothing is shown before it is told.
+        }
         if self.may_show() {
             if self.is_show_due() {
                 return (!done.has(Asked::READ)).then_some(Duty::ShowTail);
@@ -317,7 +321,7 @@ impl Flow {
                 return Some(Duty::TellEof);
             }
         }
-        if wanted.is_readable() && !self.is_stopping_overdue() {
+        if wanted.is_readable() && (!self.is_stopping_due() || done.has(Asked::STOPPING)) {
             return may_read.then_some(Duty::Read); // What is left is ready, so it comes again in the next turn.
         }
         if wanted.is_error() {
@@ -330,14 +334,15 @@ impl Flow {
         self.asked.get().has(Asked::SHOW) && self.may_show() && !self.tail.borrow().is_empty()
     }
 
-    /// Whether `stopping` waits for the end of what had arrived, and has waited for long enough: a peer that never
-    /// ceases to send shall not put it off for ever.
-    fn is_stopping_overdue(&self) -> bool {
-        let waits = self.asked.get().has(Asked::STOPPING);
-        if waits {
-            self.reads_before_stopping.set(self.reads_before_stopping.get().saturating_sub(1));
-        }
-        waits && self.reads_before_stopping.get() == 0
+    /// Whether what had arrived when `stopping` was asked for has been read: a peer that never ceases to send shall not
+    /// put it off for ever.
+    fn is_stopping_due(&self) -> bool {
+        self.asked.get().has(Asked::STOPPING) && self.unread_before_stopping.get() == 0
+    }
+
+    /// Bytes were read.
+    pub(super) fn note_read(&self, bytes: usize) {
+        self.unread_before_stopping.set(self.unread_before_stopping.get().saturating_sub(bytes));
     }
 
     /// Whether something that nobody will tell of is left for the next dispatch.

@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::endpoint::Endpoint;
-use super::flow::{Asked, Phase};
+use super::flow::Phase;
 use super::link::{Connection, Link};
 use super::transport::Transport;
 use super::wire::Wire;
@@ -104,7 +104,12 @@ impl Harness {
         let wire = Rc::new(Wire::default());
         wire.set_connecting(phase == Phase::Connecting);
         let session = Box::new(make(&handle));
-        link.begin(Some(Transport::Wire(Rc::clone(&wire))), session).expect("a living context");
+        let transport = Transport::Wire(Rc::clone(&wire));
+        let begun = match phase {
+            Phase::Connecting => link.begin_connecting(Ok(transport), session),
+            _ => link.begin(transport, session),
+        };
+        begun.expect("a living context");
         let harness = Harness { context, wire, connection: Connection { link } };
         harness.settle();
         harness
@@ -125,7 +130,7 @@ impl Harness {
 
     /// The server shuts down: the session is told that it is [`stopping`](Session::stopping).
     pub fn server_shuts_down(&self) {
-        self.connection.link.ask(Asked::STOPPING);
+        self.connection.link.ask_to_stop();
         self.settle();
     }
 
@@ -149,7 +154,7 @@ impl Harness {
 
     /// Moves the clock, from deadline to deadline: what is due on the way happens on the way.
     pub fn advance(&self, duration: Duration) {
-        let end = self.context.borrow().now + duration;
+        let end = self.handle().engine.clock.after(duration);
         loop {
             let step = {
                 let context = self.context.borrow();

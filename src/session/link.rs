@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, IoSlice};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The handle on one connection: cheap to clone, and harmless after the connection has ended.
 ///
@@ -134,38 +134,69 @@ impl Link {
     }
 
     /// Enters the slab, and the poller with its transport. From here on it is outstanding, until it has ended.
-    pub(super) fn begin(self: &Rc<Self>, transport: Option<Transport>, session: Box<dyn Session>) -> io::Result<()> {
-        let engine = &self.handle.engine;
-        engine.check_alive()?;
-        let entry: Entry = self.clone();
-        let token = engine.reactor.insert(&entry);
-        if let Some(mut transport) = transport {
-            if let Err(error) = transport.register(engine, token) {
-                drop(engine.remove(&self.state));
-                return Err(error);
-            }
-            *self.transport.borrow_mut() = Some(transport);
+    pub(super) fn begin(self: &Rc<Self>, mut transport: Transport, session: Box<dyn Session>) -> io::Result<()> {
+        let token = self.enter_slab()?;
+        if let Err(error) = transport.register(self.engine(), token) {
+            drop(self.engine().remove(&self.state));
+            return Err(error);
         }
+        self.start(Some(transport), session);
+        self.become_open();
+        Ok(())
+    }
+
+    /// As `begin`, for a connection that is being made: that it cannot be is told to its session. Fails only if the
+    /// context has gone.
+    pub(super) fn begin_connecting(
+        self: &Rc<Self>,
+        transport: Result<Transport, Reason>,
+        session: Box<dyn Session>,
+    ) -> io::Result<()> {
+        let token = self.enter_slab()?;
+        let registered = transport.and_then(|mut transport| match transport.register(self.engine(), token) {
+            Ok(()) => Ok(transport),
+            Err(error) => Err(Reason::Error(error)),
+        });
+        match registered {
+            Ok(transport) => {
+                self.start(Some(transport), session);
+                self.state.set_interest(self.flow.interest());
+            }
+            Err(reason) => {
+                self.start(None, session);
+                self.fail(reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn enter_slab(self: &Rc<Self>) -> io::Result<mio::Token> {
+        self.engine().check_alive()?;
+        let entry: Entry = self.clone();
+        Ok(self.engine().reactor.insert(&entry))
+    }
+
+    fn start(self: &Rc<Self>, transport: Option<Transport>, session: Box<dyn Session>) {
+        let engine = self.engine();
         let connection = Connection { link: Rc::clone(self) };
+        *self.transport.borrow_mut() = transport;
         *self.body.borrow_mut() = Some(Body { session, connection });
         engine.scheduler.work_started();
         if let Some(roster) = &self.roster {
             self.roster_key.set(roster.enter(self));
-            if let Some(timeout) = roster.idle_timeout.get() {
-                self.set_idle_timeout(Some(timeout));
-            }
         }
         tell!(engine, "registered token {}: session", self.state.slot().unwrap_or_default());
-        if self.flow.phase.get() == Phase::Open {
-            self.log("opened");
+    }
+
+    /// The connection is there: accepted, adopted, or made at last.
+    pub(super) fn become_open(self: &Rc<Self>) {
+        self.flow.phase.set(Phase::Open);
+        self.state.set(Ready::WRITABLE); // As every fresh connection is.
+        if let Some(timeout) = self.roster.as_ref().and_then(|roster| roster.idle_timeout.get()) {
+            self.set_idle_timeout(Some(timeout));
         }
-        if self.flow.phase.get() == Phase::Open {
-            self.state.set(Ready::WRITABLE); // As every fresh connection is.
-            self.ask(Asked::OPENED);
-        } else {
-            self.state.set_interest(self.flow.interest());
-        }
-        Ok(())
+        self.ask(Asked::OPENED);
+        self.log("opened");
     }
 
     pub(super) fn engine(&self) -> &Rc<Engine> {
@@ -181,6 +212,13 @@ impl Link {
             self.flow.ask(what);
             self.look();
         }
+    }
+
+    /// Asks for `stopping`, when what has arrived by now was shown.
+    pub(super) fn ask_to_stop(self: &Rc<Self>) {
+        let arrived = self.transport.borrow().as_ref().map_or(0, |transport| transport.unread());
+        self.flow.unread_before_stopping.set(arrived);
+        self.ask(Asked::STOPPING);
     }
 
     /// Something has changed that a dispatch must see to: one to come, or the one in progress.
@@ -241,10 +279,7 @@ impl Link {
                 self.want_our_end();
             }
             Phase::Connecting if self.flow.queued() == 0 => return self.fail(Reason::Finished),
-            Phase::Connecting => {
-                self.flow.closes_when_open.set(true);
-                self.want_our_end();
-            }
+            Phase::Connecting => return self.close_when_open(deadline),
             Phase::Closing if self.flow.our_end.get() == OurEnd::Wanted => {}
             _ => return,
         }
@@ -253,6 +288,23 @@ impl Link {
         } else {
             self.limit(deadline, || Reason::DeadlinePassed);
         }
+    }
+
+    /// Of the limit on connecting and that on closing, the one that comes first holds until the connection is there.
+    fn close_when_open(self: &Rc<Self>, deadline: Duration) {
+        self.flow.closes_when_open.set(true);
+        self.want_our_end();
+        let closing_at = (deadline != Duration::MAX).then(|| self.engine().clock.after(deadline));
+        let timing = self.timing();
+        timing.closing_at.set(closing_at);
+        let first = [timing.deadline_at.get(), closing_at].into_iter().flatten().min();
+        self.limit_at(first, || Reason::DeadlinePassed);
+    }
+
+    /// The connection is there, and is to be closed.
+    pub(super) fn close_now_open(self: &Rc<Self>) {
+        self.flow.phase.set(Phase::Closing);
+        self.limit_at(self.timing().closing_at.get(), || Reason::DeadlinePassed);
     }
 
     /// Everything is sent, our end too: a living peer ends its stream soon.
@@ -453,8 +505,14 @@ impl Link {
 
     /// Ends the connection after `limit`, if it has not ended by then. The last limit holds.
     pub(super) fn limit(self: &Rc<Self>, limit: Duration, reason: fn() -> Reason) {
-        let key = if limit == Duration::MAX { None } else { self.arm(limit, move |link| link.fail(reason())) };
-        let former = self.timing().deadline.replace(key);
+        self.limit_at((limit != Duration::MAX).then(|| self.engine().clock.after(limit)), reason);
+    }
+
+    fn limit_at(self: &Rc<Self>, at: Option<Instant>, reason: fn() -> Reason) {
+        let key = at.and_then(|at| self.arm_at(at, move |link| link.fail(reason())));
+        let timing = self.timing();
+        timing.deadline_at.set(at);
+        let former = timing.deadline.replace(key);
         self.disarm(former);
     }
 
@@ -492,10 +550,14 @@ impl Link {
     }
 
     fn arm(self: &Rc<Self>, delay: Duration, act: impl FnOnce(&Rc<Link>) + 'static) -> Option<TimerKey> {
+        self.arm_at(self.engine().clock.after(delay), act)
+    }
+
+    fn arm_at(self: &Rc<Self>, at: Instant, act: impl FnOnce(&Rc<Link>) + 'static) -> Option<TimerKey> {
         let engine = self.engine();
         let link = Rc::clone(self);
         let alarm = Alarm::Internal(Box::new(move |_| act(&link)));
-        engine.arm(engine.clock.after(delay), Armed { kind: "session", origin: self.origin, background: true, alarm })
+        engine.arm(at, Armed { kind: "session", origin: self.origin, background: true, alarm })
     }
 
     fn disarm(&self, key: Option<TimerKey>) {
@@ -516,10 +578,7 @@ impl Link {
             self.disarm(timing.idle_timer.take());
             self.disarm(timing.deadline.take());
         }
-        if self.state.token().is_some() {
-            tell!(engine, "deregistered token {}: session", self.state.slot().unwrap_or_default());
-            self.log("closed");
-        }
+        let slot = self.state.slot();
         self.tell_what_is_lost();
         drop(self.take_transport());
         let entry = engine.remove(&self.state);
@@ -528,8 +587,12 @@ impl Link {
         self.flow.queue.take();
         self.flow.tail.take();
         self.leave_roster();
+        let body = self.body.borrow_mut().take();
         drop(entry);
-        self.body.borrow_mut().take()
+        // Told when nothing can be lost any more, whatever the logger does.
+        tell!(engine, "deregistered token {}: session", slot.unwrap_or_default());
+        self.log("closed");
+        body
     }
 
     /// A peer that does not get all that was sent to it must not take the end for a proper one.

@@ -1,10 +1,9 @@
 //! `serve`: a session for every connection that an acceptor accepts.
 
 use super::Session;
-use super::client::{adopt_into, connect_into};
+use super::client::{adopt_into, connect_into, connect_with};
 use super::door::{Accepting, Door};
 use super::endpoint::Endpoint;
-use super::flow::Asked;
 use super::kind::SessionProtocol;
 use super::link::{Connection, Link};
 use super::outcome::Reason;
@@ -189,9 +188,11 @@ impl Server {
     /// [`Reason::DeadlinePassed`].
     #[track_caller]
     pub fn connect(&self, endpoint: impl Into<Endpoint>, limit: Duration, session: impl Session) -> Connection {
-        let shared = &self.shared;
-        let limit = if shared.open.get() { limit } else { Duration::ZERO };
-        connect_into(&shared.handle, Some(&shared.roster), endpoint.into(), limit, session)
+        let (shared, endpoint) = (&self.shared, endpoint.into());
+        if shared.open.get() {
+            return connect_into(&shared.handle, Some(&shared.roster), endpoint, limit, session);
+        }
+        connect_with(&shared.handle, Some(&shared.roster), endpoint, limit, Err(Reason::DeadlinePassed), session)
     }
 
     /// The endpoint that clients connect to; `None` once it is shut down, and without a listener.
@@ -236,7 +237,7 @@ impl Server {
             door.close();
         }
         for link in shared.roster.members() {
-            link.ask(Asked::STOPPING);
+            link.ask_to_stop();
         }
         let is_making = shared.door.as_ref().is_some_and(|door| door.is_making());
         if deadline == Duration::MAX || (shared.roster.len() == 0 && !is_making) {

@@ -12,6 +12,10 @@ pub(super) struct Timing {
     pub(super) idle_timer: Cell<Option<TimerKey>>,
     /// Ends the connection: a limit on connecting, or on closing.
     pub(super) deadline: Cell<Option<TimerKey>>,
+    /// When that is.
+    pub(super) deadline_at: Cell<Option<Instant>>,
+    /// The limit on closing of a connection that is still being made, and will be closed then.
+    pub(super) closing_at: Cell<Option<Instant>>,
 }
 
 impl Timing {
@@ -21,6 +25,8 @@ impl Timing {
             active: Cell::new(now),
             idle_timer: Cell::new(None),
             deadline: Cell::new(None),
+            deadline_at: Cell::new(None),
+            closing_at: Cell::new(None),
         }
     }
 

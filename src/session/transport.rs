@@ -12,7 +12,7 @@ use crate::socket::connect::connected;
 use crate::socket::descriptor::{local_endpoint, remote_endpoint};
 use mio::Token;
 use mio::net::{TcpStream, UnixStream};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::rc::Rc;
@@ -93,6 +93,16 @@ impl Transport {
             Transport::Unix(_) => {}
             Transport::Wire(wire) => wire.reset_by_session(),
         }
+    }
+
+    /// How many bytes have arrived and were not read.
+    pub(super) fn unread(&self) -> usize {
+        let bytes = match self {
+            Transport::Tcp(stream) => ioctl_fionread(stream),
+            Transport::Unix(stream) => ioctl_fionread(stream),
+            Transport::Wire(wire) => return wire.unread(),
+        };
+        bytes.ok().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
     }
 
     /// The error that the kernel has for the socket, which it tells once.

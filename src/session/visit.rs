@@ -5,11 +5,12 @@
 //! the other, as `flow.rs` decides.
 
 use super::Session;
-use super::flow::{Asked, Duty, OurEnd, PeerEnd, Phase};
+use super::flow::{Asked, Duty, OurEnd, Phase};
 use super::link::{Body, Connection, Link};
 use super::outcome::{Idle, Reason};
 use super::transport::Transport;
 use super::write_queue::SLICES;
+use crate::engine::buffers::Buffers;
 use crate::engine::reactor::{Dispatch, Reactor, State};
 use crate::outstanding::Work;
 use crate::readiness::io::Tracked;
@@ -106,14 +107,16 @@ impl Link {
         let Some(consumed) = self.call(|session, connection| session.received(connection, bytes)) else {
             return Served::Partly { counted: true };
         };
-        debug_assert!(consumed <= bytes.len(), "received was lent {} bytes and took {consumed}", bytes.len());
         let undisturbed = self.room.replace(0) > 0;
-        if undisturbed && consumed >= bytes.len() {
-            return if self.answer(bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } };
-        }
-        self.keep_rest(bytes, consumed);
-        self.flush_gathered(bytes.len());
-        Served::Partly { counted: true }
+        let served = if undisturbed && consumed >= bytes.len() {
+            if self.answer(bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } }
+        } else {
+            self.keep_rest(bytes, consumed);
+            self.flush_gathered(bytes.len());
+            Served::Partly { counted: true }
+        };
+        debug_assert!(consumed <= bytes.len(), "received was lent {} bytes and took {consumed}", bytes.len());
+        served
     }
 
     /// Writes what the session has answered to so many bytes. Returns whether all of it was written.
@@ -166,6 +169,7 @@ impl Link {
     /// the connection.
     fn flush_gathered(&self, received: usize) {
         let engine = self.engine();
+        let _emptied = Emptied(&engine.buffers);
         let gather = engine.buffers.gather.borrow();
         let sent = match &*self.transport.borrow() {
             Some(transport) if self.flow.may_write() && gather.len() > 0 => {
@@ -250,7 +254,8 @@ impl Link {
     #[inline(never)]
     fn visit(&self, done: Asked, counted: bool) {
         if let Some(me) = self.me() {
-            Visit { link: &me, counted: Cell::new(counted), done: Cell::new(done) }.do_duties();
+            let budget = Cell::new(self.config().dispatch_bytes);
+            Visit { link: &me, counted: Cell::new(counted), done: Cell::new(done), budget }.do_duties();
         }
     }
 }
@@ -262,6 +267,8 @@ struct Visit<'a> {
     counted: Cell<bool>,
     /// What was done in it.
     done: Cell<Asked>,
+    /// Bytes of the queue that may still be written in it.
+    budget: Cell<isize>,
 }
 
 impl Visit<'_> {
@@ -328,12 +335,10 @@ impl Visit<'_> {
         let connected = link.transport.borrow().as_ref().and_then(|transport| transport.connected());
         match connected {
             None => link.state.clear(Ready::WRITABLE),
-            Some(Ok(())) if link.flow.closes_when_open.get() => link.flow.phase.set(Phase::Closing),
+            Some(Ok(())) if link.flow.closes_when_open.get() => link.close_now_open(),
             Some(Ok(())) => {
                 link.limit(Duration::MAX, || Reason::DeadlinePassed);
-                link.flow.phase.set(Phase::Open);
-                link.log("opened");
-                link.flow.ask(Asked::OPENED);
+                link.become_open();
             }
             Some(Err(error)) => link.fail(Reason::Error(error)),
         }
@@ -354,11 +359,12 @@ impl Visit<'_> {
             Ok(n) if n > 0 => &buffer[..n],
             nothing => {
                 drop(buffer);
-                self.done.set(Asked::default()); // Nothing was shown: the rest may be, before the end.
+                self.done.set(self.done.get().without(Asked::READ)); // Nothing was shown: the rest may be, before the end.
                 link.look_at_end(nothing.err());
                 return;
             }
         };
+        link.flow.note_read(bytes.len());
         if link.flow.phase.get() == Phase::Closing {
             return link.note_moved(bytes.len(), 0); // Thrown away.
         }
@@ -411,19 +417,20 @@ impl Visit<'_> {
         if !link.flow.may_write() {
             return;
         }
-        let mut budget = link.config().dispatch_bytes;
-        while budget > 0 {
-            let mut queue = link.flow.queue.borrow_mut();
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = queue.slices(&mut slices);
-            let written = if count > 0 { link.write(&slices[..count]) } else { 0 };
+        while self.budget.get() > 0 {
+            let written = {
+                // Shared, because a logger that is told of the write may ask how much is queued.
+                let queue = link.flow.queue.borrow();
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count = queue.slices(&mut slices);
+                if count > 0 { link.write(&slices[..count]) } else { 0 }
+            };
             if written == 0 {
                 break;
             }
-            queue.advance(written);
-            drop(queue);
+            link.flow.queue.borrow_mut().advance(written);
             link.flow.note_written();
-            budget -= (written as isize).max(link.config().least_transfer);
+            self.budget.set(self.budget.get() - (written as isize).max(link.config().least_transfer));
         }
     }
 
@@ -434,7 +441,13 @@ impl Visit<'_> {
         let sent = link.transport.borrow().as_ref().map_or(Ok(()), |transport| transport.shutdown_send());
         match sent {
             Err(error) if error.kind() != ErrorKind::NotConnected => link.fail(Reason::Error(error)),
-            Err(_) => link.flow.peer_end.set(PeerEnd::Seen), // The peer has gone altogether.
+            Err(_) => {
+                // The peer has gone altogether: by a reset, or by an end. Reading tells, after what it has sent before.
+                link.state.set(Ready::READABLE);
+                if link.flow.phase.get() == Phase::Closing {
+                    link.wait_for_peer();
+                }
+            }
             Ok(()) if link.flow.phase.get() == Phase::Closing => link.wait_for_peer(),
             Ok(()) => {}
         }
@@ -489,6 +502,18 @@ impl Visit<'_> {
                 link.engine().turn.count_handler();
             }
             link.engine().call_on("closed", &link.origin, || session.closed(&connection, reason));
+        }
+    }
+}
+
+/// The gathered bytes are one connection's, and must never be another's: they are gone after a flush, also if the logger
+/// that is told of the write panics.
+struct Emptied<'a>(&'a Buffers);
+
+impl Drop for Emptied<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut gather) = self.0.gather.try_borrow_mut() {
+            gather.clear();
         }
     }
 }

@@ -65,6 +65,10 @@ impl Wire {
         self.send(state, &all)
     }
 
+    pub(super) fn unread(&self) -> usize {
+        self.to_session.borrow().len()
+    }
+
     pub(super) fn take_error(&self) -> Option<io::Error> {
         self.peer_reset.get().then(|| Errno::CONNRESET.into())
     }

@@ -35,7 +35,7 @@ pub(super) fn adopt<P: StreamProtocol>(descriptor: OwnedFd, listens: bool) -> io
     if !is_stream_of::<P>(&socket) {
         return invalid(format!("the descriptor is not a {} socket", P::NAME));
     }
-    if !listens && is_listener(&socket) {
+    if !listens && self::listens(&socket) == Some(true) {
         return invalid("the descriptor is a listening socket".to_owned());
     }
     if listens && socket.peer_addr().is_ok() {
@@ -54,15 +54,20 @@ fn is_stream_of<P: StreamProtocol>(socket: &Socket) -> bool {
     stream && domain.is_ok_and(P::has_domain)
 }
 
-#[cfg(not(target_vendor = "apple"))]
-fn is_listener(socket: &Socket) -> bool {
-    rustix::net::sockopt::socket_acceptconn(socket).unwrap_or(false)
+/// Whether the socket listens, where the system tells; `None` elsewhere: the first call on the socket finds out.
+fn listens(socket: &impl AsFd) -> Option<bool> {
+    #[cfg(not(target_vendor = "apple"))]
+    return rustix::net::sockopt::socket_acceptconn(socket).ok();
+    #[cfg(target_vendor = "apple")]
+    return {
+        let _ = socket;
+        None
+    };
 }
 
-/// Not to be asked here; the first call on the socket finds out.
-#[cfg(target_vendor = "apple")]
-fn is_listener(_socket: &Socket) -> bool {
-    false
+/// Whether the socket listens, as far as the system tells.
+pub(crate) fn may_listen(socket: &impl AsFd) -> bool {
+    listens(socket).unwrap_or(true)
 }
 
 /// getsockname(2).
