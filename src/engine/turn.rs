@@ -168,8 +168,8 @@ impl Engine {
         for (token, told) in poller.events(self.turn.cursor()) {
             if let Some(entry) = self.reactor.find(token) {
                 if tells {
-                    let told = told; // A copy: what the trace refers to would have to be in memory for every event.
-                    tell!(self, "token {} ready: {told:?}", entry.state().slot().unwrap_or_default());
+                    let copy = told; // What the trace refers to would have to be in memory, for every event.
+                    tell!(self, "token {} ready: {copy:?}", entry.state().slot().unwrap_or_default());
                 }
                 self.turn.count_event();
                 entry.on_event(told);
