@@ -529,7 +529,7 @@ fn the_rest_is_not_shown_before_drained_however_fast_the_peer_takes() {
             match bytes.first() {
                 Some(b'a') => self.send(connection),
                 _ if self.sending => return 0,
-                _ => drop(connection.send(b"!")),
+                _ => assert_eq!(connection.send(b"!"), Sent::Accepted),
             }
             1
         }

@@ -6,7 +6,7 @@ mod scripted;
 mod util;
 
 use ioctx::ip::tcp;
-use ioctx::session::{self, Connection, Server, Session};
+use ioctx::session::{self, Connection, Sent, Server, Session};
 use ioctx::testing::Harness;
 use ioctx::{Config, IoContext, local};
 use net::{anywhere, finish, wait_readable};
@@ -55,7 +55,7 @@ fn a_large_send_that_fails_ends_a_half_closed_connection() -> io::Result<()> {
     let connection = session::adopt(ours, Script::new(&told).on_eof(|_| {}))?;
     drop(theirs);
     run_until(&mut io, || told.len() == 2);
-    io.post(move || drop(connection.send(&[0; 20_000])));
+    io.post(move || assert_eq!(connection.send(&[0; 20_000]), Sent::Gone));
     run_until(&mut io, || told.len() == 4);
     assert_eq!(told.take(), ["opened", "eof", "closed BrokenPipe", "dropped"]);
     Ok(())
