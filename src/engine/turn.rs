@@ -164,12 +164,15 @@ impl Engine {
     }
 
     fn dispatch_events(&self, poller: &Poller) -> Result<(), Left> {
-        let tells = self.teller.tracing(); // Asked for once a turn.
+        // Asked once a turn, so that a silent loop does not ask at every event.
+        if self.teller.tracing() { self.deliver::<true>(poller) } else { self.deliver::<false>(poller) }
+    }
+
+    fn deliver<const TELLS: bool>(&self, poller: &Poller) -> Result<(), Left> {
         for (token, told) in poller.events(self.turn.cursor()) {
             if let Some(entry) = self.reactor.find(token) {
-                if tells {
-                    let copy = told; // What the trace refers to would have to be in memory, for every event.
-                    tell!(self, "token {} ready: {copy:?}", entry.state().slot().unwrap_or_default());
+                if TELLS {
+                    tell!(self, "token {} ready: {told:?}", entry.state().slot().unwrap_or_default());
                 }
                 self.turn.count_event();
                 entry.on_event(told);
