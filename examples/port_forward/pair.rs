@@ -7,7 +7,8 @@
 //! | ends its stream | the end of the stream, behind all bytes; the other direction goes on |
 //! | resets, or cannot be reached | a reset |
 //!
-//! An end that does not read is not read from either until it does; that is the session layer's rule, not ours.
+//! The two directions do not wait for each other: an end that does not read is still read from. Two ends that first
+//! send, and read afterwards, would otherwise wait for ever.
 
 use ioctx::session::{Connection, Idle, Reason, Sent, Session};
 use slab::Slab;
@@ -95,6 +96,7 @@ impl Session for Side {
     fn opened(&mut self, connection: &Connection) {
         self.opened = true;
         connection.set_idle_timeout(self.pair.pairs.idle_timeout);
+        connection.set_pause_above_high(false);
         let _ = self.pair.connections[self.which].set(connection.clone());
         match self.other() {
             _ if self.pair.over.get() => connection.abort(),

@@ -62,6 +62,21 @@ fn who_sends_to_one_that_does_not_read_is_paused() {
 }
 
 #[test]
+fn an_end_that_does_not_read_is_still_read_from() {
+    Ends::both_ways(|here, there| {
+        here.peer_stalls();
+        there.receive(&[b'.'; 500_000]);
+        assert!(here.connection().is_above_high());
+        here.receive(b"and yet it sends");
+        here.peer_eof();
+        assert_eq!(there.sent(), b"and yet it sends");
+        assert!(there.saw_eof());
+        here.peer_resumes();
+        assert_eq!(here.sent(), [b'.'; 500_000]);
+    });
+}
+
+#[test]
 fn the_end_of_a_stream_is_carried_over_and_the_other_direction_goes_on() {
     Ends::both_ways(|here, there| {
         here.receive(b"the question");

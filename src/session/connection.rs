@@ -52,7 +52,7 @@ impl Connection {
     /// ```
     pub fn send_vectored(&self, slices: &[IoSlice<'_>]) -> Sent {
         let size: usize = slices.iter().map(|slice| slice.len()).sum();
-        if size >= super::link::LARGE {
+        if size >= super::sending::LARGE {
             return self.link.send_slices(slices);
         }
         let answers = slices.iter().map(|slice| self.link.send(slice));

@@ -6,24 +6,22 @@
 use super::Session;
 use super::endpoint::Endpoint;
 use super::flow::{Asked, Flow, OurEnd, Phase};
-use super::outcome::{Reason, Sent};
+use super::outcome::Reason;
 use super::roster::Roster;
 use super::timing::Timing;
 use super::transport::Transport;
 use crate::config::Config;
 use crate::engine::buffers::Gather;
 use crate::engine::reactor::{Entry, State};
-use crate::engine::state::{Alarm, Armed, Engine};
-use crate::engine::timer_queue::TimerKey;
+use crate::engine::state::Engine;
 use crate::engine::trace::{TARGET, tell};
 use crate::handle::Handle;
 use crate::key::Origin;
 use crate::ready::Ready;
-use rustix::io::Errno;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::io::{self, IoSlice};
+use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The handle on one connection: cheap to clone, and harmless after the connection has ended.
 ///
@@ -81,7 +79,7 @@ pub(crate) struct Link {
     /// So `send` has one thing to look at.
     pub(super) room: Cell<u16>,
     /// Bytes that `send` has written straight to the socket, and the turn in which it did.
-    straight: Cell<(u32, u32)>,
+    pub(super) straight: Cell<(u32, u32)>,
     /// Why it ends; set with `Phase::Ending` and `Phase::Broken`.
     pub(super) reason: Cell<Option<Reason>>,
     pub(super) timing: OnceCell<Box<Timing>>,
@@ -96,12 +94,6 @@ pub(super) struct Body {
     pub(super) session: Box<dyn Session>,
     pub(super) connection: Connection,
 }
-
-/// A send of at least this many bytes is not copied: it goes straight to the socket, with what was gathered before it.
-pub(super) const LARGE: usize = 16 * 1024;
-
-/// How many pieces one straight write takes: what was gathered, and those of the caller.
-const STRAIGHT: usize = 16;
 
 // Beginning.
 impl Link {
@@ -329,240 +321,6 @@ impl Link {
         if !self.flow.is_over() {
             self.flow.set_paused(paused);
             self.look();
-        }
-    }
-}
-
-// Sending.
-impl Link {
-    #[inline(always)]
-    pub(super) fn send(self: &Rc<Self>, bytes: &[u8]) -> Sent {
-        let room = self.room.get();
-        if bytes.len() < LARGE {
-            // With no room only nothing at all is gathered. The buffer is busy when a logger sends.
-            if let Ok(mut gather) = self.engine().buffers.gather.try_borrow_mut() {
-                if gather.push(bytes, room) {
-                    return Sent::Accepted;
-                }
-            }
-        }
-        self.send_otherwise(bytes)
-    }
-
-    /// Out of line, so that the way of a small send is short.
-    #[cold]
-    #[inline(never)]
-    fn send_otherwise(self: &Rc<Self>, bytes: &[u8]) -> Sent {
-        // Something else was done in this method as well: what it sends is gathered all the same.
-        let gathers = self.in_method() && self.flow.takes_bytes() && self.flow.queue.borrow().is_empty();
-        let gather = &self.engine().buffers.gather;
-        if gathers && bytes.len() < LARGE && gather.borrow_mut().push(bytes, self.gather_limit()) {
-            return Sent::Accepted;
-        }
-        self.send_slices(&[IoSlice::new(bytes)])
-    }
-
-    pub(super) fn send_slices(self: &Rc<Self>, slices: &[IoSlice<'_>]) -> Sent {
-        if !self.flow.takes_bytes() {
-            return Sent::Gone;
-        }
-        let size: usize = slices.iter().map(|slice| slice.len()).sum();
-        let written = self.send_straight(slices, size);
-        if !self.flow.takes_bytes() {
-            self.look(); // It has just failed, and the kernel need not say so again.
-            return Sent::Gone;
-        }
-        if !self.flow.has_room_for(size - written) {
-            self.fail(Reason::WriteLimit);
-            return Sent::Gone;
-        }
-        let mut skipped = written;
-        for slice in slices {
-            let skip = skipped.min(slice.len());
-            self.flow.queue.borrow_mut().push(&slice[skip..]);
-            skipped -= skip;
-        }
-        self.note_queued()
-    }
-
-    pub(super) fn send_shared(self: &Rc<Self>, bytes: &Rc<[u8]>) -> Sent {
-        if self.in_method() && bytes.len() < LARGE {
-            return self.send(bytes); // It leaves at once, in one write with the rest.
-        }
-        if !self.flow.takes_bytes() {
-            return Sent::Gone;
-        }
-        self.queue_gathered();
-        if !self.flow.has_room_for(bytes.len()) {
-            self.fail(Reason::WriteLimit);
-            return Sent::Gone;
-        }
-        self.flow.queue.borrow_mut().push_shared(bytes);
-        self.note_queued()
-    }
-
-    fn note_queued(self: &Rc<Self>) -> Sent {
-        if !self.flow.queue.borrow().is_empty() {
-            let above = self.flow.note_queued();
-            self.look();
-            if above {
-                return Sent::AboveHigh;
-            }
-        }
-        Sent::Accepted
-    }
-
-    /// Writes without a copy, if nothing is queued before it, and if it is worth a system call: then what was gathered
-    /// leaves with it. Returns how many bytes of `slices` were written.
-    fn send_straight(&self, slices: &[IoSlice<'_>], size: usize) -> usize {
-        let (in_method, is_open) = (self.in_method(), self.flow.phase.get() == Phase::Open);
-        let is_first = self.flow.queue.borrow().is_empty() && self.state.ready().is_writable();
-        let is_worth_it = in_method || size >= LARGE;
-        if !(is_open && is_first && is_worth_it && self.may_write_straight(size)) {
-            self.queue_gathered();
-            return 0;
-        }
-        if !in_method {
-            return self.write(&slices[..slices.len().min(STRAIGHT)]); // One system call takes so many.
-        }
-        // The gathered bytes are taken out, because a logger may be told of the write.
-        let gathered = self.engine().buffers.take_gathered();
-        let mut all = [IoSlice::new(&[]); STRAIGHT];
-        all[0] = IoSlice::new(&gathered);
-        let count = slices.len().min(STRAIGHT - 1); // What is beyond is queued behind the rest.
-        all[1..=count].copy_from_slice(&slices[..count]);
-        let written = self.write(&all[usize::from(gathered.is_empty())..=count]);
-        let before = gathered.len();
-        if let Some(rest) = gathered.get(written..) {
-            self.flow.queue.borrow_mut().push(rest);
-        }
-        self.engine().buffers.keep_spare(gathered);
-        written.saturating_sub(before)
-    }
-
-    /// Straight writes are bounded as those of a dispatch are: a session that sends as long as the peer takes it must
-    /// come to an end.
-    fn may_write_straight(&self, size: usize) -> bool {
-        let (turn, spent) = self.straight.get();
-        let now = self.engine().turn.number() as u32; // Wraps around; the turn before is another in any case.
-        let spent = if turn == now { spent } else { 0 };
-        self.straight.set((now, spent.saturating_add(u32::try_from(size).unwrap_or(u32::MAX))));
-        (spent as usize) < self.config().dispatch_bytes.unsigned_abs()
-    }
-
-    /// Moves what was gathered behind what is queued.
-    fn queue_gathered(&self) {
-        if self.in_method() {
-            let mut gather = self.engine().buffers.gather.borrow_mut();
-            self.flow.queue.borrow_mut().push(gather.bytes());
-            gather.clear();
-        }
-    }
-
-    /// One system call, at most; an error breaks the connection off. Returns how many bytes it took.
-    pub(super) fn write(&self, slices: &[IoSlice<'_>]) -> usize {
-        if !self.state.ready().is_writable() {
-            return 0;
-        }
-        let (state, engine, tells) = (&self.state, self.engine(), self.engine().teller.tracing());
-        let written = match &*self.transport.borrow() {
-            Some(transport) if slices.len() == 1 => transport.send(state, engine, tells, &slices[0]),
-            Some(transport) => transport.send_vectored(state, engine, tells, slices),
-            None => Ok(0),
-        };
-        match written {
-            Ok(n) => {
-                self.note_moved(0, n);
-                n
-            }
-            Err(error) => {
-                if error != Errno::AGAIN {
-                    self.break_off(error.into());
-                }
-                0
-            }
-        }
-    }
-}
-
-// Counting and timing.
-impl Link {
-    /// So many bytes have moved.
-    #[inline(always)]
-    pub(super) fn note_moved(&self, received: usize, sent: usize) {
-        if let Some(roster) = self.roster.as_deref() {
-            roster.bytes_received.set(roster.bytes_received.get() + received as u64);
-            roster.bytes_sent.set(roster.bytes_sent.get() + sent as u64);
-        }
-        if let Some(timing) = self.timing.get() {
-            timing.active.set(self.engine().clock.now()); // Not the turn's: a slow handler may have come before.
-        }
-    }
-
-    fn timing(&self) -> &Timing {
-        self.timing.get_or_init(|| Box::new(Timing::new(self.engine().recently())))
-    }
-
-    /// Ends the connection after `limit`, if it has not ended by then. The last limit holds.
-    pub(super) fn limit(self: &Rc<Self>, limit: Duration, reason: fn() -> Reason) {
-        self.limit_at((limit != Duration::MAX).then(|| self.engine().clock.after(limit)), reason);
-    }
-
-    fn limit_at(self: &Rc<Self>, at: Option<Instant>, reason: fn() -> Reason) {
-        let key = at.and_then(|at| self.arm_at(at, move |link| link.fail(reason())));
-        let timing = self.timing();
-        timing.deadline_at.set(at);
-        let former = timing.deadline.replace(key);
-        self.disarm(former);
-    }
-
-    pub(super) fn set_idle_timeout(self: &Rc<Self>, timeout: Option<Duration>) {
-        if self.flow.is_over() {
-            return;
-        }
-        let timing = self.timing();
-        timing.idle_timeout.set(timeout);
-        timing.active.set(self.engine().clock.now());
-        let key = timeout.and_then(|timeout| self.arm(timeout, Link::look_for_idleness));
-        let former = timing.idle_timer.replace(key);
-        self.disarm(former);
-    }
-
-    /// The idle timer has fired: either bytes have moved since it was armed, or the connection is idle.
-    fn look_for_idleness(self: &Rc<Self>) {
-        let timing = self.timing();
-        timing.idle_timer.set(None);
-        match timing.idle_left(self.engine().clock.now()) {
-            None => {}
-            Some(left) if !left.is_zero() => timing.idle_timer.set(self.arm(left, Link::look_for_idleness)),
-            Some(_) if self.flow.phase.get() == Phase::Open => self.ask(Asked::IDLE),
-            Some(_) if self.flow.our_end.get() == OurEnd::Sent => {} // It closes: the grace ends it.
-            Some(_) => self.fail(Reason::Idle),
-        }
-    }
-
-    /// `idle` has kept the connection: the timeout begins anew.
-    pub(super) fn begin_idle_timeout(self: &Rc<Self>) {
-        let timeout = self.timing.get().and_then(|timing| timing.idle_timeout.get());
-        if timeout.is_some() {
-            self.set_idle_timeout(timeout);
-        }
-    }
-
-    fn arm(self: &Rc<Self>, delay: Duration, act: impl FnOnce(&Rc<Link>) + 'static) -> Option<TimerKey> {
-        self.arm_at(self.engine().clock.after(delay), act)
-    }
-
-    fn arm_at(self: &Rc<Self>, at: Instant, act: impl FnOnce(&Rc<Link>) + 'static) -> Option<TimerKey> {
-        let engine = self.engine();
-        let link = Rc::clone(self);
-        let alarm = Alarm::Internal(Box::new(move |_| act(&link)));
-        engine.arm(at, Armed { kind: "session", origin: self.origin, background: true, alarm })
-    }
-
-    fn disarm(&self, key: Option<TimerKey>) {
-        if let Some(key) = key {
-            drop(self.engine().disarm(key));
         }
     }
 }

@@ -48,6 +48,8 @@ mod timing;
 mod roster;
 mod kind;
 mod link;
+mod clocks;
+mod sending;
 mod visit;
 mod connection;
 mod client;
