@@ -121,7 +121,7 @@ impl Config {
     }
 
     /// Queued bytes of a session's connection above which it ends, for senders that do not heed the watermarks. Default
-    /// 16 MiB: a receiver of a broadcast that is this far behind will not catch up.
+    /// 16 MiB: a receiver of a broadcast that is this far behind will not catch up. 4 GiB and more are no limit.
     #[must_use]
     pub fn write_limit(mut self, bytes: usize) -> Self {
         self.write_limit = bytes;

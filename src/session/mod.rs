@@ -50,6 +50,7 @@ mod kind;
 mod link;
 mod clocks;
 mod sending;
+mod serve;
 mod visit;
 mod connection;
 mod client;

@@ -201,7 +201,8 @@ impl Server {
     }
 
     /// With this many connections open, further clients wait in the backlog until one ends, or are
-    /// [shed](Server::set_shedding). At first there is no limit.
+    /// [shed](Server::set_shedding). Those it has [adopted](Server::adopt) and [made](Server::connect) count. At first
+    /// there is no limit.
     pub fn set_max_connections(&self, connections: usize) {
         if let Some(door) = &self.shared.door {
             door.set_max_connections(connections);

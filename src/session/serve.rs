@@ -1,0 +1,233 @@
+//! The short way of a message: read, show, write. And what it shares with the long one in `visit.rs`.
+
+use super::Session;
+use super::flow::Phase;
+use super::link::{Body, Connection, Link};
+use super::outcome::Reason;
+use super::transport::Transport;
+use crate::engine::buffers::Buffers;
+use crate::readiness::io::Tracked;
+use rustix::io::Errno;
+use std::rc::Rc;
+
+/// What became of the short way.
+#[derive(PartialEq, Eq)]
+pub(super) enum Served {
+    /// There is nothing more to do.
+    Wholly,
+    /// It is not for this connection, or not now.
+    Not,
+    /// There may be. `counted`: user code was called.
+    Partly { counted: bool },
+}
+
+impl Link {
+    /// Reads once, shows the bytes to the session, and writes what it sends. Only for TCP, while nothing else is to be
+    /// done, and while nobody listens to the trace. Each test that is not made here is one that every message is
+    /// spared; and they stand apart, because the compiler makes one slower test of several in a row.
+    #[inline(always)]
+    pub(super) fn serve(&self) -> Served {
+        let engine = &**self.engine();
+        let mut buffer = engine.buffers.read.borrow_mut();
+        let buffer = buffer.as_mut_slice();
+        let room = self.calm.get();
+        if room == 0 {
+            return Served::Not;
+        }
+        let received = match &*self.transport.borrow_mut() {
+            Some(Transport::Tcp(source)) if !engine.teller.watches_calls() => {
+                Tracked { source, state: &self.state, engine, tells: false }.receive(buffer)
+            }
+            _ => return Served::Not,
+        };
+        let bytes = match received {
+            Ok(n) if n > 0 => &buffer[..n],
+            nothing => {
+                self.look_at_end(nothing.err());
+                return Served::Partly { counted: false };
+            }
+        };
+        self.room.set(room);
+        engine.turn.count_handler();
+        let Some(consumed) = self.call(|session, connection| session.received(connection, bytes)) else {
+            return Served::Partly { counted: true };
+        };
+        let undisturbed = self.room.replace(0) > 0;
+        let served = if undisturbed && consumed >= bytes.len() {
+            if self.answer(bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } }
+        } else {
+            self.keep_rest(bytes, consumed);
+            self.flush_gathered(bytes.len());
+            Served::Partly { counted: true }
+        };
+        debug_assert!(consumed <= bytes.len(), "received was lent {} bytes and took {consumed}", bytes.len());
+        served
+    }
+
+    /// Writes what the session has answered to so many bytes. Returns whether all of it was written.
+    #[inline(always)]
+    fn answer(&self, received: usize) -> bool {
+        let engine = &**self.engine();
+        let mut gather = engine.buffers.gather.borrow_mut();
+        let bytes = gather.bytes();
+        if bytes.is_empty() {
+            self.note_moved(received, 0);
+            return true;
+        }
+        let sent = match &*self.transport.borrow_mut() {
+            Some(Transport::Tcp(source)) => Tracked { source, state: &self.state, engine, tells: false }.send(bytes),
+            _ => Ok(0),
+        };
+        match sent {
+            Ok(n) if n == bytes.len() => {
+                gather.clear();
+                self.note_moved(received, n);
+                true
+            }
+            Ok(n) => {
+                drop(gather);
+                self.note_moved(received, n);
+                self.queue_rest(n, None);
+                false
+            }
+            Err(error) => {
+                drop(gather);
+                self.note_moved(received, 0);
+                self.queue_rest(0, Some(error));
+                false
+            }
+        }
+    }
+
+    /// Calls a method of the session. `None` if there is no session any more.
+    #[inline(always)]
+    pub(super) fn call<R>(&self, method: impl FnOnce(&mut dyn Session, &Connection) -> R) -> Option<R> {
+        let mut body = self.body.borrow_mut();
+        let Body { session, connection } = body.as_mut()?;
+        let mut call = InMethod { link: self, has_returned: false };
+        let result = method(&mut **session, connection);
+        call.has_returned = true;
+        Some(result)
+    }
+
+    /// Writes what the method that has just returned has sent, on the occasion of so many bytes, whatever it has done to
+    /// the connection.
+    pub(super) fn flush_gathered(&self, received: usize) {
+        let engine = self.engine();
+        let _emptied = Emptied(&engine.buffers);
+        let gather = engine.buffers.gather.borrow();
+        let sent = match &*self.transport.borrow() {
+            Some(transport) if self.flow.may_write() && gather.len() > 0 => {
+                transport.send(&self.state, engine, engine.teller.tracing(), gather.bytes())
+            }
+            _ => Ok(0),
+        };
+        let is_all = sent == Ok(gather.len());
+        drop(gather);
+        self.note_moved(received, sent.unwrap_or(0));
+        if is_all {
+            engine.buffers.gather.borrow_mut().clear();
+        } else {
+            self.queue_rest(sent.unwrap_or(0), sent.err());
+        }
+    }
+
+    /// Queues what was gathered, but for the first `sent` bytes.
+    #[cold]
+    #[inline(never)]
+    fn queue_rest(&self, sent: usize, failure: Option<Errno>) {
+        self.calm.set(0);
+        if let Some(error) = failure.filter(|error| *error != Errno::AGAIN) {
+            self.break_off(error.into());
+        }
+        let mut gather = self.engine().buffers.gather.borrow_mut();
+        if self.flow.may_write() || self.flow.phase.get() == Phase::Connecting {
+            self.flow.queue.borrow_mut().push(&gather.bytes()[sent..]);
+            self.flow.note_queued();
+        } // Else it goes nowhere any more.
+        gather.clear();
+        drop(gather);
+        if !self.flow.has_room_for(0) {
+            self.fail_from_within(Reason::WriteLimit);
+        }
+    }
+
+    /// Keeps what the session did not consume, to be shown again.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn keep_rest(&self, bytes: &[u8], consumed: usize) {
+        let rest = bytes.get(consumed..).unwrap_or_default();
+        if !rest.is_empty() && matches!(self.flow.phase.get(), Phase::Open | Phase::Broken) {
+            self.calm.set(0);
+            self.flow.tail.borrow_mut().begin(self.engine().buffers.take_spare(), rest);
+            self.check_tail();
+        }
+    }
+
+    pub(super) fn check_tail(&self) {
+        if self.flow.tail.borrow().len() > self.flow.limits.get().tail.get() {
+            self.fail_from_within(Reason::UnconsumedLimit);
+        }
+    }
+
+    /// A read has brought no bytes.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn look_at_end(&self, failure: Option<Errno>) {
+        self.calm.set(0);
+        match failure {
+            None => self.flow.note_peer_end(),
+            Some(Errno::AGAIN) => {}
+            Some(error) => self.fail_from_within(Reason::Error(error.into())),
+        }
+    }
+
+    /// As `fail`, by the dispatch itself: no method of the session is running.
+    fn fail_from_within(&self, reason: Reason) {
+        if let Some(me) = self.me() {
+            me.fail(reason);
+        }
+    }
+
+    /// What needs the link's own `Rc` finds it in the handle that the session has. `None` when it has ended.
+    pub(super) fn me(&self) -> Option<Rc<Link>> {
+        self.body.borrow().as_ref().map(|body| Rc::clone(&body.connection.link))
+    }
+}
+
+/// The gathered bytes are one connection's, and must never be another's: they are gone after a flush, also if the logger
+/// that is told of the write panics.
+struct Emptied<'a>(&'a Buffers);
+
+impl Drop for Emptied<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut gather) = self.0.gather.try_borrow_mut() {
+            gather.clear();
+        }
+    }
+}
+
+/// A method of the session runs. If it panics, the connection is closed in the next turn.
+struct InMethod<'a> {
+    link: &'a Link,
+    has_returned: bool,
+}
+
+impl Drop for InMethod<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !self.has_returned {
+            self.link.has_panicked();
+        }
+    }
+}
+
+impl Link {
+    #[cold]
+    fn has_panicked(&self) {
+        self.flow.phase.set(Phase::Panicked);
+        self.disturb();
+        self.engine().buffers.gather.borrow_mut().clear();
+        self.state.demand_call();
+    }
+}
