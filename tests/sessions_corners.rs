@@ -12,7 +12,7 @@ use ioctx::{Config, IoContext, local};
 use net::{anywhere, finish, wait_readable};
 use scripted::{SOON, Script, adopted};
 use std::cell::RefCell;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -112,7 +112,7 @@ fn a_socket_that_does_not_listen_is_not_served() -> io::Result<()> {
     let acceptor = tcp::Acceptor::with_protocol(&io, tcp::Protocol::v4())?;
     acceptor.bind(anywhere())?;
     let served = session::serve(acceptor, |_| Script::new(&Record::new()));
-    assert_eq!(served.map(drop).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(served.map(drop).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     Ok(())
 }
 
