@@ -71,7 +71,7 @@ impl Handle {
     /// ```
     #[track_caller]
     pub fn dispatch(&self, handler: impl FnOnce() + 'static) {
-        if self.engine.in_handler() && self.engine.is_alive() {
+        if self.engine.turn.in_handler() && self.engine.is_alive() {
             handler();
         } else {
             self.post(handler);

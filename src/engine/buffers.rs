@@ -26,11 +26,6 @@ impl Buffers {
         }
     }
 
-    /// Whether a session is lent the read buffer, so that one of its methods may be running.
-    pub(crate) fn is_lent(&self) -> bool {
-        self.read.try_borrow().is_err()
-    }
-
     /// An empty vector, with the memory of an earlier one if there is any.
     pub(crate) fn take_spare(&self) -> Vec<u8> {
         self.spare.take()

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Instant;
 
 /// The numbered steps of a turn, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     /// No turn is in progress.
     Outside,
@@ -58,8 +58,6 @@ pub(crate) struct Progress {
     /// Whether this call has asked the poller, and whether the last one left without.
     has_looked: Cell<bool>,
     owes_a_look: Cell<bool>,
-    /// Whether a handler is in progress.
-    in_handler: Cell<bool>,
     /// How many handlers the call in progress asked for, and how many of them it may still run.
     limit: Cell<usize>,
     allowed: Cell<usize>,
@@ -81,7 +79,6 @@ impl Progress {
             running: Cell::new(false),
             has_looked: Cell::new(false),
             owes_a_look: Cell::new(false),
-            in_handler: Cell::new(false),
             limit: Cell::new(usize::MAX),
             allowed: Cell::new(usize::MAX),
             deadline: Cell::new(None),
@@ -178,8 +175,9 @@ impl Progress {
         self.running.get()
     }
 
+    /// Whether user code that asks is in a handler: from step 5 on, the loop runs handlers and nothing else.
     pub(crate) fn in_handler(&self) -> bool {
-        self.in_handler.get()
+        self.running.get() && self.step.get() >= Step::DispatchReadiness
     }
 
     pub(crate) fn ran(&self) -> usize {
@@ -200,22 +198,5 @@ impl Progress {
     #[inline]
     pub(crate) fn count_handler(&self) {
         self.allowed.set(self.allowed.get().wrapping_sub(1)); // `is_spent` is asked after every handler.
-    }
-
-    /// Marks a handler as in progress until the result is dropped, by a panic too.
-    #[inline]
-    pub(crate) fn enter_handler(&self) -> InHandler<'_> {
-        self.in_handler.set(true);
-        InHandler(self)
-    }
-}
-
-/// A handler is in progress.
-pub(crate) struct InHandler<'a>(&'a Progress);
-
-impl Drop for InHandler<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.0.in_handler.set(false);
     }
 }

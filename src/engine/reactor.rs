@@ -52,9 +52,6 @@ pub(crate) trait Handler {
     /// Notes what the poller told, and dispatches the handler if it is due and not on the ready list.
     fn on_event(self: Rc<Self>, told: Ready);
 
-    /// Dispatches the handler if it is due: its turn on the ready list has come.
-    fn on_turn(self: Rc<Self>);
-
     fn cancel(&self, sequence: u64) -> bool;
     fn abandon(&self);
     fn describe(&self, tell: &mut dyn FnMut(Work));
@@ -71,10 +68,6 @@ impl<D: Dispatch> Handler for D {
         if !state.queued.get() {
             dispatch_if_due(&self);
         }
-    }
-
-    fn on_turn(self: Rc<Self>) {
-        dispatch_if_due(&self);
     }
 
     fn cancel(&self, sequence: u64) -> bool {
@@ -418,8 +411,11 @@ impl Reactor {
         queue
     }
 
+    /// Takes the first entry from the ready list.
     pub(crate) fn next_ready(&self) -> Option<Entry> {
-        self.ready.borrow_mut().pop_front()
+        let entry = self.ready.borrow_mut().pop_front()?;
+        entry.state().queued.set(false);
+        Some(entry)
     }
 
     /// Keeps an entry for the next turn, because something was left over after its call.

@@ -80,18 +80,16 @@ impl Teller {
         turn: &Progress,
         kind: &'static str,
         location: &'static Location<'static>,
-    ) -> Watch {
+    ) -> Instant {
         if self.tracing() {
             self.write(turn, format_args!("run {kind} from {location}"));
         }
-        let started = Instant::now();
-        Watch { kind, location, started }
+        Instant::now()
     }
 
     /// Warns if the call that ends was slow.
     #[cold]
-    pub(crate) fn end_watch(&self, watch: Watch) {
-        let Watch { kind, location, started } = watch;
+    pub(crate) fn end_watch(&self, kind: &'static str, location: &'static Location<'static>, started: Instant) {
         let took = started.elapsed();
         if self.slow.is_some_and(|threshold| took > threshold) {
             log::warn!(target: TARGET, "slow handler: {kind} from {location} took {took:.3?}");
@@ -104,11 +102,4 @@ impl Teller {
             log::warn!(target: TARGET, "blocking {call} inside a handler, at {location}: every other handler waits");
         }
     }
-}
-
-/// A watched call of a handler.
-pub(crate) struct Watch {
-    kind: &'static str,
-    location: &'static Location<'static>,
-    started: Instant,
 }

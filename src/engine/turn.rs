@@ -4,8 +4,9 @@ use super::clock::deadline_after;
 use super::progress::Step;
 use super::reactor::Poller;
 use super::state::{Alarm, Engine, Task};
-use super::trace::tell;
+use super::trace::{Teller, tell};
 use crate::key::Origin;
+use crate::ready::Ready;
 use std::fmt;
 use std::io;
 use std::panic::Location;
@@ -190,7 +191,7 @@ impl Engine {
                 break;
             };
             tell!(self, "token {} still ready: {:?}", entry.state().slot().unwrap_or_default(), entry.state().ready());
-            entry.on_turn();
+            entry.on_event(Ready::NONE);
             self.may_go_on()?;
         }
         Ok(())
@@ -248,7 +249,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Calls user code: counted, watched, and marked as a handler in progress.
+    /// Calls user code: counted and watched.
     #[inline(always)]
     pub(crate) fn call<R>(&self, kind: &'static str, origin: &Origin, handler: impl FnOnce() -> R) -> R {
         self.turn.count_handler();
@@ -258,23 +259,21 @@ impl Engine {
     /// Calls user code that is part of a dispatch which has been counted.
     #[inline(always)]
     pub(crate) fn call_on<R>(&self, kind: &'static str, origin: &Origin, handler: impl FnOnce() -> R) -> R {
-        let _in_handler = self.turn.enter_handler();
-        let watch = self.teller.watches_calls().then(|| self.teller.begin_watch(&self.turn, kind, origin.location));
-        let result = handler();
-        if let Some(watch) = watch {
-            self.teller.end_watch(watch);
-        }
-        result
+        let _watched = self.watch(kind, origin);
+        handler()
     }
 
-    /// Whether user code runs in this turn. What is lent the read buffer is not marked besides: it is the most frequent.
-    pub(crate) fn in_handler(&self) -> bool {
-        self.turn.in_handler() || self.buffers.is_lent()
+    /// Watches a call, if calls are watched, until the result is dropped.
+    #[inline(always)]
+    fn watch<'a>(&'a self, kind: &'static str, origin: &Origin) -> Watched<'a> {
+        let location = origin.location;
+        let started = self.teller.watches_calls().then(|| self.teller.begin_watch(&self.turn, kind, location));
+        Watched { teller: &self.teller, kind, location, started }
     }
 
     /// Warns, once, if a call that blocks is made by a handler.
     pub(crate) fn warn_if_blocking(&self, call: &str, location: &'static Location<'static>) {
-        if self.in_handler() {
+        if self.turn.in_handler() {
             self.teller.warn_of_blocking(call, location);
         }
     }
@@ -296,6 +295,25 @@ impl Engine {
     fn leave(&self) -> Result<(), Left> {
         let leave = self.turn.ran() > 0 || self.inbox.stop_requested();
         if leave { Err(Left::Early) } else { Ok(()) }
+    }
+}
+
+/// A call that may be watched. As a guard, because of the same test before and after a call the compiler would make two
+/// copies of that, one for each outcome, and then melt neither into its surroundings.
+struct Watched<'a> {
+    teller: &'a Teller,
+    kind: &'static str,
+    location: &'static Location<'static>,
+    /// `None` if it is not watched.
+    started: Option<Instant>,
+}
+
+impl Drop for Watched<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(started) = self.started {
+            self.teller.end_watch(self.kind, self.location, started);
+        }
     }
 }
 

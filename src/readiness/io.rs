@@ -7,7 +7,7 @@ use crate::engine::trace::tell;
 use crate::ready::{Interest, Ready};
 use crate::stream::Stream;
 use rustix::io::Errno;
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
@@ -93,12 +93,15 @@ impl<'a, S: 'static> Io<'a, S> {
     where
         for<'s> &'s S: Read,
     {
+        if let Some(stream) = as_tcp(self.tracked.source) {
+            return self.read_with(buffer.len(), || stream.receive(buffer));
+        }
         let mut source = self.tracked.source;
         self.read_with(buffer.len(), || source.read(buffer))
     }
 
     #[inline(always)]
-    fn read_with(&self, asked: usize, call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    fn read_with<E: Failure>(&self, asked: usize, call: impl FnMut() -> Result<usize, E>) -> io::Result<usize> {
         if !self.ready().is_readable() || self.budget.is_spent() {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -106,7 +109,7 @@ impl<'a, S: 'static> Io<'a, S> {
     }
 
     #[inline(always)]
-    fn write_with(&self, asked: usize, call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    fn write_with<E: Failure>(&self, asked: usize, call: impl FnMut() -> Result<usize, E>) -> io::Result<usize> {
         if !self.ready().is_writable() || self.budget.is_spent() {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -114,11 +117,15 @@ impl<'a, S: 'static> Io<'a, S> {
     }
 
     #[inline(always)]
-    fn paid(&self, moved: io::Result<usize>) -> io::Result<usize> {
-        if let Ok(n) = &moved {
-            self.budget.pay((*n as isize).max(self.tracked.engine.config.least_transfer)); // A slice has at most isize::MAX bytes.
+    fn paid<E: Failure>(&self, moved: Result<usize, E>) -> io::Result<usize> {
+        match moved {
+            Ok(n) => {
+                // A slice has at most isize::MAX bytes.
+                self.budget.pay((n as isize).max(self.tracked.engine.config.least_transfer));
+                Ok(n)
+            }
+            Err(error) => Err(error.into()),
         }
-        moved
     }
 
     /// Writes from `buffer`; may write only a part of it.
@@ -131,6 +138,9 @@ impl<'a, S: 'static> Io<'a, S> {
     where
         for<'s> &'s S: Write,
     {
+        if let Some(stream) = as_tcp(self.tracked.source) {
+            return self.write_with(buffer.len(), || stream.send(buffer));
+        }
         let mut source = self.tracked.source;
         self.write_with(buffer.len(), || source.write(buffer))
     }
@@ -280,7 +290,7 @@ impl<S: 'static> Io<'_, S> {
     where
         S: Stream,
     {
-        self.read_with(buffer.len(), || Ok(self.tracked.source.receive(buffer)?))
+        self.read_with(buffer.len(), || self.tracked.source.receive(buffer))
     }
 
     #[inline(always)]
@@ -288,12 +298,12 @@ impl<S: 'static> Io<'_, S> {
     where
         S: Stream,
     {
-        self.write_with(bytes.len(), || Ok(self.tracked.source.send(bytes)?))
+        self.write_with(bytes.len(), || self.tracked.source.send(bytes))
     }
 }
 
 /// What a call can fail with: an error as users know it, or the system's number for it.
-pub(crate) trait Failure {
+pub(crate) trait Failure: Into<io::Error> {
     fn is_would_block(&self) -> bool;
     fn is_interruption(&self) -> bool;
     fn number(&self) -> Option<i32>;
@@ -368,6 +378,13 @@ fn uninterrupted<R, E: Failure>(mut call: impl FnMut() -> Result<R, E>) -> Resul
             result => return result,
         }
     }
+}
+
+/// The source as what it nearly always is. The same bytes moved by a shorter way: the calls of `stream.rs` need no C
+/// library and make no `io::Error` that is only looked at.
+#[inline(always)]
+fn as_tcp<S: 'static>(source: &S) -> Option<&mio::net::TcpStream> {
+    (source as &dyn Any).downcast_ref()
 }
 
 /// Whether reading nothing is the end of the stream for this kind of source.
