@@ -185,6 +185,21 @@ impl State {
         self.settle_watched();
     }
 
+    /// Asks for one direction more, as `set_interest`; nearly always for one that was asked for before.
+    #[inline]
+    pub(crate) fn add_interest(&self, more: Interest) {
+        let (interest, ready) = (self.interest.get(), self.ready.get());
+        if !interest.intersects(more) || ready.is_read_closed() {
+            self.set_interest(interest | more);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn drop_interest(&self, less: Interest) {
+        self.interest.set(self.interest.get().without(less));
+        self.watched.set(self.watched.get().without(less));
+    }
+
     #[inline]
     fn settle_watched(&self) {
         let is_paused = self.paused.get().is_some();
@@ -220,8 +235,7 @@ impl State {
 
     pub(crate) fn forget_demand(&self) {
         self.clear(Ready::DEMANDED);
-        self.interest.set(self.interest.get().without(Interest::DEMANDED));
-        self.settle_watched();
+        self.drop_interest(Interest::DEMANDED);
     }
 
     /// Whether the entry is to be called, now or in the next turn.

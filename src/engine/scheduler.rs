@@ -40,7 +40,7 @@ impl<T> Scheduler<T> {
 
     pub(crate) fn work_finished(&self) {
         debug_assert!(self.outstanding.get() > 0, "work finished that was never started");
-        self.outstanding.set(self.outstanding.get().saturating_sub(1));
+        self.outstanding.set(self.outstanding.get() - 1);
     }
 
     pub(crate) fn outstanding(&self) -> usize {

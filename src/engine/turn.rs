@@ -252,23 +252,30 @@ impl Engine {
     /// Calls user code: counted and watched.
     #[inline(always)]
     pub(crate) fn call<R>(&self, kind: &'static str, origin: &Origin, handler: impl FnOnce() -> R) -> R {
+        let _call = self.begin_call(kind, origin);
+        handler()
+    }
+
+    /// As `call`, for what would be copied into a closure and out again: the call ends when the result is dropped.
+    #[inline(always)]
+    pub(crate) fn begin_call<'a>(&'a self, kind: &'static str, origin: &Origin) -> Call<'a> {
         self.turn.count_handler();
-        self.call_on(kind, origin, handler)
+        self.watch(kind, origin)
     }
 
     /// Calls user code that is part of a dispatch which has been counted.
     #[inline(always)]
     pub(crate) fn call_on<R>(&self, kind: &'static str, origin: &Origin, handler: impl FnOnce() -> R) -> R {
-        let _watched = self.watch(kind, origin);
+        let _call = self.watch(kind, origin);
         handler()
     }
 
     /// Watches a call, if calls are watched, until the result is dropped.
     #[inline(always)]
-    fn watch<'a>(&'a self, kind: &'static str, origin: &Origin) -> Watched<'a> {
+    fn watch<'a>(&'a self, kind: &'static str, origin: &Origin) -> Call<'a> {
         let location = origin.location;
         let started = self.teller.watches_calls().then(|| self.teller.begin_watch(&self.turn, kind, location));
-        Watched { teller: &self.teller, kind, location, started }
+        Call { teller: &self.teller, kind, location, started }
     }
 
     /// Warns, once, if a call that blocks is made by a handler.
@@ -298,9 +305,9 @@ impl Engine {
     }
 }
 
-/// A call that may be watched. As a guard, because of the same test before and after a call the compiler would make two
+/// A call of user code that may be watched. As a guard, because of the same test before and after a call the compiler would make two
 /// copies of that, one for each outcome, and then melt neither into its surroundings.
-struct Watched<'a> {
+pub(crate) struct Call<'a> {
     teller: &'a Teller,
     kind: &'static str,
     location: &'static Location<'static>,
@@ -308,7 +315,7 @@ struct Watched<'a> {
     started: Option<Instant>,
 }
 
-impl Drop for Watched<'_> {
+impl Drop for Call<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(started) = self.started {

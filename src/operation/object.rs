@@ -16,8 +16,8 @@
 //! | perform | [`Object::dispatch`](Dispatch::dispatch), and nowhere else: so handlers never nest and never overtake each other |
 //! | cancel, close | [`Object::cancel_all`], `Shared::close` |
 //!
-//! The interest of an object *is* its queues: a direction's bit is set exactly while its queue holds something or its
-//! front is being performed.
+//! The interest of an object *is* its queues: a direction's bit is set exactly while its queue holds something, or its
+//! front is being performed, or the handler of that is running.
 
 use super::queue::Queue;
 use crate::engine::reactor::{Dispatch, Reactor, State};
@@ -61,8 +61,6 @@ pub(crate) trait Op<S: Descriptor> {
     fn origin(&self) -> (&'static str, Origin);
 
     fn needs_nothing(&self) -> bool;
-
-    fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
 /// The queue that an operation waits in.
@@ -100,12 +98,11 @@ pub(crate) struct Object<S: Descriptor> {
     pub(super) source: RefCell<Option<S>>,
     pub(super) queues: [Queue<Box<dyn Op<S>>>; 3],
     /// The last operation's box of each direction, emptied: the next of the same type needs no allocation.
-    pub(super) spares: [Cell<Option<Box<dyn Op<S>>>>; 3],
+    pub(super) spares: [Cell<Option<Box<dyn Any>>>; 3],
     /// How many `Shared` there are. With none left and no operation outstanding, the object closes.
     pub(super) handles: Cell<usize>,
-    /// Bumped whenever all operations are cancelled. One that is being performed is in no queue just then, and learns
-    /// of it by the change.
-    cancellations: Cell<u32>,
+    /// Set when all operations are cancelled: the one that is being performed is in no queue just then.
+    were_cancelled: Cell<bool>,
     /// Out of descriptors, with connections waiting: said once, until none waits.
     starving: Cell<bool>,
     /// The endpoint told when the connection opened, to be told again when it closes.
@@ -124,7 +121,7 @@ impl<S: Descriptor> Object<S> {
             queues: [Queue::new(), Queue::new(), Queue::new()],
             spares: Default::default(),
             handles: Cell::new(1),
-            cancellations: Cell::new(0),
+            were_cancelled: Cell::new(false),
             starving: Cell::new(false),
             peer: Cell::new(None),
             lingers: Cell::new(false),
@@ -160,7 +157,7 @@ impl<S: Descriptor> Object<S> {
 
     /// Ends every outstanding operation as aborted, through the ready queue.
     pub(super) fn cancel_all(&self) {
-        self.cancellations.set(self.cancellations.get().wrapping_add(1));
+        self.were_cancelled.set(true);
         self.state.set_interest(Interest::NONE);
         for queue in &self.queues {
             while let Some(operation) = queue.pop_front() {
@@ -194,20 +191,23 @@ impl<S: Descriptor> Object<S> {
     }
 
     /// Performs the operation at the front of a queue, and runs its handler if that ends it.
+    #[inline(always)]
     fn perform_front(&self, direction: Direction, budget: &Budget) -> Performed {
         let engine = &self.handle.engine;
         let queue = &self.queues[direction as usize];
         let Some(operation) = queue.pop_front() else {
-            self.state.set_interest(self.state.interest().without(direction.interest()));
+            self.state.drop_interest(direction.interest());
             return Performed::NotYet;
         };
         // It counts as outstanding again only if it goes back: so a panic in its buffer leaves the count right.
         engine.scheduler.work_finished();
-        let attempt = Attempt { object: self, direction, budget, cancellations: self.cancellations.get() };
+        self.were_cancelled.set(false);
+        let attempt = Attempt { object: self, direction, budget };
         let mut unwinding = Unwinding { attempt: &attempt, is_over: true };
         let operation = operation.advance(&attempt);
         unwinding.is_over = false;
         let Some(operation) = operation else {
+            attempt.finished();
             return Performed::Done;
         };
         if attempt.was_cancelled() {
@@ -224,14 +224,18 @@ impl<S: Descriptor> Object<S> {
     /// that has been seen, and is due at once if it needs nothing.
     #[inline]
     fn look_at_front(&self, direction: Direction) {
-        let interest = self.state.interest();
         if self.queues[direction as usize].is_empty() {
-            self.state.set_interest(interest.without(direction.interest()));
+            self.state.drop_interest(direction.interest());
         } else {
-            self.state.set_interest(interest);
-            if self.front_needs_nothing(direction) {
-                self.state.demand_call();
-            }
+            self.look_at_new_front(direction);
+        }
+    }
+
+    #[cold]
+    fn look_at_new_front(&self, direction: Direction) {
+        self.state.set_interest(self.state.interest());
+        if self.front_needs_nothing(direction) {
+            self.state.demand_call();
         }
     }
 
@@ -248,17 +252,28 @@ impl<S: Descriptor> Object<S> {
         if ready.is_none() {
             return None;
         }
-        let order = match last {
-            Direction::Write => [Direction::Exception, Direction::Read, Direction::Write],
-            _ => [Direction::Exception, Direction::Write, Direction::Read],
+        let (first, second) = match last {
+            Direction::Write => (Direction::Read, Direction::Write),
+            _ => (Direction::Write, Direction::Read),
         };
-        let is_ready = order.into_iter().find(|direction| !ready.of(direction.interest()).is_none());
-        is_ready.or_else(|| {
-            // Only a demand is left.
-            order
-                .into_iter()
-                .find(|direction| open.intersects(direction.interest()) && self.front_needs_nothing(*direction))
-        })
+        let is_ready = |direction: Direction| !ready.of(direction.interest()).is_none();
+        if is_ready(Direction::Exception) {
+            Some(Direction::Exception)
+        } else if is_ready(first) {
+            Some(first)
+        } else if is_ready(second) {
+            Some(second)
+        } else {
+            self.demanded_direction(open, [Direction::Exception, first, second])
+        }
+    }
+
+    /// Only a demand is left.
+    #[cold]
+    fn demanded_direction(&self, open: Interest, order: [Direction; 3]) -> Option<Direction> {
+        let is_demanded =
+            |direction: &Direction| open.intersects(direction.interest()) && self.front_needs_nothing(*direction);
+        order.into_iter().find(is_demanded)
     }
 
     /// Arms the descriptor again where the poller needs it: mio's poll(2) backend does so by itself only when one of
@@ -304,7 +319,7 @@ impl<S: Descriptor> Dispatch for Object<S> {
             match self.perform_front(direction, &budget) {
                 Performed::Done => {
                     handlers_left -= 1;
-                    if self.state.is_call_demanded() {
+                    if blocked != Interest::NONE && self.state.is_call_demanded() {
                         blocked = Interest::NONE; // The handler may have put another operation in front.
                     }
                 }
@@ -344,7 +359,8 @@ impl<S: Descriptor> Dispatch for Object<S> {
         }
         let queues = self.queues.iter().flat_map(|queue| std::iter::from_fn(|| queue.pop_front()));
         // Collected first: a vector goes on to drop the rest when one destructor panics.
-        let operations: Vec<_> = queues.chain(self.spares.iter().filter_map(Cell::take)).collect();
+        let operations: Vec<_> = queues.collect();
+        self.spares.iter().for_each(|spare| drop(spare.take())); // Emptied: nothing of the user's is in them.
         drop(operations);
     }
 
@@ -365,7 +381,6 @@ pub(crate) struct Attempt<'a, S: Descriptor> {
     pub(crate) object: &'a Object<S>,
     direction: Direction,
     budget: &'a Budget,
-    cancellations: u32,
 }
 
 impl<S: Descriptor> Attempt<'_, S> {
@@ -381,15 +396,15 @@ impl<S: Descriptor> Attempt<'_, S> {
         &self.object.handle.engine
     }
 
-    /// The operation has ended; its handler is about to run.
+    /// The operation has ended, and its handler has run.
     #[inline]
-    pub(crate) fn finished(&self) {
+    fn finished(&self) {
         self.object.look_at_front(self.direction);
     }
 
     /// Keeps an emptied box for the next operation in this direction.
     #[inline]
-    pub(crate) fn keep(&self, emptied: Box<dyn Op<S>>) {
+    pub(crate) fn keep(&self, emptied: Box<dyn Any>) {
         self.object.spares[self.direction as usize].set(Some(emptied));
     }
 
@@ -401,7 +416,7 @@ impl<S: Descriptor> Attempt<'_, S> {
 
     #[inline]
     pub(crate) fn was_cancelled(&self) -> bool {
-        self.cancellations != self.object.cancellations.get()
+        self.object.were_cancelled.get()
     }
 
     /// No descriptor was to be had: the object is left alone until one may be.

@@ -104,21 +104,20 @@ struct Facts {
 impl<T, H> Pending<T, H> {
     /// Boxes an operation, in `spare` if that is an emptied box of the same type.
     #[inline]
-    fn boxed<S>(spare: Option<Box<dyn Op<S>>>, facts: Facts, transfer: T, handler: H) -> Box<dyn Op<S>>
+    fn boxed(spare: Option<Box<dyn Any>>, facts: Facts, transfer: T, handler: H) -> Box<Self>
     where
-        S: Descriptor,
-        T: Transfer<S>,
-        H: FnOnce(T::Outcome) + 'static,
+        T: 'static,
+        H: 'static,
     {
-        if let Some(mut spare) = spare {
-            if let Some(slot) = spare.as_any_mut().downcast_mut::<Self>() {
-                slot.facts = facts;
-                slot.body = Some((transfer, handler));
-                return spare;
-            }
-        }
         let body = Some((transfer, handler));
-        Box::new(Pending { facts, body })
+        match spare.map(<Box<dyn Any>>::downcast::<Self>) {
+            Some(Ok(mut emptied)) => {
+                emptied.facts = facts;
+                emptied.body = body;
+                emptied
+            }
+            _ => Box::new(Pending { facts, body }),
+        }
     }
 }
 
@@ -129,21 +128,25 @@ where
     H: FnOnce(T::Outcome) + 'static,
 {
     fn advance(mut self: Box<Self>, attempt: &Attempt<'_, S>) -> Option<Box<dyn Op<S>>> {
-        let (transfer, _) = self.body.as_mut()?;
+        let (mut transfer, handler) = self.body.take()?;
         let Some(mut result) = transfer.perform(attempt) else {
+            self.body = Some((transfer, handler));
             return Some(self);
         };
-        let transferred = transfer.transferred();
-        if attempt.was_cancelled() && result.is_err() {
-            result = Err(error::aborted(transferred));
+        if let Err(error) = result {
+            let transferred = transfer.transferred();
+            let was_cancelled = attempt.was_cancelled();
+            result = Err(if was_cancelled {
+                error::aborted(transferred)
+            } else {
+                error::with_transferred(error, transferred)
+            });
         }
-        let (transfer, handler) = self.body.take()?;
         let origin = self.facts.origin;
         // The emptied box is kept before the handler runs, so that the operation it starts next finds it.
         attempt.keep(self);
-        attempt.finished();
-        let result = result.map_err(|error| error::with_transferred(error, transferred));
-        attempt.engine().call(T::KIND, &origin, || handler(transfer.finish(result)));
+        let _call = attempt.engine().begin_call(T::KIND, &origin);
+        handler(transfer.finish(result));
         None
     }
 
@@ -170,9 +173,5 @@ where
 
     fn needs_nothing(&self) -> bool {
         self.facts.needs_nothing
-    }
-
-    fn as_any_mut(&mut self) -> &mut dyn Any {
-        self
     }
 }

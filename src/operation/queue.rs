@@ -22,15 +22,21 @@ impl<T> Queue<T> {
         self.len.get() == 0
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_back(&self, item: T) {
         let len = self.len.get();
         self.len.set(len + 1);
         if len == 0 {
             self.front.set(Some(item));
         } else {
-            self.behind.borrow_mut().push_back(item);
+            self.push_behind(item);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_behind(&self, item: T) {
+        self.behind.borrow_mut().push_back(item);
     }
 
     #[inline]
@@ -47,9 +53,15 @@ impl<T> Queue<T> {
         let len = self.len.get() - 1;
         self.len.set(len);
         if len > 0 {
-            self.front.set(self.behind.borrow_mut().pop_front());
+            self.move_up();
         }
         Some(item)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn move_up(&self) {
+        self.front.set(self.behind.borrow_mut().pop_front());
     }
 
     /// Takes out the first item that `is_it`. The order of the others stays.

@@ -7,6 +7,7 @@ use crate::error;
 use crate::handle::Handle;
 use crate::option::SocketOption;
 use crate::ready::Ready;
+use std::any::Any;
 use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -22,22 +23,28 @@ impl<S: Descriptor> Shared<S> {
     }
 
     /// Queues an operation. Performing it is the business of a later step.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enqueue(&self, direction: Direction, operation: Box<dyn Op<S>>, needs_nothing: bool) {
         let state = &self.state;
         self.queues[direction as usize].push_back(operation);
         self.handle.engine.scheduler.work_started();
-        state.set_interest(state.interest() | direction.interest());
+        state.add_interest(direction.interest());
         if needs_nothing {
             state.demand_call();
         }
         if state.is_due_anew() {
-            let entry: Entry = self.object.clone();
-            self.handle.engine.enqueue(&entry);
+            self.list_as_ready();
         }
     }
 
-    pub(super) fn take_spare(&self, direction: Direction) -> Option<Box<dyn Op<S>>> {
+    #[inline(never)]
+    fn list_as_ready(&self) {
+        let entry: Entry = self.object.clone();
+        self.handle.engine.enqueue(&entry);
+    }
+
+    #[inline]
+    pub(super) fn take_spare(&self, direction: Direction) -> Option<Box<dyn Any>> {
         self.spares[direction as usize].take()
     }
 
