@@ -35,6 +35,9 @@ pub(crate) trait Dispatch: 'static {
     /// Does what can be done and is wanted. Called from step 5 of the turn, never nested.
     fn dispatch(&self);
 
+    /// A panic has left the dispatch.
+    fn has_panicked(&self) {}
+
     /// Cancels the operation with this sequence number; `false` if there is none.
     fn cancel(&self, sequence: u64) -> bool;
 
@@ -105,6 +108,7 @@ struct Unwinding<'a, D: Dispatch>(&'a D);
 impl<D: Dispatch> Drop for Unwinding<'_, D> {
     #[cold]
     fn drop(&mut self) {
+        self.0.has_panicked();
         let (state, reactor) = (self.0.state(), self.0.reactor());
         let entry = state.slot().and_then(|slot| reactor.entry(slot)).filter(|_| state.is_due());
         state.queued.set(entry.is_some());

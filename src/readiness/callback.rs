@@ -43,9 +43,41 @@ pub(super) struct Callback<S: Source + 'static, F> {
     body: RefCell<Body<S, F>>,
 }
 
-struct Body<S, F> {
-    source: Option<S>,
-    callback: Option<F>,
+enum Body<S, F> {
+    Live(S, F),
+    /// The callback has gone; the source waits for whoever holds the registration.
+    Released(S),
+    Gone,
+}
+
+impl<S, F> Body<S, F> {
+    fn source(&mut self) -> Option<&mut S> {
+        match self {
+            Body::Live(source, _) | Body::Released(source) => Some(source),
+            Body::Gone => None,
+        }
+    }
+
+    fn take_source(&mut self) -> Option<S> {
+        match std::mem::replace(self, Body::Gone) {
+            Body::Live(source, _) | Body::Released(source) => Some(source),
+            Body::Gone => None,
+        }
+    }
+
+    /// Takes the callback out, and leaves the source.
+    fn take_callback(&mut self) -> Option<F> {
+        match std::mem::replace(self, Body::Gone) {
+            Body::Live(source, callback) => {
+                *self = Body::Released(source);
+                Some(callback)
+            }
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
 }
 
 impl<S, F> Callback<S, F>
@@ -60,7 +92,7 @@ where
             origin,
             background: Cell::new(false),
             in_poller: Cell::new(None),
-            body: RefCell::new(Body { source: Some(source), callback: Some(callback) }),
+            body: RefCell::new(Body::Live(source, callback)),
         }
     }
 
@@ -81,7 +113,7 @@ where
 
     fn enter_poller(&self, token: mio::Token, interest: Interest) -> io::Result<()> {
         let watch = watch_for::<S>(interest).unwrap_or(mio::Interest::READABLE);
-        if let Some(source) = self.body.borrow_mut().source.as_mut() {
+        if let Some(source) = self.body.borrow_mut().source() {
             self.handle.engine.reactor.register(source, token, watch)?;
             self.in_poller.set(Some(watch));
         }
@@ -98,7 +130,7 @@ where
         let unseen = self.state.take_unseen() || !is_mio_source::<S>();
         if wanted != current || (cfg!(mio_unsupported_force_poll_poll) && unseen) {
             if let Ok(mut body) = self.body.try_borrow_mut() {
-                if let Some(source) = body.source.as_mut() {
+                if let Some(source) = body.source() {
                     self.handle.engine.reactor.reregister(source, token, wanted)?;
                     self.in_poller.set(Some(wanted));
                 }
@@ -162,18 +194,26 @@ where
     #[inline(always)]
     fn dispatch(&self) {
         let engine = &*self.handle.engine;
-        let _completion = Completion(self);
         let next = {
             let mut body = self.body.borrow_mut();
-            let Body { source: Some(source), callback: Some(callback) } = &mut *body else {
+            let Body::Live(source, callback) = &mut *body else {
                 return;
             };
             let budget = Budget::new(&engine.config);
             let io = Io::new(source, &self.state, engine, &budget);
-            engine.call("callback", &self.origin, || callback(&io, self.state.wanted()))
+            let _call = engine.begin_call("callback", &self.origin);
+            callback(&io, self.state.wanted())
         };
         if self.state.token().is_some() {
             self.follow(next);
+        } else {
+            self.finish_release();
+        }
+    }
+
+    fn has_panicked(&self) {
+        if self.state.token().is_none() {
+            self.finish_release();
         }
     }
 
@@ -183,13 +223,13 @@ where
 
     fn abandon(&self) {
         self.leave_poller();
-        let body = self.body.try_borrow_mut().map(|mut body| (body.source.take(), body.callback.take()));
+        let body = self.body.try_borrow_mut().map(|mut body| std::mem::replace(&mut *body, Body::Gone));
         drop(body);
     }
 
     fn describe(&self, tell: &mut dyn FnMut(Work)) {
         if !self.background.get() {
-            let endpoint = self.body.try_borrow().ok().and_then(|body| endpoint(body.source.as_ref()?));
+            let endpoint = self.body.try_borrow_mut().ok().and_then(|mut body| endpoint(body.source()?));
             tell(Work::new("registration", short_name::<S>(), endpoint, self.origin));
         }
     }
@@ -200,13 +240,13 @@ impl<S: Source + 'static, F> Callback<S, F> {
     #[cold]
     fn finish_release(&self) {
         self.leave_poller();
-        let callback = self.body.try_borrow_mut().ok().and_then(|mut body| body.callback.take());
+        let callback = self.body.try_borrow_mut().ok().and_then(|mut body| body.take_callback());
         drop(callback);
     }
 
     fn leave_poller(&self) {
         if let Ok(mut body) = self.body.try_borrow_mut() {
-            if let (Some(source), Some(_)) = (body.source.as_mut(), self.in_poller.take()) {
+            if let (Some(source), Some(_)) = (body.source(), self.in_poller.take()) {
                 if let Err(error) = self.handle.engine.reactor.deregister(source) {
                     log::debug!(target: TARGET, "deregister: {error}");
                 }
@@ -215,22 +255,10 @@ impl<S: Source + 'static, F> Callback<S, F> {
     }
 }
 
-/// Completes a release from inside the callback when that has returned, or panicked.
-struct Completion<'a, S: Source + 'static, F>(&'a Callback<S, F>);
-
-impl<S: Source + 'static, F> Drop for Completion<'_, S, F> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.0.state.token().is_none() {
-            self.0.finish_release();
-        }
-    }
-}
-
 impl<S: Source + 'static, F> Drop for Callback<S, F> {
     fn drop(&mut self) {
         let engine = &self.handle.engine;
-        if let Some(mut source) = self.body.get_mut().source.take() {
+        if let Some(mut source) = self.body.get_mut().take_source() {
             if self.in_poller.take().is_some() {
                 let _ = engine.reactor.deregister(&mut source); // Closing it is next, whatever this says.
             }
@@ -286,7 +314,7 @@ where
             return Err(io::Error::new(ErrorKind::ResourceBusy, text));
         }
         self.end();
-        let source = self.body.borrow_mut().source.take();
+        let source = self.body.borrow_mut().take_source();
         source.ok_or_else(crate::error::context_gone)
     }
 

@@ -35,7 +35,7 @@ pub(crate) struct Tracked<'a, S> {
     pub(crate) source: &'a S,
     pub(crate) state: &'a State,
     pub(crate) engine: &'a Engine,
-    /// Whether somebody listens to the trace.
+    /// Whether a transfer may have to be told. `false` where it is known that nobody listens to the trace.
     pub(crate) tells: bool,
 }
 
@@ -68,8 +68,7 @@ impl Budget {
 impl<'a, S: 'static> Io<'a, S> {
     #[inline]
     pub(crate) fn new(source: &'a S, state: &'a State, engine: &'a Engine, budget: &'a Budget) -> Self {
-        let tells = engine.teller.tracing();
-        Io { tracked: Tracked { source, state, engine, tells }, budget }
+        Io { tracked: Tracked { source, state, engine, tells: true }, budget }
     }
 
     /// The source itself, for its addresses and options. Reading or writing it directly bypasses the ready bits: the
@@ -194,7 +193,7 @@ impl<S: 'static> Tracked<'_, S> {
             Ok(n) => self.note_read(*n, asked),
             Err(error) => self.note_error(error, Ready::READABLE | Ready::PRIORITY),
         }
-        if self.tells {
+        if self.tells && self.engine.teller.tracing() {
             self.tell_transfer("read", told(&read), asked);
         }
         read
@@ -237,7 +236,7 @@ impl<S: 'static> Tracked<'_, S> {
             Ok(_) => {}
             Err(error) => self.note_error(error, Ready::WRITABLE),
         }
-        if self.tells {
+        if self.tells && self.engine.teller.tracing() {
             self.tell_transfer("wrote", told(&written), asked);
         }
         written

@@ -150,10 +150,10 @@ impl Link {
         if !self.state.ready().is_writable() {
             return 0;
         }
-        let (state, engine, tells) = (&self.state, self.engine(), self.engine().teller.tracing());
+        let (state, engine) = (&self.state, self.engine());
         let written = match &*self.transport.borrow() {
-            Some(transport) if slices.len() == 1 => transport.send(state, engine, tells, &slices[0]),
-            Some(transport) => transport.send_vectored(state, engine, tells, slices),
+            Some(transport) if slices.len() == 1 => transport.send(state, engine, &slices[0]),
+            Some(transport) => transport.send_vectored(state, engine, slices),
             None => Ok(0),
         };
         match written {

@@ -118,7 +118,7 @@ impl Link {
         let gather = engine.buffers.gather.borrow();
         let sent = match &*self.transport.borrow() {
             Some(transport) if self.flow.may_write() && gather.len() > 0 => {
-                transport.send(&self.state, engine, engine.teller.tracing(), gather.bytes())
+                transport.send(&self.state, engine, gather.bytes())
             }
             _ => Ok(0),
         };

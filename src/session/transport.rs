@@ -25,45 +25,33 @@ pub enum Transport {
     Wire(Rc<Wire>),
 }
 
-// Moving bytes. The ready bits in `state` are kept true. `tells`: whether somebody listens to the trace.
+// Moving bytes. The ready bits in `state` are kept true.
 impl Transport {
     pub(super) fn is_tcp(&self) -> bool {
         matches!(self, Transport::Tcp(_))
     }
 
-    pub(super) fn receive(
-        &self,
-        state: &State,
-        engine: &Engine,
-        tells: bool,
-        buffer: &mut [u8],
-    ) -> Result<usize, Errno> {
+    pub(super) fn receive(&self, state: &State, engine: &Engine, buffer: &mut [u8]) -> Result<usize, Errno> {
         match self {
-            Transport::Tcp(source) => Tracked { source, state, engine, tells }.receive(buffer),
-            Transport::Unix(source) => Tracked { source, state, engine, tells }.receive(buffer),
+            Transport::Tcp(source) => Tracked { source, state, engine, tells: true }.receive(buffer),
+            Transport::Unix(source) => Tracked { source, state, engine, tells: true }.receive(buffer),
             Transport::Wire(wire) => wire.receive(state, buffer),
         }
     }
 
-    pub(super) fn send(&self, state: &State, engine: &Engine, tells: bool, bytes: &[u8]) -> Result<usize, Errno> {
+    pub(super) fn send(&self, state: &State, engine: &Engine, bytes: &[u8]) -> Result<usize, Errno> {
         match self {
-            Transport::Tcp(source) => Tracked { source, state, engine, tells }.send(bytes),
-            Transport::Unix(source) => Tracked { source, state, engine, tells }.send(bytes),
+            Transport::Tcp(source) => Tracked { source, state, engine, tells: true }.send(bytes),
+            Transport::Unix(source) => Tracked { source, state, engine, tells: true }.send(bytes),
             Transport::Wire(wire) => wire.send(state, bytes),
         }
     }
 
-    pub(super) fn send_vectored(
-        &self,
-        state: &State,
-        engine: &Engine,
-        tells: bool,
-        slices: &[IoSlice<'_>],
-    ) -> Result<usize, Errno> {
+    pub(super) fn send_vectored(&self, state: &State, engine: &Engine, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
         let asked = slices.iter().map(|slice| slice.len()).sum();
         match self {
-            Transport::Tcp(source) => Tracked { source, state, engine, tells }.send_vectored(slices, asked),
-            Transport::Unix(source) => Tracked { source, state, engine, tells }.send_vectored(slices, asked),
+            Transport::Tcp(source) => Tracked { source, state, engine, tells: true }.send_vectored(slices, asked),
+            Transport::Unix(source) => Tracked { source, state, engine, tells: true }.send_vectored(slices, asked),
             Transport::Wire(wire) => wire.send_vectored(state, slices),
         }
     }

@@ -164,9 +164,7 @@ impl Visit<'_> {
         let link = self.link;
         let mut buffer = link.engine().buffers.read.borrow_mut();
         let received = match &*link.transport.borrow() {
-            Some(transport) => {
-                transport.receive(&link.state, link.engine(), link.engine().teller.tracing(), &mut buffer)
-            }
+            Some(transport) => transport.receive(&link.state, link.engine(), &mut buffer),
             None => return,
         };
         let bytes = match received {
