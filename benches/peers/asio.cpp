@@ -28,6 +28,9 @@ using Timer = asio::basic_waitable_timer<Clock, asio::wait_traits<Clock>, Execut
 
 namespace {
 
+// The hint that says that one thread runs the loop, and leaves it open to others that post to it.
+constexpr int one_thread = 1;
+
 void check(const error_code& error, const char* what) {
     if (error) fail(what, error.message().c_str());
 }
@@ -123,7 +126,7 @@ void accept_next(Acceptor& acceptor) {
 
 template <class SomeSession>
 void serve(const uint64_t*) {
-    asio::io_context io(1);
+    asio::io_context io(one_thread);
     Acceptor acceptor(io);
     acceptor.open(asio::ip::tcp::v4());
     acceptor.bind(local_endpoint(0));
@@ -181,7 +184,7 @@ private:
 };
 
 void write_batch(const uint64_t* numbers) {
-    asio::io_context io(1);
+    asio::io_context io(one_thread);
     Writer writer(io, numbers[0]);
     std::string block(numbers[2], 'x');
     writer.wait_for_close();
@@ -192,26 +195,31 @@ void write_batch(const uint64_t* numbers) {
     result(numbers[1], wall_ns() - start);
 }
 
-// pipes: as the classic bench does it, a reader is told that it can read, and reads and writes by itself.
+// pipes
+
+struct Pair {
+    explicit Pair(asio::io_context& io) : reader(io), writer(io) {
+        asio::local::connect_pair(reader, writer);
+        writer.non_blocking(true);
+    }
+
+    LocalSocket reader, writer;
+    std::array<char, 1024> data;
+};
 
 class Ring {
 public:
     explicit Ring(const uint64_t* numbers) : at_once_(numbers[1]), to_write_(numbers[2]) {
-        readers_.reserve(numbers[0]);
-        writers_.reserve(numbers[0]);
+        pairs_.reserve(numbers[0]);
         for (uint64_t i = 0; i < numbers[0]; i++) {
-            readers_.emplace_back(io_);
-            writers_.emplace_back(io_);
-            asio::local::connect_pair(readers_[i], writers_[i]);
-            readers_[i].non_blocking(true);
-            writers_[i].non_blocking(true);
-            wait(i);
+            pairs_.emplace_back(io_);
+            read(i);
         }
     }
 
     void repeat() {
         bytes_read_ = written_ = 0;
-        for (uint64_t i = 0; i < at_once_; i++) write_byte(i * readers_.size() / at_once_);
+        for (uint64_t i = 0; i < at_once_; i++) write_byte(i * pairs_.size() / at_once_);
         uint64_t start = wall_ns();
         io_.restart();
         io_.run();
@@ -219,39 +227,37 @@ public:
     }
 
 private:
-    void wait(uint64_t pair) {
-        readers_[pair].async_wait(LocalSocket::wait_read, [this, pair](const error_code& error) {
-            check(error, "wait");
-            read(pair);
+    void read(uint64_t i) {
+        pairs_[i].reader.async_read_some(asio::buffer(pairs_[i].data), [this, i](const error_code& error, size_t size) {
+            check(error, "read");
+            pass_on(i, size);
+            read(i);
         });
     }
 
-    void read(uint64_t pair) {
-        size_t size = readers_[pair].read_some(asio::buffer(data_));
-        uint64_t next = pair + 1 < readers_.size() ? pair + 1 : 0;
+    void pass_on(uint64_t i, size_t size) {
+        uint64_t next = i + 1 < pairs_.size() ? i + 1 : 0;
         bytes_read_ += size;
         for (; size > 0 && written_ < to_write_; size--, written_++) write_byte(next);
-        wait(pair);
         if (bytes_read_ >= at_once_ + to_write_) io_.stop();
     }
 
-    void write_byte(uint64_t pair) { writers_[pair].write_some(asio::buffer("x", 1)); }
+    void write_byte(uint64_t i) { pairs_[i].writer.write_some(asio::buffer("x", 1)); }
 
-    asio::io_context io_{1};
-    std::vector<LocalSocket> readers_, writers_;
+    asio::io_context io_{one_thread};
+    std::vector<Pair> pairs_;
     uint64_t at_once_, to_write_, bytes_read_ = 0, written_ = 0;
-    std::array<char, BUFFER_SIZE> data_;
 };
 
 void pipes(const uint64_t* numbers) {
-    auto ring = std::make_unique<Ring>(numbers);
-    for (int repetition = 0; repetition < PIPES_REPETITIONS; repetition++) ring->repeat();
+    Ring ring(numbers);
+    for (int repetition = 0; repetition < PIPES_REPETITIONS; repetition++) ring.repeat();
 }
 
 // post, post-remote
 
 struct Relay {
-    asio::io_context io{1};
+    asio::io_context io{one_thread};
     uint64_t count, posted = 0, ran = 0;
 
     void post_next() {
@@ -277,7 +283,7 @@ void post(const uint64_t* numbers) {
 
 void post_remote(const uint64_t* numbers) {
     const uint64_t count = numbers[0];
-    asio::io_context io(1);
+    asio::io_context io(one_thread);
     for (int repetition = 0; repetition < REPETITIONS; repetition++) {
         uint64_t ran = 0;
         auto work = asio::make_work_guard(io);
@@ -312,7 +318,7 @@ struct Timers {
         }
     }
 
-    asio::io_context io{1};
+    asio::io_context io{one_thread};
     std::vector<Timer> timers;
     uint64_t fired = 0, cancelled = 0;
 };
