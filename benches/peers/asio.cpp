@@ -11,6 +11,7 @@
 #include <boost/asio.hpp>
 #include <boost/version.hpp>
 #include <chrono>
+#include <exception>
 #include <memory>
 #include <string>
 #include <thread>

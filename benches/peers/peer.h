@@ -1,4 +1,4 @@
-// What the peers in C and C++ share: the command line, clocks, random numbers, sockets that are not the library's to make.
+// What the peers in C and C++ share: command line, clocks, random numbers, sockets that are not the library's to make.
 #ifndef PEER_H
 #define PEER_H
 
