@@ -306,51 +306,52 @@ void post_remote(const uint64_t* numbers) {
 // timers-cancel, timers-fire: deadlines are counted from one reading of the clock.
 
 struct Timers {
-    explicit Timers(uint64_t count) {
+    Timers(uint64_t count, const schedule& schedule) : plan(schedule) {
         timers.reserve(count);
         for (uint64_t i = 0; i < count; i++) timers.emplace_back(io);
     }
 
-    void start(uint64_t deadline(uint64_t*), uint64_t* x) {
+    void start() {
+        fired = cancelled = 0;
         auto now = Clock::now();
-        for (Timer& timer : timers) {
-            timer.expires_at(now + std::chrono::milliseconds(deadline(x)));
-            timer.async_wait([this](const error_code& error) { ++(error ? cancelled : fired); });
+        for (size_t i = 0; i < timers.size(); i++) {
+            timers[i].expires_at(now + std::chrono::milliseconds(plan.delays_ms[i]));
+            timers[i].async_wait([this](const error_code& error) { ++(error ? cancelled : fired); });
         }
     }
 
+    void cancel() {
+        for (size_t i = 0; i < timers.size(); i++) timers[plan.order[i]].cancel();
+    }
+
+    void run() {
+        io.restart();
+        io.run();
+    }
+
+    schedule plan;
     asio::io_context io{one_thread};
     std::vector<Timer> timers;
-    uint64_t fired = 0, cancelled = 0;
+    uint64_t fired, cancelled;
 };
 
 void timers_cancel(const uint64_t* numbers) {
-    Timers all(numbers[0]);
-    std::vector<uint32_t> order(numbers[0]);
+    Timers all(numbers[0], far_schedule(numbers[0]));
     for (int repetition = 0; repetition < REPETITIONS; repetition++) {
-        uint64_t x = 1;
-        all.cancelled = 0;
         uint64_t start = cpu_ns();
-        all.start(far_deadline_ms, &x);
-        uint64_t started = cpu_ns();
-        shuffled_order(order.data(), order.size(), &x);
-        uint64_t cancel = cpu_ns();
-        for (uint32_t i : order) all.timers[i].cancel();
-        all.io.restart();
-        all.io.run();
-        counted_result(all.cancelled, order.size(), started - start + cpu_ns() - cancel);
+        all.start();
+        all.cancel();
+        all.run();
+        counted_result(all.cancelled, numbers[0], cpu_ns() - start);
     }
 }
 
 void timers_fire(const uint64_t* numbers) {
-    Timers all(numbers[0]);
+    Timers all(numbers[0], near_schedule(numbers[0]));
     for (int repetition = 0; repetition < REPETITIONS; repetition++) {
-        uint64_t x = 1;
-        all.fired = 0;
         uint64_t start = cpu_ns();
-        all.start(near_deadline_ms, &x);
-        all.io.restart();
-        all.io.run();
+        all.start();
+        all.run();
         counted_result(all.fired, numbers[0], cpu_ns() - start);
     }
 }

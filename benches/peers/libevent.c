@@ -326,7 +326,7 @@ static void post_remote(const uint64_t *numbers) {
 
 static struct {
     struct event *events;
-    uint32_t *order;
+    struct schedule schedule;
     uint64_t count, fired, start_ns, cpu_ns;
 } timers;
 
@@ -337,11 +337,12 @@ static void on_fired(evutil_socket_t fd, short what, void *unused) {
     timers.fired++;
 }
 
-static void start_timers(uint64_t deadline_ms(uint64_t *), uint64_t *x) {
+static void start_timers(void) {
+    timers.start_ns = cpu_ns();
     for (uint64_t i = 0; i < timers.count; i++) {
-        uint64_t ms = deadline_ms(x);
-        struct timeval duration = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
-        ev_checked(evtimer_add(&timers.events[i], &duration), "evtimer_add");
+        uint32_t ms = timers.schedule.delays_ms[i];
+        struct timeval delay = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+        ev_checked(evtimer_add(&timers.events[i], &delay), "evtimer_add");
     }
 }
 
@@ -349,23 +350,16 @@ static void start_and_cancel(evutil_socket_t fd, short what, void *unused) {
     (void)fd;
     (void)what;
     (void)unused;
-    uint64_t x = 1;
-    uint64_t start = cpu_ns();
-    start_timers(far_deadline_ms, &x);
-    timers.cpu_ns = cpu_ns() - start;
-    shuffled_order(timers.order, timers.count, &x);
-    start = cpu_ns();
-    for (uint64_t i = 0; i < timers.count; i++) evtimer_del(&timers.events[timers.order[i]]);
-    timers.cpu_ns += cpu_ns() - start;
+    start_timers();
+    for (uint64_t i = 0; i < timers.count; i++) evtimer_del(&timers.events[timers.schedule.order[i]]);
+    timers.cpu_ns = cpu_ns() - timers.start_ns;
 }
 
-static void start_and_fire(evutil_socket_t fd, short what, void *unused) {
+static void start_to_fire(evutil_socket_t fd, short what, void *unused) {
     (void)fd;
     (void)what;
     (void)unused;
-    uint64_t x = 1;
-    timers.start_ns = cpu_ns();
-    start_timers(near_deadline_ms, &x);
+    start_timers();
 }
 
 static void run_in_loop(event_callback_fn run) {
@@ -373,17 +367,17 @@ static void run_in_loop(event_callback_fn run) {
     event_base_dispatch(base);
 }
 
-static void open_timers(uint64_t count) {
+static void new_timers(uint64_t count, struct schedule schedule) {
     new_single_threaded_base();
     timers.count = count;
+    timers.schedule = schedule;
     timers.events = allocated(calloc(count, sizeof *timers.events));
-    timers.order = allocated(calloc(count, sizeof *timers.order));
     for (uint64_t i = 0; i < count; i++)
         ev_checked(evtimer_assign(&timers.events[i], base, on_fired, NULL), "evtimer_assign");
 }
 
 static void timers_cancel(const uint64_t *numbers) {
-    open_timers(numbers[0]);
+    new_timers(numbers[0], far_schedule(numbers[0]));
     for (int repetition = 0; repetition < REPETITIONS; repetition++) {
         run_in_loop(start_and_cancel);
         bool forgotten = event_base_get_num_events(base, EVENT_BASE_COUNT_ADDED) == 0 && timers.fired == 0;
@@ -392,10 +386,10 @@ static void timers_cancel(const uint64_t *numbers) {
 }
 
 static void timers_fire(const uint64_t *numbers) {
-    open_timers(numbers[0]);
+    new_timers(numbers[0], near_schedule(numbers[0]));
     for (int repetition = 0; repetition < REPETITIONS; repetition++) {
         timers.fired = 0;
-        run_in_loop(start_and_fire);
+        run_in_loop(start_to_fire);
         counted_result(timers.fired, timers.count, cpu_ns() - timers.start_ns);
     }
 }

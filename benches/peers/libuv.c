@@ -331,28 +331,24 @@ static uv_timer_t *new_timers(uint64_t count) {
 static void timers_cancel(const uint64_t *numbers) {
     uint64_t count = numbers[0];
     uv_timer_t *timers = new_timers(count);
-    uint32_t *order = allocated(malloc(count * sizeof *order));
+    struct schedule schedule = far_schedule(count);
     for (int repetition = 0; repetition < REPETITIONS; repetition++) {
-        uint64_t x = 1;
         uint64_t start = cpu_ns();
-        for (uint64_t i = 0; i < count; i++) uv_timer_start(&timers[i], on_fired, far_deadline_ms(&x), 0);
-        uint64_t started = cpu_ns();
-        shuffled_order(order, count, &x);
-        uint64_t stop = cpu_ns();
-        for (uint64_t i = 0; i < count; i++) uv_timer_stop(&timers[order[i]]);
-        counted_result(uv_loop_alive(&loop) ? 0 : count, count, started - start + cpu_ns() - stop);
+        for (uint64_t i = 0; i < count; i++) uv_timer_start(&timers[i], on_fired, schedule.delays_ms[i], 0);
+        for (uint64_t i = 0; i < count; i++) uv_timer_stop(&timers[schedule.order[i]]);
+        counted_result(uv_loop_alive(&loop) ? 0 : count, count, cpu_ns() - start);
     }
 }
 
 static void timers_fire(const uint64_t *numbers) {
     uint64_t count = numbers[0];
     uv_timer_t *timers = new_timers(count);
+    struct schedule schedule = near_schedule(count);
     for (int repetition = 0; repetition < REPETITIONS; repetition++) {
-        uint64_t x = 1;
         fired = 0;
         uint64_t start = cpu_ns();
         uv_update_time(&loop);
-        for (uint64_t i = 0; i < count; i++) uv_timer_start(&timers[i], on_fired, near_deadline_ms(&x), 0);
+        for (uint64_t i = 0; i < count; i++) uv_timer_start(&timers[i], on_fired, schedule.delays_ms[i], 0);
         uv_run(&loop, UV_RUN_DEFAULT);
         counted_result(fired, count, cpu_ns() - start);
     }

@@ -66,17 +66,19 @@ static inline void counted_result(uint64_t done, uint64_t expected, uint64_t nan
     result(expected, nanoseconds);
 }
 
-// Every repetition has the same numbers: its generator starts at 1.
 static inline uint64_t random_below(uint64_t *x, uint64_t range) {
     *x = *x * 6364136223846793005u + 1442695040888963407u;
     return (*x >> 33) % range;
 }
 
-static inline uint64_t far_deadline_ms(uint64_t *x) { return 1000 + random_below(x, 3600000 - 1000 + 1); }
-static inline uint64_t near_deadline_ms(uint64_t *x) { return 1 + random_below(x, 100); }
+// When `count` timers are due, and the order in which they are cancelled. Made before the time is taken.
+struct schedule {
+    uint32_t *delays_ms, *order;
+};
 
 // Fisher-Yates from the end.
-static inline void shuffled_order(uint32_t *order, uint64_t count, uint64_t *x) {
+static inline uint32_t *shuffled(uint64_t count, uint64_t *x) {
+    uint32_t *order = (uint32_t *)allocated(malloc(count * sizeof *order));
     for (uint64_t i = 0; i < count; i++) order[i] = (uint32_t)i;
     for (uint64_t i = count - 1; i > 0; i--) {
         uint64_t j = random_below(x, i + 1);
@@ -84,7 +86,21 @@ static inline void shuffled_order(uint32_t *order, uint64_t count, uint64_t *x) 
         order[j] = order[i];
         order[i] = other;
     }
+    return order;
 }
+
+static inline struct schedule new_schedule(uint64_t count, uint32_t least_ms, uint32_t most_ms) {
+    uint64_t x = 1;
+    struct schedule schedule;
+    schedule.delays_ms = (uint32_t *)allocated(malloc(count * sizeof *schedule.delays_ms));
+    for (uint64_t i = 0; i < count; i++)
+        schedule.delays_ms[i] = least_ms + (uint32_t)random_below(&x, most_ms - least_ms + 1);
+    schedule.order = shuffled(count, &x);
+    return schedule;
+}
+
+static inline struct schedule far_schedule(uint64_t count) { return new_schedule(count, 1000, 3600000); }
+static inline struct schedule near_schedule(uint64_t count) { return new_schedule(count, 1, 100); }
 
 static inline struct sockaddr_in local_address(uint16_t port) {
     struct sockaddr_in address;
