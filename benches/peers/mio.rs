@@ -86,10 +86,9 @@ fn accept_all(listener: &TcpListener, registry: &Registry, connections: &mut Sla
 
 fn serve_connection(connections: &mut Slab<Connection>, event: &Event, buffer: &mut [u8]) {
     let key = event.token().0;
-    if let Some(connection) = connections.get_mut(key) {
-        if !connection.goes_on(buffer, event.is_read_closed()) {
-            connections.remove(key);
-        }
+    let goes_on = |connection: &mut Connection| connection.goes_on(buffer, event.is_read_closed());
+    if !connections.get_mut(key).is_none_or(goes_on) {
+        connections.remove(key);
     }
 }
 
