@@ -1,0 +1,179 @@
+//! The readiness layer: a callback per source, called when it is ready. What the peer does not take waits in a queue of
+//! the callback's own, and while it does, nothing more is read.
+
+use crate::common::{self, BUFFER, Batch, Outcome, Pipes, PipesCount, Stopwatch, Workload};
+use crate::no_layer;
+use ioctx::mio::net::{TcpListener, TcpStream, UnixStream};
+use ioctx::{Handle, Interest, Io, IoContext, Next, Ready};
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind::WouldBlock, Write};
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub fn run(workload: Workload) -> Outcome {
+    match workload {
+        Workload::Echo => serve(),
+        Workload::WriteBatch(batch) => write_batch(batch),
+        Workload::Pipes(pipes) => pass_on(pipes),
+        Workload::EchoTimeout => Err(common::Failure::Nothing("readiness has no timeouts; see session and operation")),
+        _ => no_layer::see_session(),
+    }
+}
+
+/// One for everybody: callbacks never nest.
+type Buffer = Rc<RefCell<Vec<u8>>>;
+
+fn new_buffer() -> Buffer {
+    Rc::new(RefCell::new(vec![0; BUFFER]))
+}
+
+fn serve() -> Outcome {
+    let mut io = IoContext::new()?;
+    let listener = TcpListener::from_std(common::listener()?);
+    let endpoint = listener.local_addr()?;
+    let (handle, buffer) = (io.handle().clone(), new_buffer());
+    io.register(listener, Interest::READABLE, move |listener, _| accept(&handle, listener, &buffer))?;
+    common::print_listening(endpoint);
+    io.run()?;
+    Ok(())
+}
+
+fn accept(handle: &Handle, listener: &Io<TcpListener>, buffer: &Buffer) -> Next {
+    loop {
+        match listener.try_io(Interest::READABLE, |listener| listener.accept()) {
+            Ok((stream, _peer)) => {
+                let _ = stream.set_nodelay(true);
+                let _ = handle.register(stream, Interest::READABLE, echo(Rc::clone(buffer)));
+            }
+            Err(error) if error.kind() == WouldBlock => return Next::Keep,
+            Err(_) => return Next::Pause(Duration::from_millis(100)), // Out of descriptors, most likely.
+        }
+    }
+}
+
+fn echo(buffer: Buffer) -> impl FnMut(&Io<TcpStream>, Ready) -> Next {
+    let mut unsent = Vec::new();
+    move |stream, _| match echo_what_came(stream, &mut buffer.borrow_mut(), &mut unsent) {
+        Ok(next) => next,
+        Err(error) if error.kind() == WouldBlock => Next::Keep,
+        Err(_) => Next::Release,
+    }
+}
+
+/// Is called again at once if there is more to read.
+fn echo_what_came(stream: &Io<TcpStream>, buffer: &mut [u8], unsent: &mut Vec<u8>) -> io::Result<Next> {
+    if !unsent.is_empty() {
+        let sent = stream.write(unsent)?;
+        unsent.drain(..sent);
+        return Ok(Next::Interest(if unsent.is_empty() { Interest::READABLE } else { Interest::WRITABLE }));
+    }
+    let n = match stream.read(buffer)? {
+        0 => return Ok(Next::Release),
+        n => n,
+    };
+    let sent = match stream.write(&buffer[..n]) {
+        Err(error) if error.kind() == WouldBlock => 0,
+        written => written?,
+    };
+    if sent == n {
+        return Ok(Next::Keep);
+    }
+    unsent.extend_from_slice(&buffer[sent..n]);
+    Ok(Next::Interest(Interest::WRITABLE))
+}
+
+/// The layer has no queue: a write is an append to one, and what is in it leaves when the socket takes it.
+fn write_batch(batch: Batch) -> Outcome {
+    let mut io = IoContext::new()?;
+    let stream = std::net::TcpStream::connect(batch.endpoint)?;
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    let block = batch.block();
+    let since = Stopwatch::wall();
+    let mut queue = Vec::new();
+    for _ in 0..batch.count {
+        queue.extend_from_slice(&block);
+    }
+    let mut sent = 0;
+    io.register(TcpStream::from_std(stream), Interest::WRITABLE, move |stream, _| {
+        match send_and_wait_for_end(stream, &queue, &mut sent) {
+            Ok(Next::Release) => {
+                batch.print_result(since);
+                Next::Release
+            }
+            Ok(next) => next,
+            Err(error) if error.kind() == WouldBlock => Next::Keep,
+            Err(error) => common::fail("write-batch", error),
+        }
+    })?;
+    io.run()?;
+    Ok(())
+}
+
+fn send_and_wait_for_end(stream: &Io<TcpStream>, queue: &[u8], sent: &mut usize) -> io::Result<Next> {
+    while *sent < queue.len() {
+        *sent += stream.write(&queue[*sent..])?;
+        if *sent == queue.len() {
+            stream.get_ref().shutdown(Shutdown::Write)?;
+            return Ok(Next::Interest(Interest::READABLE));
+        }
+    }
+    match stream.read(&mut [0; 1])? {
+        0 => Ok(Next::Release),
+        _ => Ok(Next::Keep),
+    }
+}
+
+struct Ring {
+    handle: Handle,
+    pipes: Pipes,
+    buffer: Buffer,
+    writing: Vec<std::os::unix::net::UnixStream>,
+    count: Cell<PipesCount>,
+}
+
+impl Ring {
+    fn read(&self, pair: usize, stream: &Io<UnixStream>) -> io::Result<Next> {
+        let mut count = self.count.get();
+        let bytes = stream.read(&mut self.buffer.borrow_mut())?;
+        for _ in 0..count.note_read(bytes, &self.pipes) {
+            (&self.writing[self.pipes.next(pair)]).write_all(b"e").unwrap_or_else(|error| common::fail("write", error));
+        }
+        self.count.set(count);
+        if count.read >= self.pipes.total() {
+            self.handle.stop();
+        }
+        Ok(Next::Keep)
+    }
+}
+
+fn pass_on(pipes: Pipes) -> Outcome {
+    let mut io = IoContext::new()?;
+    let pairs = pipes.open()?;
+    let starters = pipes.starters(&pairs)?;
+    let (mut reading, mut writing) = (Vec::new(), Vec::new());
+    for pair in pairs {
+        reading.push(UnixStream::from_std(pair.reading));
+        writing.push(pair.writing);
+    }
+    let (handle, buffer) = (io.handle().clone(), new_buffer());
+    let ring = Rc::new(Ring { handle, pipes, buffer, writing, count: Cell::default() });
+    for (pair, stream) in reading.into_iter().enumerate() {
+        let ring = Rc::clone(&ring);
+        io.register(stream, Interest::READABLE, move |stream, _| match ring.read(pair, stream) {
+            Ok(next) => next,
+            Err(error) if error.kind() == WouldBlock => Next::Keep,
+            Err(error) => common::fail("read", error),
+        })?;
+    }
+    for _ in 0..common::PIPES_REPETITIONS {
+        ring.count.take();
+        starters.start()?;
+        let since = Stopwatch::wall();
+        io.run()?;
+        ring.count.get().print_result(&pipes, since)?;
+        io.restart();
+    }
+    Ok(())
+}
