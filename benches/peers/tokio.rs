@@ -212,7 +212,10 @@ async fn post_remote(count: u64) -> Outcome {
         let (sender, mut handlers) = mpsc::unbounded_channel::<Handler>();
         let mut ran = 0;
         let since = Stopwatch::wall();
-        let poster = thread::spawn(move || (0..count).all(|_| sender.send(Box::new(|ran| *ran += 1)).is_ok()));
+        let poster = thread::spawn(move || {
+            let one = 1; // A handler carries something, so its box is not empty.
+            (0..count).all(|_| sender.send(Box::new(move |ran| *ran += one)).is_ok())
+        });
         while let Some(handler) = handlers.recv().await {
             handler(&mut ran);
         }

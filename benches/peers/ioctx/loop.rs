@@ -70,7 +70,8 @@ fn post_remote(count: u64) -> Outcome {
         let since = Stopwatch::wall();
         let poster = thread::spawn(move || {
             let _guard = guard; // `run` goes on until all are posted.
-            (0..count).all(|_| remote.post(|_| RAN.set(RAN.get() + 1)).is_ok())
+            let one = 1;
+            (0..count).all(|_| remote.post(move |_| RAN.set(RAN.get() + one)).is_ok())
         });
         io.run()?;
         common::print_checked("handlers", RAN.get(), count, since)?;
