@@ -156,7 +156,7 @@ impl Handle {
         if engine.is_interrupted() || engine.is_busy() || engine.inbox.has_mail() || owes_a_look {
             return Some(Duration::ZERO);
         }
-        let deadline = engine.timers.borrow().earliest()?;
+        let deadline = engine.timers.borrow_mut().earliest()?;
         Some(deadline.saturating_duration_since(engine.clock.now()))
     }
 

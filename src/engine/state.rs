@@ -215,15 +215,16 @@ impl Engine {
         if !armed.background {
             self.scheduler.work_started();
         }
-        let mut timers = self.timers.borrow_mut();
         let deadline = deadline.max(self.turn.now());
-        let is_earliest = timers.earliest().is_none_or(|earliest| deadline < earliest);
-        let key = timers.insert(deadline, self.next_sequence(), armed);
-        drop(timers);
-        if is_earliest {
+        self.kick_if_earlier(deadline);
+        Some(self.timers.borrow_mut().insert(deadline, self.next_sequence(), armed))
+    }
+
+    /// A host that sleeps is told of a deadline earlier than all others.
+    fn kick_if_earlier(&self, deadline: Instant) {
+        if self.embedded.get() && self.timers.borrow_mut().earliest().is_none_or(|earliest| deadline < earliest) {
             self.kick();
         }
-        Some(key)
     }
 
     /// Takes a timer out of the queue; what it holds is for the caller to end.

@@ -1,40 +1,62 @@
-//! The timer queue: a 4-ary heap of deadlines over a slab of values.
+//! The timer queue: those due soon in a heap, those due later in bins, over a slab of values.
 //!
 //! ```text
-//!   heap  [ node | node | node | ... ]      ordered by (deadline, order); heap[0] is due first
-//!            |  ^
-//!       slot |  | position                  each points at the other, so that any timer is found,
-//!            v  |                           removed or re-armed without a search: O(log n)
-//!   slots [ slot | slot | slot | ... ]      holds the value; a slot's index is its key's `slot`
+//!              base      limit
+//!   ------------|----------|-----------------------------------------------------------> deadline
+//!               |   soon   |  bin 0..i   |     bin i + 1      |         bin i + 2 ...
+//!
+//!   soon   [ node | node | node ]      ordered by (at, order); its least is due first
+//!   bins   [ node | node | ... ]       not ordered; each is twice as wide as the one before it
+//!              | slot and order
+//!              v
+//!   slots  [ slot | slot | slot ]      holds the value; a slot's index is its key's `slot`
 //! ```
 //!
-//! Four children a node instead of two: half the depth, and the four lie side by side in memory.
-//! Nothing is left behind by a removal, so a deadline that is moved a million times still takes one node.
+//! Most timers never fire: they are cancelled, or moved on, long before. So to arm a timer that is not due soon is to
+//! append it to a bin, and to disarm one is to empty its slot; only what comes near is sorted, a small bin at a time.
+//! The node of a disarmed timer stays behind, stale: its slot is empty, or has another order. It is dropped where it
+//! is met, and all of them when they are more than the others. So everything is O(1), but for the timers that come
+//! near, which take O(log n) of what is in the heap, and a deadline that is moved a million times takes few nodes.
 
 use slab::Slab;
-use std::time::Instant;
-
-const ARITY: usize = 4;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
 
 /// Timers ordered by deadline; equal deadlines by the order in which they were armed.
 #[derive(Debug)]
 pub(crate) struct TimerQueue<T> {
-    heap: Vec<Node>,
     slots: Slab<Slot<T>>,
+    /// The nodes before `limit`, the least on top.
+    soon: BinaryHeap<Reverse<Node>>,
+    /// The other nodes. Bin `i` has those whose `at` and `base` differ in bit `i` and in none above it (bin 0 also
+    /// those that do not differ). None of them is before `base`, so whatever is in a bin is before all that is in the
+    /// next.
+    bins: [Vec<Node>; 64],
+    /// Bit `i` is set exactly while bin `i` holds something.
+    filled: u64,
+    base: u64,
+    limit: u64,
+    /// How many nodes there are, stale ones included.
+    nodes: usize,
+    /// From here the nodes count their nanoseconds.
+    epoch: Instant,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Node {
-    deadline: Instant,
-    /// Breaks ties: a heap alone returns equal deadlines in any order. Also tells newcomers from those who waited.
+    /// The deadline: nanoseconds since the epoch.
+    at: u64,
+    /// Breaks ties: a heap alone returns equal deadlines in any order. Also tells newcomers from those who waited, and
+    /// a node from a stale one.
     order: u64,
     slot: u32,
 }
 
 #[derive(Debug)]
 struct Slot<T> {
-    /// Index of this slot's node in the heap; kept true by `place`.
-    position: u32,
+    /// The order of its one node that is not stale.
+    order: u64,
     /// The timer's identity: slots are reused, sequence numbers are not.
     sequence: u64,
     value: T,
@@ -47,17 +69,30 @@ pub(crate) struct TimerKey {
     pub(crate) sequence: u64,
 }
 
+/// A bin of no more nodes goes into the heap as it is; a larger one is first divided among the bins before it.
+const FEW: usize = 512;
+
+/// So many stale nodes are not worth looking for; and an emptied bin keeps room for so many.
+const LITTER: usize = 1024;
+
 impl<T> TimerQueue<T> {
     pub(crate) fn new() -> Self {
-        TimerQueue { heap: Vec::new(), slots: Slab::new() }
+        TimerQueue {
+            slots: Slab::new(),
+            soon: BinaryHeap::new(),
+            bins: [const { Vec::new() }; 64],
+            filled: 0,
+            base: 0,
+            limit: 0,
+            nodes: 0,
+            epoch: Instant::now(),
+        }
     }
 
     /// Arms a timer. `sequence` is its identity and its place among equal deadlines.
     pub(crate) fn insert(&mut self, deadline: Instant, sequence: u64, value: T) -> TimerKey {
-        let slot = self.slots.insert(Slot { position: 0, sequence, value }) as u32;
-        let node = Node { deadline, order: sequence, slot };
-        self.heap.push(node);
-        self.sift_up(self.heap.len() - 1, node);
+        let slot = self.slots.insert(Slot { order: sequence, sequence, value }) as u32;
+        self.add(Node { at: self.at(deadline), order: sequence, slot });
         TimerKey { slot, sequence }
     }
 
@@ -65,23 +100,19 @@ impl<T> TimerQueue<T> {
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
         self.get(key)?;
         let slot = self.slots.remove(key.slot as usize);
-        let position = slot.position as usize;
-        let last = self.heap.pop().expect("an armed timer has a node");
-        if position < self.heap.len() {
-            self.settle(position, last);
-        }
+        self.tidy();
         Some(slot.value)
     }
 
     /// Moves a timer to a new deadline, as if armed now; its key stays. Does nothing if it has gone.
     pub(crate) fn rearm(&mut self, key: TimerKey, deadline: Instant, order: u64) {
-        let Some(slot) = self.slots.get(key.slot as usize) else {
-            return;
-        };
-        if slot.sequence == key.sequence {
-            let node = Node { deadline, order, slot: key.slot };
-            self.settle(slot.position as usize, node);
+        let at = self.at(deadline);
+        match self.slots.get_mut(key.slot as usize) {
+            Some(slot) if slot.sequence == key.sequence => slot.order = order,
+            _ => return,
         }
+        self.add(Node { at, order, slot: key.slot });
+        self.tidy();
     }
 
     pub(crate) fn get(&self, key: TimerKey) -> Option<&T> {
@@ -94,20 +125,22 @@ impl<T> TimerQueue<T> {
         (slot.sequence == key.sequence).then_some(&mut slot.value)
     }
 
-    pub(crate) fn earliest(&self) -> Option<Instant> {
-        self.heap.first().map(|node| node.deadline)
+    pub(crate) fn earliest(&mut self) -> Option<Instant> {
+        let first = self.first()?;
+        Some(self.deadline(first))
     }
 
     /// The timer to fire next among those due at `now` and armed before `cut`, with its deadline.
     ///
     /// A newcomer never hides an older due timer below it: `Engine::arm` gives it no deadline before the turn's
     /// reading of the clock, and among equal deadlines the older comes first.
-    pub(crate) fn first_due(&self, now: Instant, cut: u64) -> Option<(TimerKey, Instant)> {
-        let node = self.heap.first()?;
-        (node.deadline <= now && node.order < cut).then(|| {
+    pub(crate) fn first_due(&mut self, now: Instant, cut: u64) -> Option<(TimerKey, Instant)> {
+        let now = self.at(now);
+        let node = self.first()?;
+        (node.at <= now && node.order < cut).then(|| {
             let sequence = self.slots[node.slot as usize].sequence;
             let slot = node.slot;
-            (TimerKey { slot, sequence }, node.deadline)
+            (TimerKey { slot, sequence }, self.deadline(node))
         })
     }
 
@@ -117,55 +150,106 @@ impl<T> TimerQueue<T> {
 
     /// Empties the queue and hands out what it held, for the caller to drop when nothing is borrowed.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
-        self.heap.clear();
-        self.slots.drain().map(|slot| slot.value).collect()
+        let values = self.slots.drain().map(|slot| slot.value).collect();
+        self.tidy();
+        values
     }
 
-    /// Puts `node` at `position`, whose former node has left, and restores the order both ways.
-    fn settle(&mut self, position: usize, node: Node) {
-        if position > 0 && before(&node, &self.heap[(position - 1) / ARITY]) {
-            self.sift_up(position, node);
+    // Deadlines as numbers.
+
+    /// What does not fit is almost six hundred years away.
+    fn at(&self, deadline: Instant) -> u64 {
+        let since = deadline.saturating_duration_since(self.epoch);
+        since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into())
+    }
+
+    fn deadline(&self, node: Node) -> Instant {
+        self.epoch + Duration::from_nanos(node.at)
+    }
+
+    // Nodes.
+
+    fn add(&mut self, node: Node) {
+        self.nodes += 1;
+        if node.at < self.limit {
+            self.soon.push(Reverse(node));
         } else {
-            self.sift_down(position, node);
+            self.put_into_bin(node);
         }
     }
 
-    fn sift_up(&mut self, mut position: usize, node: Node) {
-        while position > 0 {
-            let parent = (position - 1) / ARITY;
-            if !before(&node, &self.heap[parent]) {
-                break;
-            }
-            self.place(position, self.heap[parent]);
-            position = parent;
-        }
-        self.place(position, node);
+    fn put_into_bin(&mut self, node: Node) {
+        let bin = ((node.at ^ self.base) | 1).ilog2() as usize;
+        self.bins[bin].push(node);
+        self.filled |= 1 << bin;
     }
 
-    fn sift_down(&mut self, mut position: usize, node: Node) {
+    fn is_stale(&self, node: Node) -> bool {
+        self.slots.get(node.slot as usize).is_none_or(|slot| slot.order != node.order)
+    }
+
+    /// The first node that is not stale. What is before it goes.
+    fn first(&mut self) -> Option<Node> {
         loop {
-            let first = position * ARITY + 1;
-            let children = first..(first + ARITY).min(self.heap.len());
-            let Some(least) = children.reduce(|a, b| if before(&self.heap[b], &self.heap[a]) { b } else { a }) else {
-                break;
-            };
-            if !before(&self.heap[least], &node) {
-                break;
+            match self.soon.peek() {
+                Some(&Reverse(node)) if !self.is_stale(node) => return Some(node),
+                Some(_) => {
+                    self.soon.pop();
+                    self.nodes -= 1;
+                }
+                None if self.filled == 0 => return None,
+                None => self.draw_near(),
             }
-            self.place(position, self.heap[least]);
-            position = least;
         }
-        self.place(position, node);
     }
 
-    fn place(&mut self, position: usize, node: Node) {
-        self.heap[position] = node;
-        self.slots[node.slot as usize].position = position as u32;
+    /// Moves on to the first bin, of which only the nodes that are not stale are kept: into the heap, if they are few,
+    /// or else into the bins before it, which are empty.
+    fn draw_near(&mut self) {
+        let bin = self.filled.trailing_zeros();
+        let mut nodes = std::mem::take(&mut self.bins[bin as usize]);
+        self.filled &= !(1 << bin);
+        self.base = (self.base >> bin | 1) << bin;
+        let before = nodes.len();
+        nodes.retain(|node| !self.is_stale(*node));
+        self.nodes -= before - nodes.len();
+        if nodes.len() <= FEW || bin == 0 {
+            let last = nodes.iter().map(|node| node.at).max();
+            self.limit = last.map_or(self.base, |last| last.saturating_add(1));
+            self.soon.extend(nodes.drain(..).map(Reverse));
+        } else {
+            self.limit = self.base;
+            nodes.drain(..).for_each(|node| self.put_into_bin(node));
+        }
+        if nodes.capacity() <= LITTER {
+            self.bins[bin as usize] = nodes;
+        }
     }
-}
 
-fn before(a: &Node, b: &Node) -> bool {
-    (a.deadline, a.order) < (b.deadline, b.order)
+    /// Drops the stale nodes when they are more than the others.
+    fn tidy(&mut self) {
+        if self.nodes > 2 * self.slots.len() + LITTER {
+            self.drop_stale_nodes();
+        }
+    }
+
+    #[cold]
+    fn drop_stale_nodes(&mut self) {
+        let slots = &self.slots;
+        let is_live = |node: &Node| slots.get(node.slot as usize).is_some_and(|slot| slot.order == node.order);
+        self.soon.retain(|Reverse(node)| is_live(node));
+        self.nodes = self.soon.len();
+        for (bin, nodes) in self.bins.iter_mut().enumerate() {
+            nodes.retain(is_live);
+            self.nodes += nodes.len();
+            if nodes.is_empty() {
+                self.filled &= !(1 << bin);
+            }
+            if nodes.capacity() > LITTER.max(4 * nodes.len()) {
+                nodes.shrink_to_fit();
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -191,19 +275,20 @@ mod tests {
         assert_eq!(drain(&mut queue, now), (0..100).collect::<Vec<_>>());
     }
 
-    /// Goal: the heap agrees with a sorted list under any mix of insert, remove and re-arm.
+    /// Goal: the queue agrees with a sorted list under any mix of insert, remove and re-arm.
     /// Method: a fixed pseudo-random walk, the model beside it, the invariants after every step.
     #[test]
     fn a_long_random_walk_agrees_with_a_sorted_list() {
-        let epoch = Instant::now();
         let mut queue = TimerQueue::new();
+        let epoch = queue.epoch;
         let mut model: Vec<(u64, u64, u32, TimerKey)> = Vec::new();
         let mut seed = 0x2545_f491_4f6c_dd1d_u64;
         for sequence in 0..20_000_u64 {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
-            let (ms, pick) = (seed % 500, seed >> 32);
+            // Far and near, often equal, with a heap that has been drawn from the bins in between.
+            let (ms, pick) = (if seed & 1 == 0 { seed % 500 } else { seed % 100_000_000 }, seed >> 32);
             let at = epoch + Duration::from_millis(ms);
             match pick % 4 {
                 0 if !model.is_empty() => {
@@ -223,13 +308,17 @@ mod tests {
                     model.push((ms, sequence, value, key));
                 }
             }
-            assert_eq!(queue.heap.len(), model.len());
+            assert_eq!(queue.slots.len(), model.len());
+            assert!(queue.nodes <= 2 * model.len() + LITTER, "{} nodes for {}", queue.nodes, model.len());
+            if pick % 3 > 0 {
+                continue;
+            }
             let least = model.iter().map(|m| m.0).min();
             assert_eq!(queue.earliest(), least.map(|ms| epoch + Duration::from_millis(ms)));
         }
         model.sort_by_key(|m| (m.0, m.1));
         let expected: Vec<u32> = model.iter().map(|m| m.2).collect();
-        assert_eq!(drain(&mut queue, epoch + Duration::from_secs(1)), expected);
+        assert_eq!(drain(&mut queue, epoch + Duration::from_secs(100_000)), expected);
     }
 
     #[test]
@@ -249,6 +338,52 @@ mod tests {
         for n in 1..100_000_u32 {
             queue.rearm(key, now + Duration::from_micros(n.into()), n.into());
         }
-        assert_eq!((queue.heap.len(), queue.heap.capacity() <= 4, queue.slots.capacity() <= 4), (1, true, true));
+        assert!(queue.nodes <= LITTER + 2, "{} nodes", queue.nodes);
+        let room = queue.soon.capacity() + queue.bins.iter().map(Vec::capacity).sum::<usize>();
+        assert!(room <= 8 * LITTER && queue.slots.capacity() <= 4, "room for {room} nodes");
+    }
+
+    #[test]
+    fn many_timers_fire_in_order_whatever_came_between() {
+        let mut queue = TimerQueue::new();
+        let epoch = queue.epoch;
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed >> 33
+        };
+        for sequence in 0..30_000 {
+            queue.insert(epoch + Duration::from_micros(next() % 100_000), sequence, sequence);
+        }
+        let (mut fired, mut last, mut now) = (0, (Duration::ZERO, 0), epoch);
+        for newcomer in 30_000..31_000 {
+            now += Duration::from_micros(next() % 200);
+            while let Some((key, deadline)) = queue.first_due(now, newcomer) {
+                let this = (deadline - epoch, queue.remove(key).unwrap());
+                assert!(last < this, "{last:?} before {this:?}");
+                (fired, last) = (fired + 1, this);
+            }
+            queue.insert(now + Duration::from_micros(next() % 100), newcomer, newcomer);
+        }
+        while let Some((key, deadline)) = queue.first_due(epoch + Duration::from_secs(9), u64::MAX) {
+            let this = (deadline - epoch, queue.remove(key).unwrap());
+            assert!(last < this, "{last:?} before {this:?}");
+            (fired, last) = (fired + 1, this);
+        }
+        assert_eq!((fired, queue.earliest()), (31_000, None));
+    }
+
+    #[test]
+    fn a_deadline_beyond_all_numbers_is_the_last() {
+        let now = Instant::now();
+        let mut queue = TimerQueue::new();
+        let far = now + Duration::from_secs(u64::MAX / 1_000_000_000 * 2);
+        let (last, first) = (queue.insert(far, 1, 'b'), queue.insert(now + Duration::from_secs(1), 2, 'a'));
+        assert_eq!(queue.earliest(), Some(now + Duration::from_secs(1)));
+        assert_eq!(queue.remove(first), Some('a'));
+        assert!(queue.earliest() > Some(now + Duration::from_secs(1 << 33)));
+        queue.insert(far, 3, 'c');
+        assert_eq!(queue.remove(last), Some('b'));
+        assert!(queue.first_due(far, u64::MAX).is_some());
     }
 }

@@ -117,7 +117,7 @@ impl Engine {
             Patience::Forever => (None, "until an event"),
             Patience::Until(deadline) => (Some(deadline), "until the caller's deadline"),
         };
-        let timer = self.timers.borrow().earliest();
+        let timer = self.timers.borrow_mut().earliest();
         let (until, why) = match (until, timer) {
             (until, Some(timer)) if until.is_none_or(|until| timer < until) => (Some(timer), "until the next timer"),
             _ => (until, why),
