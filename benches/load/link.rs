@@ -94,8 +94,9 @@ impl Link {
     #[inline]
     pub fn check(&mut self, bytes: &[u8], pattern: &Pattern) -> Result<(), Failure> {
         let length = bytes.len() as u64;
-        if length > self.sent - self.received {
-            return Err(self.failure(format_args!("{length} bytes came back at once")));
+        let due = self.sent - self.received;
+        if length > due {
+            return Err(self.failure(format_args!("{length} bytes came where {due} were due")));
         }
         if *bytes != *pattern.piece(self.origin, self.received, length) {
             return Err(self.mismatch(bytes, pattern));

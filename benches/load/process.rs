@@ -32,6 +32,11 @@ impl Process {
         Process { pid }
     }
 
+    /// The load generator.
+    pub fn own() -> Self {
+        Process::new(std::process::id())
+    }
+
     /// The figures, once the process has dealt with what it has: while it runs, the system counts only to the last
     /// tick, which may be milliseconds ago. Nothing is sent meanwhile, so it soon sleeps.
     pub fn figures(&self) -> Result<Figures, Failure> {
@@ -65,7 +70,8 @@ impl Process {
         line(&self.read("status")?, "VmRSS:").ok_or_else(|| self.unreadable("status"))
     }
 
-    fn cpu_ns(&self) -> Result<u64, Failure> {
+    /// What all threads have used, up to the last tick.
+    pub fn cpu_ns(&self) -> Result<u64, Failure> {
         self.sum_of_tasks("schedstat", |schedstat| schedstat.split_ascii_whitespace().next()?.parse().ok())
     }
 
@@ -150,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_own_process_can_be_read() {
-        let own = Process::new(std::process::id());
+        let own = Process::own();
         assert!(own.figures().unwrap().cpu_ns > 0);
         assert!(own.settled_memory().unwrap() > 0);
     }

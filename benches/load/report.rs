@@ -11,7 +11,7 @@ pub struct Outcome {
     pub bytes: u64,
     pub nanoseconds: u64,
     pub latency: Option<Latency>,
-    /// Of the load generator itself.
+    /// Of the load generator itself. Near the wall clock's, it was the bottleneck.
     pub own_cpu_ns: u64,
     pub server: Option<Usage>,
 }

@@ -117,7 +117,7 @@ impl Meter {
         if let Some(server) = &self.server {
             self.before = server.figures()?;
         }
-        self.own_before = clock::own_cpu();
+        self.own_before = Process::own().cpu_ns()?;
         Ok(())
     }
 
@@ -128,7 +128,7 @@ impl Meter {
         nanoseconds: u64,
         latency: Option<Latency>,
     ) -> Result<Outcome, Failure> {
-        let own_cpu_ns = clock::own_cpu() - self.own_before;
+        let own_cpu_ns = Process::own().cpu_ns()?.saturating_sub(self.own_before);
         Ok(Outcome { messages, bytes, nanoseconds, latency, own_cpu_ns, server: self.usage()? })
     }
 
