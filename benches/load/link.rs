@@ -1,7 +1,7 @@
 //! One connection: how far its stream is sent, and how far it has come back.
 
 use crate::failure::{Failure, failed};
-use crate::pattern::Pattern;
+use crate::pattern::{Pattern, Place};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, retry_on_intr};
@@ -11,9 +11,10 @@ use std::time::Duration;
 pub struct Link {
     pub socket: OwnedFd,
     number: usize,
-    origin: u64,
     sent: u64,
+    send_place: Place,
     received: u64,
+    receive_place: Place,
     /// Up to where it shall be sent, and come back.
     goal: u64,
     /// When the message on its way was sent.
@@ -33,8 +34,19 @@ pub enum Found {
 
 impl Link {
     pub fn new(number: usize, socket: OwnedFd) -> Self {
-        let origin = Pattern::origin(number);
-        Link { socket, number, origin, sent: 0, received: 0, goal: 0, started: 0, busy: false, wants_room: false }
+        let origin = Place::origin(number);
+        Link {
+            socket,
+            number,
+            sent: 0,
+            send_place: origin,
+            received: 0,
+            receive_place: origin,
+            goal: 0,
+            started: 0,
+            busy: false,
+            wants_room: false,
+        }
     }
 
     /// Adds a message to the stream. `send` sends it.
@@ -63,10 +75,11 @@ impl Link {
     #[inline]
     pub fn send(&mut self, pattern: &Pattern) -> Result<(), Failure> {
         while self.sent < self.goal {
-            let piece = pattern.piece(self.origin, self.sent, self.goal - self.sent);
+            let piece = pattern.piece(self.send_place, self.goal - self.sent);
             match send(&self.socket, piece, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(sent) => {
                     self.sent += sent as u64;
+                    self.send_place.advance(sent);
                     if sent < piece.len() {
                         break;
                     }
@@ -98,16 +111,17 @@ impl Link {
         if length > due {
             return Err(self.failure(format_args!("{length} bytes came where {due} were due")));
         }
-        if *bytes != *pattern.piece(self.origin, self.received, length) {
+        if *bytes != *pattern.piece(self.receive_place, length) {
             return Err(self.mismatch(bytes, pattern));
         }
         self.received += length;
+        self.receive_place.advance(bytes.len());
         Ok(())
     }
 
     #[cold]
     fn mismatch(&self, bytes: &[u8], pattern: &Pattern) -> Failure {
-        let expected = pattern.piece(self.origin, self.received, bytes.len() as u64);
+        let expected = pattern.piece(self.receive_place, bytes.len() as u64);
         let wrong = bytes.iter().zip(expected).position(|(got, sent)| got != sent).unwrap_or_default();
         let position = self.received + wrong as u64;
         let (got, sent) = (bytes[wrong], expected[wrong]);

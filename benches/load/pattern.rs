@@ -31,16 +31,30 @@ impl Pattern {
         Pattern { table: period.iter().copied().cycle().take(PERIOD + LONGEST).collect() }
     }
 
+    /// The bytes from this place on: as many as asked for, or the longest piece.
+    #[inline]
+    pub fn piece(&self, place: Place, length: u64) -> &[u8] {
+        &self.table[place.0..place.0 + length.min(LONGEST as u64) as usize]
+    }
+}
+
+/// Where in the period a stream is.
+#[derive(Clone, Copy)]
+pub struct Place(usize);
+
+impl Place {
     /// Where the stream of a connection begins.
-    pub fn origin(connection: usize) -> u64 {
-        (connection as u64).wrapping_mul(STRIDE) % PERIOD as u64
+    pub fn origin(connection: usize) -> Self {
+        Place((connection as u64).wrapping_mul(STRIDE) as usize % PERIOD)
     }
 
-    /// The bytes at a position, counted from the origin: as many as asked for, or the longest piece.
     #[inline]
-    pub fn piece(&self, origin: u64, position: u64, length: u64) -> &[u8] {
-        let begin = ((origin + position) % PERIOD as u64) as usize;
-        &self.table[begin..begin + length.min(LONGEST as u64) as usize]
+    pub fn advance(&mut self, bytes: usize) {
+        self.0 += bytes;
+        // A division for few messages only.
+        if self.0 >= PERIOD {
+            self.0 %= PERIOD;
+        }
     }
 }
 
@@ -49,20 +63,28 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
+    /// The piece at a position of a connection's stream.
+    fn piece(pattern: &Pattern, connection: usize, position: usize, length: usize) -> &[u8] {
+        let mut place = Place::origin(connection);
+        place.advance(position);
+        pattern.piece(place, length as u64)
+    }
+
     #[test]
     fn pieces_follow_each_other_without_a_seam() {
         let pattern = Pattern::new();
-        let whole = pattern.piece(7, 0, LONGEST as u64);
+        let whole = piece(&pattern, 7, 0, LONGEST);
         for cut in [1, 64, 65_520, 65_521, 65_522, 200_000] {
-            let rest = (LONGEST - cut) as u64;
-            assert_eq!(whole[cut..], *pattern.piece(7, cut as u64, rest));
+            assert_eq!(whole[cut..], *piece(&pattern, 7, cut, LONGEST - cut), "{cut}");
         }
-        assert_eq!(pattern.piece(PERIOD as u64 - 1, 0, u64::MAX).len(), LONGEST);
+        for position in [0, 1, 65_520, 65_521, 1 << 40] {
+            assert_eq!(piece(&pattern, 7, position, usize::MAX).len(), LONGEST, "{position}");
+        }
     }
 
     #[test]
     fn every_connection_begins_elsewhere() {
-        let origins: HashSet<u64> = (0..PERIOD).map(Pattern::origin).collect();
+        let origins: HashSet<usize> = (0..PERIOD).map(|connection| Place::origin(connection).0).collect();
         assert_eq!(origins.len(), PERIOD);
     }
 
@@ -70,13 +92,13 @@ mod tests {
     fn another_message_or_connection_is_noticed() {
         let pattern = Pattern::new();
         for size in [16, 64, 1_000, 1_024, 4_096, 65_536, 1 << 20] {
-            let sent = pattern.piece(Pattern::origin(3), 50 * size, size);
+            let sent = piece(&pattern, 3, 50 * size, size);
             for message in (0..100).filter(|message| *message != 50) {
-                assert_ne!(sent, pattern.piece(Pattern::origin(3), message * size, size), "{size} {message}");
+                assert_ne!(sent, piece(&pattern, 3, message * size, size), "{size} {message}");
             }
             for connection in (0..2_000).filter(|connection| *connection != 3) {
                 for message in [49, 50, 51] {
-                    assert_ne!(sent, pattern.piece(Pattern::origin(connection), message * size, size), "{size}");
+                    assert_ne!(sent, piece(&pattern, connection, message * size, size), "{size} {connection}");
                 }
             }
         }
