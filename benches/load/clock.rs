@@ -1,0 +1,18 @@
+//! The clock that everything is timed by.
+//!
+//! The standard library's: rustix would read it from the kernel's page, which is not there under valgrind.
+
+use std::sync::LazyLock;
+use std::time::Instant;
+
+pub const SECOND: u64 = 1_000_000_000;
+
+static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Nanoseconds since the first call.
+#[inline]
+pub fn now() -> u64 {
+    let origin = *ORIGIN;
+    let passed = Instant::now().duration_since(origin);
+    passed.as_secs() * SECOND + u64::from(passed.subsec_nanos())
+}

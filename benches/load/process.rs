@@ -1,0 +1,163 @@
+//! What the server's process has used, read from /proc.
+
+use crate::failure::{Failure, failed};
+use std::fs;
+use std::io::ErrorKind::NotFound;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+pub struct Process {
+    pid: u32,
+}
+
+/// What all threads have used since they began.
+#[derive(Clone, Copy, Default)]
+pub struct Figures {
+    cpu_ns: u64,
+    user_ticks: u64,
+    system_ticks: u64,
+    wakeups: u64,
+}
+
+/// What was used between two readings.
+pub struct Usage {
+    pub cpu_ns: u64,
+    /// User and system time, where the ticks of the system tell.
+    pub split: Option<(u64, u64)>,
+    pub wakeups: u64,
+}
+
+impl Process {
+    pub fn new(pid: u32) -> Self {
+        Process { pid }
+    }
+
+    /// The load generator.
+    pub fn own() -> Self {
+        Process::new(std::process::id())
+    }
+
+    /// The figures, once the process has dealt with what it has: while it runs, the system counts only to the last
+    /// tick, which may be milliseconds ago. Nothing is sent meanwhile, so it soon sleeps.
+    pub fn figures(&self) -> Result<Figures, Failure> {
+        let begin = Instant::now();
+        let mut cpu_ns = self.cpu_ns()?;
+        while begin.elapsed() < Duration::from_millis(50) {
+            sleep(Duration::from_micros(200));
+            let before = std::mem::replace(&mut cpu_ns, self.cpu_ns()?);
+            if cpu_ns == before {
+                break;
+            }
+        }
+        let (user_ticks, system_ticks) = ticks(&self.read("stat")?).ok_or_else(|| self.unreadable("stat"))?;
+        let wakeups = self.sum_of_tasks("status", |status| line(status, "voluntary_ctxt_switches:"))?;
+        Ok(Figures { cpu_ns, user_ticks, system_ticks, wakeups })
+    }
+
+    /// Resident memory in KiB, once it has stood still for a tenth of a second, or has not for two.
+    pub fn settled_memory(&self) -> Result<u64, Failure> {
+        let begin = Instant::now();
+        let (mut kib, mut same) = (self.memory()?, 0);
+        while same < 5 && begin.elapsed() < Duration::from_secs(2) {
+            sleep(Duration::from_millis(20));
+            let before = std::mem::replace(&mut kib, self.memory()?);
+            same = if kib == before { same + 1 } else { 0 };
+        }
+        Ok(kib)
+    }
+
+    fn memory(&self) -> Result<u64, Failure> {
+        line(&self.read("status")?, "VmRSS:").ok_or_else(|| self.unreadable("status"))
+    }
+
+    /// What all threads have used, up to the last tick.
+    pub fn cpu_ns(&self) -> Result<u64, Failure> {
+        self.sum_of_tasks("schedstat", |schedstat| schedstat.split_ascii_whitespace().next()?.parse().ok())
+    }
+
+    fn read(&self, file: &str) -> Result<String, Failure> {
+        fs::read_to_string(format!("/proc/{}/{file}", self.pid)).map_err(failed(format!("process {}", self.pid)))
+    }
+
+    fn sum_of_tasks(&self, file: &str, value: impl Fn(&str) -> Option<u64>) -> Result<u64, Failure> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid));
+        let mut sum = 0;
+        for task in tasks.map_err(failed(format!("process {}", self.pid)))? {
+            let task = task.map_err(failed(format!("process {}", self.pid)))?;
+            match fs::read_to_string(task.path().join(file)) {
+                Ok(text) => sum += value(&text).ok_or_else(|| self.unreadable(file))?,
+                // A thread that has just ended.
+                Err(error) if error.kind() == NotFound => {}
+                Err(error) => return Err(failed(format!("process {}", self.pid))(error)),
+            }
+        }
+        Ok(sum)
+    }
+
+    fn unreadable(&self, file: &str) -> Failure {
+        Failure::Failed(format!("process {}: its {file} is not as expected", self.pid))
+    }
+}
+
+impl Figures {
+    /// What was used since an earlier reading. Ticks are coarse, nanoseconds are not: the ticks only tell how to share
+    /// the nanoseconds.
+    pub fn since(&self, earlier: &Figures) -> Usage {
+        let cpu_ns = self.cpu_ns.saturating_sub(earlier.cpu_ns);
+        let user = self.user_ticks.saturating_sub(earlier.user_ticks);
+        let ticks = user + self.system_ticks.saturating_sub(earlier.system_ticks);
+        let split = (ticks > 0).then(|| {
+            let user_ns = (u128::from(cpu_ns) * u128::from(user) / u128::from(ticks)) as u64;
+            (user_ns, cpu_ns - user_ns)
+        });
+        Usage { cpu_ns, split, wakeups: self.wakeups.saturating_sub(earlier.wakeups) }
+    }
+}
+
+/// User and system time from a `stat` file. The name of the program is in brackets and may contain anything.
+fn ticks(stat: &str) -> Option<(u64, u64)> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace().skip(11);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// The number in the line that begins with this name.
+fn line(status: &str, name: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+    value.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_stand_after_the_name_whatever_it_is() {
+        let stat = "42 (a) b (c) R 1 2 3 4 5 4194304 101 0 0 0 250 31 0 0 20 0 1 0 1184851 3133440 360";
+        assert_eq!(ticks(stat), Some((250, 31)));
+        assert_eq!(ticks("42 (a) R 1"), None);
+    }
+
+    #[test]
+    fn a_line_of_status() {
+        let status = "VmRSS:\t    2100 kB\nvoluntary_ctxt_switches:\t17\nnonvoluntary_ctxt_switches:\t3\n";
+        assert_eq!(line(status, "VmRSS:"), Some(2100));
+        assert_eq!(line(status, "voluntary_ctxt_switches:"), Some(17));
+        assert_eq!(line(status, "VmSwap:"), None);
+    }
+
+    #[test]
+    fn ticks_share_out_the_nanoseconds() {
+        let figures = |cpu_ns, user_ticks, system_ticks| Figures { cpu_ns, user_ticks, system_ticks, wakeups: 0 };
+        let usage = figures(1_000_500, 40, 80).since(&figures(500, 10, 20));
+        assert_eq!((usage.cpu_ns, usage.split), (1_000_000, Some((333_333, 666_667))));
+        assert_eq!(figures(700, 10, 20).since(&figures(500, 10, 20)).split, None);
+    }
+
+    #[test]
+    fn the_own_process_can_be_read() {
+        let own = Process::own();
+        assert!(own.figures().unwrap().cpu_ns > 0);
+        assert!(own.settled_memory().unwrap() > 0);
+    }
+}
