@@ -15,8 +15,8 @@ use calloop::{
     Token, TokenFactory,
 };
 use common::{
-    BUFFER, Batch, Failure, HANDLERS, IDLE_TIMEOUT, Outcome, PIPES_REPETITIONS, Pipes, PipesCount, REPETITIONS,
-    Stopwatch, Workload,
+    BUFFER, Batch, Cancels, Failure, HANDLERS, IDLE_TIMEOUT, Outcome, PIPES_REPETITIONS, Pipes, PipesCount,
+    REPETITIONS, Stopwatch, Workload,
 };
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
@@ -39,10 +39,12 @@ fn main() -> ExitCode {
         Workload::Pipes(pipes) => pass_on(pipes),
         Workload::Post(count) => post(count),
         Workload::PostRemote(count) => post_remote(count),
-        Workload::TimersCancel(count) | Workload::TimersFire(count) if count > MOST_TIMERS => Err(Failure::Nothing(
-            "calloop's time grows with the square of the timers: more than 100000 would take too long",
-        )),
-        Workload::TimersCancel(count) => timers_cancel(count),
+        Workload::TimersCancel(Cancels { count, .. }) | Workload::TimersFire(count) if count > MOST_TIMERS => {
+            Err(Failure::Nothing(
+                "calloop's time grows with the square of the timers: more than 100000 would take too long",
+            ))
+        }
+        Workload::TimersCancel(cancels) => timers_cancel(cancels),
         Workload::TimersFire(count) => timers_fire(count),
     })
 }
@@ -369,10 +371,11 @@ fn post_remote(count: u64) -> Outcome {
     Ok(())
 }
 
-fn timers_cancel(count: usize) -> Outcome {
+fn timers_cancel(cancels: Cancels) -> Outcome {
+    let count = cancels.count;
     let mut event_loop = EventLoop::try_new()?;
     let handle = event_loop.handle();
-    let (delays, order) = common::delays_to_cancel(count);
+    let (delays, order) = common::delays_to_cancel(cancels);
     for _ in 0..REPETITIONS {
         let mut timers = Vec::with_capacity(count);
         let mut fired = 0;

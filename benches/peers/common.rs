@@ -37,8 +37,15 @@ pub enum Workload {
     Pipes(Pipes),
     Post(u64),
     PostRemote(u64),
-    TimersCancel(usize),
+    TimersCancel(Cancels),
     TimersFire(usize),
+}
+
+/// `shuffled`: not in the order in which they were started.
+#[derive(Clone, Copy, Debug)]
+pub struct Cancels {
+    pub count: usize,
+    pub shuffled: bool,
 }
 
 /// Why a program ends early.
@@ -121,7 +128,8 @@ impl Workload {
             ("pipes", &[pairs, active, writes]) => Pipes::new(pairs, active, writes).map(Workload::Pipes),
             ("post", &[count]) => Ok(Workload::Post(count as u64)),
             ("post-remote", &[count]) => Ok(Workload::PostRemote(count as u64)),
-            ("timers-cancel", &[count]) => Ok(Workload::TimersCancel(count)),
+            ("timers-cancel", &[count]) => Ok(Workload::TimersCancel(Cancels { count, shuffled: false })),
+            ("timers-shuffle", &[count]) => Ok(Workload::TimersCancel(Cancels { count, shuffled: true })),
             ("timers-fire", &[count]) => Ok(Workload::TimersFire(count)),
             _ => Err(usage()),
         }
@@ -321,11 +329,12 @@ pub fn delays_to_fire(count: usize) -> Vec<Duration> {
 }
 
 /// As `delays_to_fire`, for timers that are cancelled; and the order in which they are.
-pub fn delays_to_cancel(count: usize) -> (Vec<Duration>, Vec<usize>) {
+pub fn delays_to_cancel(cancels: Cancels) -> (Vec<Duration>, Vec<usize>) {
+    let Cancels { count, shuffled } = cancels;
     let mut random = Random::new();
     let delays = (0..count).map(|_| Duration::from_millis(1000 + random.below(3_599_001))).collect();
     let mut order: Vec<usize> = (0..count).collect();
-    for last in (1..count).rev() {
+    for last in (1..count).rev().filter(|_| shuffled) {
         order.swap(last, random.below(last as u64 + 1) as usize);
     }
     (delays, order)

@@ -76,11 +76,14 @@ struct schedule {
     uint32_t *delays_ms, *order;
 };
 
+// Of the workload timers-shuffle, which is timers-cancel in another order.
+static bool is_shuffled;
+
 // Fisher-Yates from the end.
-static inline uint32_t *shuffled(uint64_t count, uint64_t *x) {
+static inline uint32_t *order_of(uint64_t count, uint64_t *x) {
     uint32_t *order = (uint32_t *)allocated(malloc(count * sizeof *order));
     for (uint64_t i = 0; i < count; i++) order[i] = (uint32_t)i;
-    for (uint64_t i = count - 1; i > 0; i--) {
+    for (uint64_t i = is_shuffled ? count - 1 : 0; i > 0; i--) {
         uint64_t j = random_below(x, i + 1);
         uint32_t other = order[j];
         order[j] = order[i];
@@ -95,7 +98,7 @@ static inline struct schedule new_schedule(uint64_t count, uint32_t least_ms, ui
     schedule.delays_ms = (uint32_t *)allocated(malloc(count * sizeof *schedule.delays_ms));
     for (uint64_t i = 0; i < count; i++)
         schedule.delays_ms[i] = least_ms + (uint32_t)random_below(&x, most_ms - least_ms + 1);
-    schedule.order = shuffled(count, &x);
+    schedule.order = order_of(count, &x);
     return schedule;
 }
 
@@ -174,8 +177,11 @@ static inline void raise_descriptor_limit(void) {
 // Runs the workload the command line names; `all` ends with a nameless one.
 static inline int run_workload(int argc, char **argv, const struct workload *all) {
     uint64_t numbers[3] = {0, 0, 0};
-    while (argc > 1 && all->name && strcmp(argv[1], all->name) != 0) all++;
-    if (argc < 2 || !all->name) return usage(argv[0]);
+    if (argc < 2) return usage(argv[0]);
+    is_shuffled = strcmp(argv[1], "timers-shuffle") == 0;
+    const char *name = is_shuffled ? "timers-cancel" : argv[1];
+    while (all->name && strcmp(name, all->name) != 0) all++;
+    if (!all->name) return usage(argv[0]);
     if (!all->run) {
         fprintf(stderr, "%s: %s\n", all->name, all->missing);
         return 3;

@@ -6,7 +6,9 @@
 
 mod common;
 
-use common::{BUFFER, Batch, HANDLERS, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, REPETITIONS, Stopwatch, Workload};
+use common::{
+    BUFFER, Batch, Cancels, HANDLERS, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, REPETITIONS, Stopwatch, Workload,
+};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -40,7 +42,7 @@ async fn run(workload: Workload) -> Outcome {
         Workload::Pipes(pipes) => pass_on(pipes).await,
         Workload::Post(count) => post(count).await,
         Workload::PostRemote(count) => post_remote(count).await,
-        Workload::TimersCancel(count) => timers_cancel(count).await,
+        Workload::TimersCancel(cancels) => timers_cancel(cancels).await,
         Workload::TimersFire(count) => timers_fire(count).await,
     }
 }
@@ -229,8 +231,9 @@ async fn post_remote(count: u64) -> Outcome {
 
 /// A timer is a `Sleep`, which starts when it is polled and is cancelled by dropping it, as `timeout` does. Tasks that
 /// sleep and are aborted would cost more.
-async fn timers_cancel(count: usize) -> Outcome {
-    let (delays, order) = common::delays_to_cancel(count);
+async fn timers_cancel(cancels: Cancels) -> Outcome {
+    let count = cancels.count;
+    let (delays, order) = common::delays_to_cancel(cancels);
     for _ in 0..REPETITIONS {
         let mut cancelled = 0;
         let since = Stopwatch::cpu();

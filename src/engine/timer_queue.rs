@@ -100,6 +100,9 @@ impl<T> TimerQueue<T> {
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
         self.get(key)?;
         let slot = self.slots.remove(key.slot as usize);
+        if self.slots.is_empty() {
+            self.slots.clear(); // An empty slab fills up from its start; one that emptied fills up its holes, in any order.
+        }
         self.tidy();
         Some(slot.value)
     }

@@ -2,7 +2,7 @@
 //!
 //! `run` returns when nothing is outstanding, so no workload needs a word to end it.
 
-use crate::common::{self, Failure, HANDLERS, Outcome, REPETITIONS, Stopwatch, Workload};
+use crate::common::{self, Cancels, Failure, HANDLERS, Outcome, REPETITIONS, Stopwatch, Workload};
 use ioctx::{Handle, IoContext};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ pub fn run(workload: Workload) -> Outcome {
     match workload {
         Workload::Post(count) => post(count),
         Workload::PostRemote(count) => post_remote(count),
-        Workload::TimersCancel(count) => timers_cancel(count),
+        Workload::TimersCancel(cancels) => timers_cancel(cancels),
         Workload::TimersFire(count) => timers_fire(count),
         _ => Err(Failure::Nothing("this belongs to a layer")),
     }
@@ -82,9 +82,10 @@ fn post_remote(count: u64) -> Outcome {
     Ok(())
 }
 
-fn timers_cancel(count: usize) -> Outcome {
+fn timers_cancel(cancels: Cancels) -> Outcome {
+    let count = cancels.count;
     let mut io = IoContext::new()?;
-    let (delays, order) = common::delays_to_cancel(count);
+    let (delays, order) = common::delays_to_cancel(cancels);
     for _ in 0..REPETITIONS {
         let aborted = Rc::new(Cell::new(0));
         let mut timers = Vec::with_capacity(count);
