@@ -17,6 +17,7 @@
 //! # std::io::Result::Ok(())
 //! ```
 
+use rustix::io::Errno;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -25,7 +26,8 @@ use std::io::{self, ErrorKind};
 ///
 /// Answers to `asio::error::operation_aborted`. [`transferred`] tells how many bytes it had moved.
 pub fn is_aborted(error: &io::Error) -> bool {
-    inner(error).is_some_and(|inner| matches!(inner.reason, Reason::Aborted))
+    error.raw_os_error() == Some(Errno::CANCELED.raw_os_error())
+        || inner(error).is_some_and(|inner| matches!(inner.reason, Reason::Aborted))
 }
 
 /// Whether the call was refused because its [`IoContext`](crate::IoContext) has been dropped.
@@ -45,8 +47,12 @@ pub fn transferred(error: &io::Error) -> usize {
     inner(error).map_or(0, |inner| inner.transferred)
 }
 
+/// With nothing to remember it is `ECANCELED`, as Asio's is, and needs no memory: timers are cancelled by the million.
 pub(crate) fn aborted(transferred: usize) -> io::Error {
-    build(ErrorKind::Other, Reason::Aborted, transferred)
+    match transferred {
+        0 => Errno::CANCELED.into(),
+        n => build(ErrorKind::Other, Reason::Aborted, n),
+    }
 }
 
 pub(crate) fn context_gone() -> io::Error {
@@ -126,6 +132,7 @@ mod tests {
     fn reasons_are_told_apart_and_keep_their_count() {
         let error = aborted(7);
         assert!(is_aborted(&error) && !is_context_gone(&error));
+        assert!(is_aborted(&aborted(0)) && !is_aborted(&Errno::CONNABORTED.into()));
         assert_eq!(transferred(&error), 7);
         assert_eq!(timed_out(0).kind(), ErrorKind::TimedOut);
         assert!(!is_aborted(&timed_out(0)));
