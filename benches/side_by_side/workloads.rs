@@ -153,7 +153,7 @@ fn write_batch(count: usize, size: usize) -> Workload {
         label: format!("{} × {size} B", thousands(count)),
         at: count as f64,
         task: Task::Client { arguments },
-        extra_seconds: 0.5,
+        extra_seconds: 2.5,
     }
 }
 
@@ -169,7 +169,7 @@ fn post(workload: &str, processors: usize) -> Workload {
 }
 
 fn timers(workload: &str, family: Family, count: usize) -> Workload {
-    let extra = 0.6 + count as f64 / 400_000.0;
+    let extra = 1.0 + count as f64 / 250_000.0;
     let name = format!("{workload}-{count}");
     alone(name, family, thousands(count), count, 1, &[workload, &count.to_string()], extra)
 }
@@ -201,7 +201,7 @@ fn left_alone(name: &str, connections: usize, seconds: usize) -> Workload {
 
 fn counts() -> Workload {
     let name = COUNTS.into();
-    Workload { name, family: Family::Counts, label: "counts".into(), at: 0.0, task: Task::Counted, extra_seconds: 15.0 }
+    Workload { name, family: Family::Counts, label: "counts".into(), at: 0.0, task: Task::Counted, extra_seconds: 20.0 }
 }
 
 impl Workload {

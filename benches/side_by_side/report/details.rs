@@ -4,6 +4,7 @@ use super::figures::{Figure, TELLINGS, Telling, number, ratio};
 use super::overview::ABSENT;
 use super::{Section, View};
 use crate::peers::{FLOOR, Peer};
+use crate::records::{Lack, Note};
 use crate::table::Table;
 use crate::workloads::Workload;
 
@@ -15,7 +16,10 @@ fn section(view: &View, telling: &Telling) -> Option<Section> {
     let tables: Vec<_> = view
         .of(telling.family)
         .iter()
-        .map(|workload| format!("`{}`: {}\n\n{}", workload.name, workload.label, table(view, telling, workload)))
+        .map(|workload| {
+            let (table, without) = (table(view, telling, workload), without(view, workload));
+            format!("`{}`: {}\n\n{table}{without}", workload.name, workload.label)
+        })
         .collect();
     let name = format!("{}-details", telling.block);
     (!tables.is_empty()).then(|| Section {
@@ -38,6 +42,14 @@ fn table(view: &View, telling: &Telling, workload: &Workload) -> String {
         }
     }
     table.text()
+}
+
+/// Who has no counterpart, and why.
+fn without(view: &View, workload: &Workload) -> String {
+    let absent = |note: &&Note| note.workload == workload.name && note.lack == Lack::Absent;
+    let told = |note: &Note| format!("- {}: {}\n", note.peer, note.why);
+    let lines: Vec<_> = view.records.notes.iter().filter(absent).map(told).collect();
+    if lines.is_empty() { String::new() } else { format!("\nWithout a counterpart:\n\n{}", lines.concat()) }
 }
 
 /// The peer, its figure, the figure's spread, and how much faster it is than the floor.

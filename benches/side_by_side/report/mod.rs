@@ -3,10 +3,10 @@
 mod figures;
 mod head;
 mod overview;
-mod details;
 mod counted;
 mod verdicts;
 mod prices;
+mod details;
 mod axis;
 mod chart;
 mod plots;
@@ -48,9 +48,9 @@ impl Report {
         let mut sections = vec![head::section(&view)];
         sections.extend(overview::sections(&view));
         sections.extend(counted::sections(&view));
-        sections.extend(details::sections(&view));
         sections.extend(verdicts::section(&view));
         sections.extend(prices::section(&view));
+        sections.extend(details::sections(&view));
         Self { sections, plots: plots::all(&view) }
     }
 
