@@ -1,1 +1,130 @@
-fn main() {}
+//! The command: builds the peers it finds, runs every workload on each in interleaved rounds, prints the tables.
+//!
+//! What is measured becomes records (`run.rs`, `records.rs`); what is told is worked out from records alone (`report/`).
+#![forbid(unsafe_code)]
+
+mod blocks;
+mod building;
+mod counts;
+mod environment;
+mod lab;
+mod limits;
+mod measure;
+mod options;
+mod peers;
+mod process;
+mod processors;
+mod records;
+mod report;
+mod run;
+mod say;
+mod statistics;
+mod summaries;
+mod table;
+mod tools;
+mod workloads;
+
+use building::Places;
+use lab::Lab;
+use lexopt::Parser;
+use options::{HELP, Mode, Options};
+use peers::{FLOOR, LAYERS, PEERS, Peer};
+use process::Scratch;
+use processors::Processors;
+use records::Records;
+use report::Report;
+use run::Run;
+use say::{print, tell};
+use std::process::ExitCode;
+use tools::Tools;
+use workloads::all;
+
+/// Where every run appends its measurements, in the target directory.
+const MEASUREMENTS: &str = "side_by_side.tsv";
+
+fn main() -> ExitCode {
+    let options = match Options::parse(Parser::from_env()) {
+        Ok(options) => options,
+        Err(why) => {
+            tell(&format!("side_by_side: {why}"));
+            return ExitCode::from(2);
+        }
+    };
+    match carry_out(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            tell(&format!("side_by_side: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(options: &Options) -> Result<(), String> {
+    match (options.mode, &options.from) {
+        (Mode::Help, _) => print(HELP),
+        (Mode::List, _) => print(&list()),
+        (Mode::Check, _) => check(),
+        (Mode::Measure, None) => tell_all(options, &measured(options)?),
+        (Mode::Measure, Some(file)) => {
+            let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            tell_all(options, &Records::parse(&text).map_err(|why| format!("{}: {why}", file.display()))?)
+        }
+    }
+}
+
+fn list() -> String {
+    let peers = PEERS.iter().map(|peer| format!("  {:<10} {}\n", peer.name, peer.title));
+    let workloads = all().into_iter().map(|workload| format!("  {}\n", workload.name));
+    format!("peers:\n{}workloads:\n{}", peers.collect::<String>(), workloads.collect::<String>())
+}
+
+fn measured(options: &Options) -> Result<Records, String> {
+    let (lab, tools) = prepare()?;
+    let file = lab.places.target.join(MEASUREMENTS);
+    let unwritten = |error| format!("{MEASUREMENTS}: {error}");
+    let mut records = Records::kept_in(&file).map_err(unwritten)?;
+    environment::begin(&mut records).map_err(unwritten)?;
+    let mut run = Run { lab: &lab, tools: &tools, records };
+    let workloads = options.workloads();
+    run.announce(options, &workloads);
+    let peers = run.build(&options.peers)?;
+    environment::note_down(&lab, options, &peers, &mut run.records).map_err(unwritten)?;
+    run.workloads(options, &workloads, &peers)?;
+    tell(&format!("the measurements are in {MEASUREMENTS} in cargo's target directory"));
+    Ok(run.records)
+}
+
+fn tell_all(options: &Options, records: &Records) -> Result<(), String> {
+    let report = Report::new(records, &options.peers, &options.workloads());
+    print(&report.text())?;
+    let places = Places::find()?;
+    match options.write {
+        true => report.write_into(&places.repository().join("docs")),
+        false => report.draw(&places.target.join("side_by_side")),
+    }
+}
+
+/// Counts ours and the floor, and compares them with their limits.
+fn check() -> Result<(), String> {
+    let (lab, tools) = prepare()?;
+    let peers: Vec<&'static Peer> =
+        PEERS.iter().filter(|peer| peer.name == FLOOR || LAYERS.contains(&peer.name)).collect();
+    let mut run = Run { lab: &lab, tools: &tools, records: Records::default() };
+    let built = run.build(&peers)?;
+    run.counts(&built)?;
+    let checked = limits::check(&run.records);
+    print(&checked.table)?;
+    if checked.kept { Ok(()) } else { Err("a message costs more than its limit, or was not counted".into()) }
+}
+
+fn prepare() -> Result<(Lab, Tools), String> {
+    let (tools, missing) = Tools::find();
+    missing.iter().for_each(|line| tell(line));
+    let processors = Processors::find(tools.taskset);
+    if !processors.pinned() {
+        tell("warning: nothing is pinned to a processor, the speeds of server and load depend on each other");
+    }
+    let places = Places::find()?;
+    let scratch = Scratch::new(&places.target)?;
+    Ok((Lab { places, processors, scratch }, tools))
+}

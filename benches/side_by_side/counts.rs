@@ -1,0 +1,109 @@
+//! What hardly depends on how busy the machine is: instructions, system calls and allocations for each message.
+//!
+//! Each is the difference of two runs that differ only in their number of rounds, divided by the messages between them:
+//! start-up and shutdown cancel out. Server and load share one processor: how many messages wait when the server wakes
+//! up is then up to the kernel's order of the two, which is nearly always the same, and not to a race.
+
+use crate::lab::Lab;
+use crate::peers::Peer;
+use crate::process::{Outcome, Running, failed};
+use crate::processors::Place;
+use crate::summaries;
+use crate::tools::Tools;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+pub const INSTRUCTIONS: &str = "instructions";
+pub const SYSTEM_CALLS: &str = "system_calls";
+pub const ALLOCATIONS: &str = "allocations";
+/// Instructions when logging is compiled out, which users see as a switch of the library `log`.
+pub const WITHOUT_LOG: &str = "instructions_without_log";
+
+const CONNECTIONS: u32 = 16;
+const FEW: u32 = 250;
+const MANY: u32 = 2_250;
+
+/// The tool that counts, and how it is read.
+#[derive(Clone, Copy)]
+pub struct Counter {
+    pub figure: &'static str,
+    tool: &'static str,
+    options: &'static [&'static str],
+    /// The option that takes the name of the file for what it found.
+    file: &'static str,
+    read: fn(&str) -> Option<f64>,
+}
+
+pub const COUNTERS: [Counter; 3] = [
+    Counter {
+        figure: INSTRUCTIONS,
+        tool: "valgrind",
+        options: &["--tool=callgrind"],
+        file: "--callgrind-out-file=",
+        read: summaries::instructions,
+    },
+    Counter {
+        // -D: the server itself is our child, strace watches from the side and outlives it by a moment.
+        figure: SYSTEM_CALLS,
+        tool: "strace",
+        options: &["-D", "-f", "-qq", "-c", "-U", "calls,name"],
+        file: "--output=",
+        read: summaries::system_calls,
+    },
+    Counter {
+        figure: ALLOCATIONS,
+        tool: "valgrind",
+        options: &["--tool=memcheck", "--undef-value-errors=no", "--leak-check=no"],
+        file: "--log-file=",
+        read: summaries::allocations,
+    },
+];
+
+impl Counter {
+    pub fn usable(&self, tools: &Tools) -> bool {
+        if self.tool == "strace" { tools.strace } else { tools.valgrind }
+    }
+
+    /// For one message that a peer's server echoes.
+    pub fn per_message(&self, lab: &Lab, peer: &Peer, program: &Path) -> Outcome<f64> {
+        let few = self.whole_run(lab, peer, program, FEW)?;
+        let many = self.whole_run(lab, peer, program, MANY)?;
+        Ok((many - few) / f64::from((MANY - FEW) * CONNECTIONS))
+    }
+
+    fn whole_run(&self, lab: &Lab, peer: &Peer, program: &Path, rounds: u32) -> Outcome<f64> {
+        let file = lab.scratch.path("count");
+        let mut server = Running::start(self.command(lab, peer, program, &file), peer.title, &lab.scratch)?;
+        let port = server.port()?;
+        let load = format!("echo --connections {CONNECTIONS} --size 64 --rounds {rounds}");
+        lab.load(Place::Server, port, &load.split(' ').map(String::from).collect::<Vec<_>>())?;
+        server.terminate()?;
+        self.found(&file, peer)
+    }
+
+    fn command(&self, lab: &Lab, peer: &Peer, program: &Path, file: &Path) -> Command {
+        let mut command = lab.processors.command(Place::Server, self.tool);
+        command.args(self.options).arg(format!("{}{}", self.file, file.display()));
+        command.arg(program).args(peer.layer()).arg("echo");
+        command
+    }
+
+    /// What is in the tool's file, which may be a moment late.
+    fn found(&self, file: &Path, peer: &Peer) -> Outcome<f64> {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let count = fs::read_to_string(file).ok().and_then(|text| (self.read)(&text));
+            match count {
+                Some(count) => {
+                    let _ = fs::remove_file(file);
+                    return Ok(count);
+                }
+                None if Instant::now() > end => return failed(format!("{}: {} said nothing", peer.title, self.tool)),
+                None => sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! One measurement: a peer and a workload, once.
+
+use crate::lab::Lab;
+use crate::peers::Peer;
+use crate::process::{Outcome, Running, failed};
+use crate::processors::Place;
+use crate::workloads::{Task, Workload};
+
+/// Figures by name, as they were printed.
+pub type Figures = Vec<(String, f64)>;
+
+/// What one operation took in one repetition. A round has several of these.
+pub const NANOSECONDS: &str = "ns";
+
+pub const WARM_UP: f64 = 0.3;
+
+pub fn measure(lab: &Lab, workload: &Workload, peer: &Peer, seconds: f64) -> Outcome<Figures> {
+    match &workload.task {
+        Task::Served { workload, load } => {
+            let mut load = load.clone();
+            load.extend(["--seconds".into(), seconds.to_string(), "--warm-up".into(), WARM_UP.to_string()]);
+            served(lab, peer, workload, load)
+        }
+        Task::ServedOnce { load } => served(lab, peer, "echo", load.clone()),
+        Task::Client { arguments } => client(lab, peer, arguments),
+        Task::Alone { arguments, processors } => {
+            let place = if *processors == 1 { Place::Server } else { Place::Both };
+            results(&lab.alone(lab.peer(place, peer, arguments), peer.title)?)
+        }
+        Task::Counted => failed("this is counted, not measured"),
+    }
+}
+
+fn served(lab: &Lab, peer: &Peer, workload: &str, mut load: Vec<String>) -> Outcome<Figures> {
+    let command = lab.peer(Place::Server, peer, &[workload.into()]);
+    let mut server = Running::start(command, peer.title, &lab.scratch)?;
+    let port = server.port()?;
+    load.extend(["--pid".into(), server.pid().to_string()]);
+    let printed = lab.load(Place::Load, port, &load)?;
+    server.terminate()?;
+    named(&printed)
+}
+
+fn client(lab: &Lab, peer: &Peer, arguments: &[String]) -> Outcome<Figures> {
+    let mut sink = lab.sink()?;
+    let mut all = vec!["write-batch".to_string(), sink.port()?.to_string()];
+    all.extend_from_slice(arguments);
+    let printed = lab.alone(lab.peer(Place::Server, peer, &all), peer.title)?;
+    sink.terminate()?;
+    results(&printed)
+}
+
+/// Lines `name=value`.
+fn named(printed: &str) -> Outcome<Figures> {
+    let figure = |line: &str| {
+        let (name, value) = line.split_once('=')?;
+        Some((name.into(), value.parse().ok()?))
+    };
+    match printed.lines().map(figure).collect::<Option<Figures>>() {
+        Some(figures) if !figures.is_empty() => Ok(figures),
+        _ => failed("the load generator printed something else than figures"),
+    }
+}
+
+/// Lines `result OPERATIONS NANOSECONDS`, as nanoseconds for one operation.
+fn results(printed: &str) -> Outcome<Figures> {
+    let figure = |line: &str| {
+        let mut numbers = line.strip_prefix("result ")?.split(' ').map(|number| number.parse::<f64>().ok());
+        let (operations, nanoseconds) = (numbers.next()??, numbers.next()??);
+        (operations > 0.0 && numbers.next().is_none()).then(|| (NANOSECONDS.into(), nanoseconds / operations))
+    };
+    match printed.lines().map(figure).collect::<Option<Figures>>() {
+        Some(figures) if !figures.is_empty() => Ok(figures),
+        _ => failed("it printed something else than results"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_read() {
+        let figures = named("messages=100\nseconds=0.5\n").unwrap();
+        assert_eq!(figures, [("messages".to_string(), 100.0), ("seconds".to_string(), 0.5)]);
+        assert!(named("").is_err());
+        assert!(named("messages=many\n").is_err());
+    }
+
+    #[test]
+    fn results_are_per_operation() {
+        let figures = results("result 1000 5000\nresult 10 25\n").unwrap();
+        assert_eq!(figures, [("ns".to_string(), 5.0), ("ns".to_string(), 2.5)]);
+        for wrong in ["", "result 0 7\n", "result 1\n", "result 1 2 3\n", "done\n"] {
+            assert!(results(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The command line.
+
+use crate::peers::{PEERS, Peer, named};
+use crate::workloads::{COUNTS, Workload, all};
+use lexopt::{Arg, Parser, ValueExt};
+use std::path::PathBuf;
+
+pub const HELP: &str = "\
+Measures ioctx and its peers side by side, and prints the tables.
+
+    cargo run --release --manifest-path benches/Cargo.toml -- [OPTION...]
+
+  --rounds N      rounds of each workload; in a round every peer has its turn (5)
+  --seconds S     how long a server is measured each time, after a warm-up (1.0)
+  --only TEXT     only workloads whose name contains TEXT; may be repeated
+  --peer NAME     only this peer, or `ioctx` for all our layers; may be repeated
+  --counts        only what is counted: instructions, system calls, allocations
+  --check         counts of ours and of the floor alone; status 1 when one is over its limit
+  --from FILE     measures nothing; tells what an earlier run has written to its file of measurements
+  --write         also puts tables and plots into docs/performance.md and docs/performance/
+  --list          names the peers and the workloads
+  --help          this text
+";
+
+/// What to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    Measure,
+    Check,
+    List,
+    Help,
+}
+
+pub struct Options {
+    pub mode: Mode,
+    pub rounds: u32,
+    pub seconds: f64,
+    pub only: Vec<String>,
+    pub peers: Vec<&'static Peer>,
+    pub counts: bool,
+    pub from: Option<PathBuf>,
+    pub write: bool,
+}
+
+impl Options {
+    /// From the arguments after the program's name; what is wrong with them in one line.
+    pub fn parse(mut arguments: Parser) -> Result<Self, String> {
+        let mut options = Self::default();
+        while let Some(argument) = arguments.next().map_err(one_line)? {
+            match argument {
+                Arg::Long(name) => {
+                    let name = name.to_string();
+                    options.take(&name, &mut arguments)?;
+                }
+                Arg::Short('h') => options.mode = Mode::Help,
+                other => return Err(one_line(other.unexpected())),
+            }
+        }
+        options.complete()
+    }
+
+    fn take(&mut self, name: &str, arguments: &mut Parser) -> Result<(), String> {
+        match name {
+            "rounds" => self.rounds = number(arguments)?,
+            "seconds" => self.seconds = number(arguments)?,
+            "only" => self.only.push(text(arguments)?),
+            "peer" => self.add_peer(&text(arguments)?)?,
+            "counts" => self.counts = true,
+            "check" => self.mode = Mode::Check,
+            "from" => self.from = Some(arguments.value().map_err(one_line)?.into()),
+            "write" => self.write = true,
+            "list" => self.mode = Mode::List,
+            "help" => self.mode = Mode::Help,
+            other => return Err(format!("there is no option --{other}; --help tells what there is")),
+        }
+        Ok(())
+    }
+
+    fn add_peer(&mut self, name: &str) -> Result<(), String> {
+        let peers = named(name);
+        if peers.is_empty() {
+            return Err(format!("no peer is called {name:?}; --list names them"));
+        }
+        self.peers.extend(peers);
+        Ok(())
+    }
+
+    fn complete(mut self) -> Result<Self, String> {
+        if self.rounds == 0 {
+            return Err("--rounds must be 1 or more".into());
+        }
+        if !(self.seconds >= 0.01 && self.seconds <= 50.0) {
+            return Err("--seconds must be between 0.01 and 50".into());
+        }
+        let filtered = !self.only.is_empty() || !self.peers.is_empty();
+        if self.mode == Mode::Check && (filtered || self.counts || self.write || self.from.is_some()) {
+            return Err("--check measures what it needs and takes no other option".into());
+        }
+        if self.counts && !self.only.is_empty() {
+            return Err("--counts and --only cannot be combined".into());
+        }
+        if self.workloads().is_empty() {
+            return Err(format!("no workload's name contains {:?}; --list names them", self.only.join(" or ")));
+        }
+        self.in_order();
+        Ok(self)
+    }
+
+    /// The peers as their table has them, each once; all of them when none was asked for.
+    fn in_order(&mut self) {
+        let chosen = std::mem::take(&mut self.peers);
+        let wanted = |peer: &Peer| chosen.is_empty() || chosen.iter().any(|other| other.name == peer.name);
+        self.peers = PEERS.iter().filter(|peer| wanted(peer)).collect();
+    }
+
+    /// The workloads that were asked for.
+    pub fn workloads(&self) -> Vec<Workload> {
+        let wanted = |name: &str| match self.counts {
+            true => name == COUNTS,
+            false => self.only.is_empty() || self.only.iter().any(|text| name.contains(text.as_str())),
+        };
+        all().into_iter().filter(|workload| wanted(&workload.name)).collect()
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Measure,
+            rounds: 5,
+            seconds: 1.0,
+            only: Vec::new(),
+            peers: Vec::new(),
+            counts: false,
+            from: None,
+            write: false,
+        }
+    }
+}
+
+fn number<T: std::str::FromStr<Err: Into<Box<dyn std::error::Error + Send + Sync>>>>(
+    arguments: &mut Parser,
+) -> Result<T, String> {
+    arguments.value().and_then(|value| value.parse()).map_err(one_line)
+}
+
+fn text(arguments: &mut Parser) -> Result<String, String> {
+    arguments.value().and_then(|value| value.string()).map_err(one_line)
+}
+
+fn one_line(error: lexopt::Error) -> String {
+    error.to_string().replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Options, String> {
+        Options::parse(Parser::from_args(arguments.iter().copied()))
+    }
+
+    #[test]
+    fn nothing_given_is_everything() {
+        let options = parse(&[]).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((options.mode, options.rounds, options.peers.len()), (Mode::Measure, 5, PEERS.len()));
+        assert_eq!(options.workloads().len(), all().len());
+    }
+
+    #[test]
+    fn filters_add_up() {
+        let options = parse(&["--only", "churn", "--only=post", "--peer", "ioctx", "--peer=epoll"]).ok().unwrap();
+        let names: Vec<_> = options.workloads().into_iter().map(|workload| workload.name).collect();
+        assert_eq!(names, ["churn-16x64", "post", "post-remote"]);
+        let peers: Vec<_> = options.peers.iter().map(|peer| peer.name).collect();
+        assert_eq!(peers, ["epoll", "session", "operation", "readiness"]);
+    }
+
+    #[test]
+    fn mistakes_are_one_line() {
+        let mistakes: [&[&str]; 9] = [
+            &["--rounds", "0"],
+            &["--rounds", "many"],
+            &["--seconds", "nan"],
+            &["--only", "nothing of that name"],
+            &["--peer", "nobody"],
+            &["--check", "--write"],
+            &["--from"],
+            &["--what"],
+            &["what"],
+        ];
+        for mistake in mistakes {
+            let error = parse(mistake).err().unwrap_or_else(|| panic!("{mistake:?} is taken"));
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Who runs on which processor: the server on one, the load on another, so that neither waits for the other's slice.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Nothing is pinned when there is only one processor, or no tool for it.
+#[derive(Default)]
+pub struct Processors {
+    pair: Option<(usize, usize)>,
+}
+
+#[derive(Clone, Copy)]
+pub enum Place {
+    Server,
+    Load,
+    /// On either, for what has two threads.
+    Both,
+}
+
+impl Processors {
+    /// The first two that this process may use.
+    pub fn find(taskset: bool) -> Self {
+        let allowed = std::fs::read_to_string("/proc/self/status").map(|status| allowed(&status)).unwrap_or_default();
+        let pair = allowed.first().copied().zip(allowed.get(1).copied());
+        Self { pair: pair.filter(|_| taskset) }
+    }
+
+    pub fn pinned(&self) -> bool {
+        self.pair.is_some()
+    }
+
+    /// For the head of the tables.
+    pub fn describe(&self) -> String {
+        match self.pair {
+            Some((server, load)) => format!("server on {server}, load on {load}"),
+            None => "not pinned".into(),
+        }
+    }
+
+    /// A command that runs there.
+    pub fn command(&self, place: Place, program: impl AsRef<Path>) -> Command {
+        let Some((server, load)) = self.pair else { return Command::new(program.as_ref()) };
+        let list = match place {
+            Place::Server => server.to_string(),
+            Place::Load => load.to_string(),
+            Place::Both => format!("{server},{load}"),
+        };
+        let mut command = Command::new("taskset");
+        command.arg("-c").arg(list).arg(program.as_ref());
+        command
+    }
+}
+
+/// The processors in `Cpus_allowed_list` of /proc/PID/status, such as `0-3,8`.
+fn allowed(status: &str) -> Vec<usize> {
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
+    let ranges = list.trim().split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    });
+    ranges.flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn allowed_processors() {
+        assert_eq!(allowed("Name:\tx\nCpus_allowed_list:\t0-1\nMems:\t0\n"), [0, 1]);
+        assert_eq!(allowed("Cpus_allowed_list:\t3,5-6,9\n"), [3, 5, 6, 9]);
+        assert!(allowed("Name:\tx\n").is_empty());
+    }
+}

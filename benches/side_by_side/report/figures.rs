@@ -1,0 +1,178 @@
+//! Figures, worked out from what was recorded.
+
+use crate::measure::NANOSECONDS;
+use crate::records::{Record, Records};
+use crate::statistics::Series;
+use crate::workloads::{Family, thousands};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Figure {
+    MessagesPerSecond,
+    MebibytesPerSecond,
+    /// The time of one operation.
+    Nanoseconds,
+    /// Latencies, in µs.
+    Median,
+    P99,
+    P999,
+    /// Processor time of the server, user and system.
+    CpuPerMessage,
+    CpuPerKibibyte,
+    ServerBusy,
+    LoadBusy,
+}
+
+use Figure::*;
+
+impl Figure {
+    /// At the head of its column.
+    pub fn title(self) -> &'static str {
+        match self {
+            MessagesPerSecond => "messages/s",
+            MebibytesPerSecond => "MiB/s",
+            Nanoseconds => "ns",
+            Median => "p50 µs",
+            P99 => "p99 µs",
+            P999 => "p99.9 µs",
+            CpuPerMessage => "CPU ns/message",
+            CpuPerKibibyte => "CPU ns/KiB",
+            ServerBusy => "server busy %",
+            LoadBusy => "load busy %",
+        }
+    }
+
+    pub fn more_is_better(self) -> bool {
+        matches!(self, MessagesPerSecond | MebibytesPerSecond)
+    }
+
+    /// Its values in the records of one round; several where a round repeats.
+    fn values(self, round: &[&Record]) -> Vec<f64> {
+        let all = |name: &str| round.iter().filter(|one| one.figure == name).map(|one| one.value).collect::<Vec<_>>();
+        let one = |name: &str| all(name).first().copied();
+        let per = |name: &str, other: &str, factor: f64| Some(factor * one(name)? / one(other)?);
+        let value = match self {
+            Nanoseconds => return all(NANOSECONDS),
+            MessagesPerSecond => per("messages", "seconds", 1.0),
+            MebibytesPerSecond => per("bytes", "seconds", 1.0 / f64::from(1 << 20)),
+            Median => one("p50_ns").map(|ns| ns / 1e3),
+            P99 => one("p99_ns").map(|ns| ns / 1e3),
+            P999 => one("p999_ns").map(|ns| ns / 1e3),
+            CpuPerMessage => per("cpu_ns", "messages", 1.0),
+            CpuPerKibibyte => per("cpu_ns", "bytes", 1024.0),
+            ServerBusy => per("cpu_ns", "seconds", 100.0 / 1e9),
+            LoadBusy => per("load_cpu_ns", "seconds", 100.0 / 1e9),
+        };
+        value.filter(|value| value.is_finite()).into_iter().collect()
+    }
+
+    pub fn series(self, records: &Records, workload: &str, peer: &str) -> Option<Series> {
+        let rounds: Vec<_> = records.rounds(workload, peer).iter().map(|round| self.values(round)).collect();
+        Series::new(&rounds)
+    }
+}
+
+/// How much faster than the other: more than 1 is better, whichever way the figure counts.
+pub fn ratio(figure: Figure, this: &Series, other: &Series) -> f64 {
+    if figure.more_is_better() { this.median / other.median } else { other.median / this.median }
+}
+
+/// Rounded to what can be told apart. Nothing at all is `0`, next to nothing is `0.00`.
+pub fn number(value: f64) -> String {
+    let sign = if value <= -0.005 { "-" } else { "" };
+    match value.abs() {
+        0.0 => "0".into(),
+        large if (99.95..1e15).contains(&large) => format!("{sign}{}", thousands(large.round() as usize)),
+        middle if middle >= 9.995 => format!("{sign}{middle:.1}"),
+        small => format!("{sign}{small:.2}"),
+    }
+}
+
+/// How a family of workloads is told.
+pub struct Telling {
+    pub family: Family,
+    /// The block of its overview; that of its details has `-details` behind it.
+    pub block: &'static str,
+    pub title: &'static str,
+    /// What its peers are compared by.
+    pub head: Figure,
+    pub others: &'static [Figure],
+}
+
+const OF_SERVERS: &[Figure] = &[Median, P99, P999, CpuPerMessage, ServerBusy, LoadBusy];
+const OF_STREAMS: &[Figure] = &[CpuPerKibibyte, ServerBusy, LoadBusy];
+
+const fn telling(
+    family: Family,
+    block: &'static str,
+    title: &'static str,
+    head: Figure,
+    others: &'static [Figure],
+) -> Telling {
+    Telling { family, block, title, head, others }
+}
+
+/// The families that are timed.
+pub const TELLINGS: &[Telling] = &[
+    telling(Family::Echo, "echo", "Echo: connections × size of a message", MessagesPerSecond, OF_SERVERS),
+    telling(Family::Stream, "stream", "Stream: connections × bytes on their way", MebibytesPerSecond, OF_STREAMS),
+    telling(
+        Family::PingPong,
+        "ping-pong",
+        "Ping-pong: connections × bytes on their way",
+        MebibytesPerSecond,
+        OF_STREAMS,
+    ),
+    telling(Family::Idle, "idle", "Echo, 64 × 64 B, beside idle connections", MessagesPerSecond, OF_SERVERS),
+    telling(
+        Family::Churn,
+        "churn",
+        "Churn: connections that come, echo one message and go",
+        MessagesPerSecond,
+        OF_SERVERS,
+    ),
+    telling(
+        Family::Timeout,
+        "timeout",
+        "Echo, 10,000 × 64 B, with and without an idle timeout",
+        MessagesPerSecond,
+        OF_SERVERS,
+    ),
+    telling(Family::WriteBatch, "write-batch", "Small writes queued at once, ns for each", Nanoseconds, &[]),
+    telling(Family::Pipes, "pipes", "Pipes, ns for each byte", Nanoseconds, &[]),
+    telling(Family::Post, "post", "Posting, ns for each handler", Nanoseconds, &[]),
+    telling(Family::TimersCancel, "timers-cancel", "Timers started and cancelled, CPU ns for each", Nanoseconds, &[]),
+    telling(Family::TimersFire, "timers-fire", "Timers started and fired, CPU ns for each", Nanoseconds, &[]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_rounded() {
+        let texts = [0.0, -0.001, 0.126, 9.99, 9.996, 12.34, 99.96, 1234.5, -1500.2].map(number);
+        assert_eq!(texts, ["0", "0.00", "0.13", "9.99", "10.0", "12.3", "100", "1,235", "-1,500"]);
+    }
+
+    #[test]
+    fn figures_are_worked_out() {
+        let mut records = Records::default();
+        for (round, messages) in [(0, 1_000.0), (1, 3_000.0)] {
+            for (figure, value) in [("messages", messages), ("seconds", 0.5), ("cpu_ns", 250e6), ("p99_ns", 1_500.0)] {
+                records.record("echo", "epoll", round, figure, value).unwrap();
+            }
+        }
+        let series = |figure: Figure| figure.series(&records, "echo", "epoll");
+        assert_eq!(series(MessagesPerSecond), Some(Series { median: 4_000.0, lowest: 2_000.0, highest: 6_000.0 }));
+        assert_eq!(series(ServerBusy).map(|series| series.median), Some(50.0));
+        assert_eq!(series(P99).map(|series| series.median), Some(1.5));
+        assert_eq!(series(LoadBusy), None);
+    }
+
+    #[test]
+    fn a_ratio_above_one_is_better() {
+        let series = |median| Series { median, lowest: median, highest: median };
+        assert_eq!(ratio(MessagesPerSecond, &series(20.0), &series(10.0)), 2.0);
+        assert_eq!(ratio(Nanoseconds, &series(10.0), &series(20.0)), 2.0);
+    }
+}

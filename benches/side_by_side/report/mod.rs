@@ -1,0 +1,89 @@
+//! What is told, worked out from the records alone.
+
+mod figures;
+mod head;
+mod overview;
+mod counted;
+mod verdicts;
+mod prices;
+mod details;
+mod axis;
+mod chart;
+mod plots;
+
+use crate::blocks;
+use crate::peers::Peer;
+use crate::records::Records;
+use crate::say::tell;
+use crate::workloads::Workload;
+use plots::Plot;
+use std::fs;
+use std::path::Path;
+
+/// The part of a page that goes into the block of this name.
+pub struct Section {
+    pub name: String,
+    pub title: String,
+    pub text: String,
+}
+
+pub struct Report {
+    sections: Vec<Section>,
+    plots: Vec<Plot>,
+}
+
+/// What all parts of a report look at.
+pub struct View<'a> {
+    pub records: &'a Records,
+    pub peers: &'a [&'static Peer],
+    pub workloads: &'a [Workload],
+}
+
+const PAGE: &str = "performance.md";
+const PLOTS: &str = "performance";
+
+impl Report {
+    pub fn new(records: &Records, peers: &[&'static Peer], workloads: &[Workload]) -> Self {
+        let view = View { records, peers, workloads };
+        let mut sections = vec![head::section(&view)];
+        sections.extend(overview::sections(&view));
+        sections.extend(counted::sections(&view));
+        sections.extend(verdicts::section(&view));
+        sections.extend(prices::section(&view));
+        sections.extend(details::sections(&view));
+        Self { sections, plots: plots::all(&view) }
+    }
+
+    pub fn text(&self) -> String {
+        self.sections.iter().map(|section| format!("## {}\n\n{}\n\n", section.title, section.text.trim())).collect()
+    }
+
+    /// Replaces the blocks of the page in this directory, and its plots.
+    pub fn write_into(&self, docs: &Path) -> Result<(), String> {
+        let path = docs.join(PAGE);
+        let told = |error| format!("docs/{PAGE}: {error}");
+        let mut page = fs::read_to_string(&path).map_err(told)?;
+        for name in blocks::names(&page).iter().filter(|name| !self.sections.iter().any(|one| one.name == **name)) {
+            tell(&format!("docs/{PAGE}: nothing for its block {name}"));
+        }
+        for section in &self.sections {
+            match blocks::replace(&page, &section.name, &section.text).map_err(|why| format!("docs/{PAGE}: {why}"))? {
+                Some(new) => page = new,
+                None => tell(&format!("docs/{PAGE} has no block {}", section.name)),
+            }
+        }
+        fs::write(&path, page).map_err(told)?;
+        self.draw(&docs.join(PLOTS))
+    }
+
+    /// Writes the plots into this directory.
+    pub fn draw(&self, directory: &Path) -> Result<(), String> {
+        let told = |error| format!("the plots: {error}");
+        fs::create_dir_all(directory).map_err(told)?;
+        for plot in &self.plots {
+            fs::write(directory.join(format!("{}.svg", plot.name)), plot.svg.as_ref().map_err(Clone::clone)?)
+                .map_err(told)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,206 @@
+//! The price tags: what was promised, and what was measured.
+
+use super::counted::memory_per_connection;
+use super::figures::{Figure, TELLINGS, number};
+use super::overview::ABSENT;
+use super::verdicts::{Pair, pairs};
+use super::{Section, View};
+use crate::counts::{ALLOCATIONS, INSTRUCTIONS, SYSTEM_CALLS, WITHOUT_LOG};
+use crate::limits::SYSTEM_CALLS_ABOVE_FLOOR;
+use crate::peers::{FLOOR, LAYERS, PEERS, Role, SESSION};
+use crate::table::Table;
+use crate::workloads::{COUNTS, Family, WAKE_UPS};
+
+/// What a price is compared with. Between goal and gate it is not yet what it should be, and no reason to stop.
+#[derive(Clone, Copy)]
+enum Bound {
+    AtMost(f64, f64),
+    AtLeast(f64),
+}
+
+use Bound::{AtLeast, AtMost};
+
+/// Where its figure comes from.
+#[derive(Clone, Copy)]
+enum Source {
+    Count(&'static str, &'static str),
+    /// Above the floor's.
+    SystemCalls(&'static str),
+    Memory,
+    WakeUps,
+    Logging,
+    /// The lowest ratio to the best peer of all workloads that echo.
+    EchoRatio,
+    /// In how many of them the 99th percentile is worse by more than the spread.
+    EchoTails,
+    /// Our time divided by another's.
+    Time {
+        workload: &'static str,
+        peer: &'static str,
+    },
+    /// Our time divided by that of the best peer.
+    BestTime {
+        workload: &'static str,
+    },
+}
+
+use Source::*;
+
+const PRICES: &[(&str, Bound, Source)] = &[
+    ("instructions per message, readiness", AtMost(130.0, 150.0), Count("readiness", INSTRUCTIONS)),
+    ("instructions per message, session", AtMost(170.0, 240.0), Count("session", INSTRUCTIONS)),
+    ("instructions per message, operation", AtMost(500.0, 600.0), Count("operation", INSTRUCTIONS)),
+    ("system calls per message above epoll's, session", SYSTEM_CALLS_BOUND, SystemCalls("session")),
+    ("system calls per message above epoll's, operation", SYSTEM_CALLS_BOUND, SystemCalls("operation")),
+    ("system calls per message above epoll's, readiness", SYSTEM_CALLS_BOUND, SystemCalls("readiness")),
+    ("allocations per message, session", NONE, Count("session", ALLOCATIONS)),
+    ("allocations per message, operation", NONE, Count("operation", ALLOCATIONS)),
+    ("allocations per message, readiness", NONE, Count("readiness", ALLOCATIONS)),
+    ("KiB per idle session", AtMost(0.5, 0.6), Memory),
+    ("wake-ups in 10 s, 2,000 idle sessions", AtMost(0.0, 0.0), WakeUps),
+    ("instructions per message that switched-off logging adds", AtMost(10.0, 10.0), Logging),
+    ("echo: rate / best peer's, the lowest of all", AtLeast(0.97), EchoRatio),
+    ("echo: workloads whose p99 is worse than the best peer's", AtMost(0.0, 0.0), EchoTails),
+    ("post: time / Boost.Asio's", AtMost(1.0, 1.0), Time { workload: "post", peer: "asio" }),
+    ("post from another thread: time / tokio's", AtMost(1.0, 1.0), Time { workload: "post-remote", peer: "tokio" }),
+    (
+        "cancel 1,000,000 timers: CPU / Boost.Asio's",
+        AtMost(0.25, 0.25),
+        Time { workload: "timers-cancel-1000000", peer: "asio" },
+    ),
+    ("fire 1,000,000 timers: CPU / best peer's", AtMost(0.5, 0.5), BestTime { workload: "timers-fire-1000000" }),
+];
+
+const SYSTEM_CALLS_BOUND: Bound = AtMost(SYSTEM_CALLS_ABOVE_FLOOR, SYSTEM_CALLS_ABOVE_FLOOR);
+/// A few at the start that differ between two runs are not one for each message.
+const NONE: Bound = AtMost(0.0, 0.005);
+
+/// The families whose load is `echo`.
+const ECHOING: [Family; 3] = [Family::Echo, Family::Idle, Family::Timeout];
+
+pub fn section(view: &View) -> Option<Section> {
+    let mut table = Table::new(1, ["price", "goal", "gate", "measured", "met"]);
+    let mut any = false;
+    for (what, bound, source) in PRICES {
+        let measured = source.measured(view);
+        any |= measured.is_some();
+        let (value, which) = measured.map_or((None, String::new()), |(value, which)| (Some(value), which));
+        let (goal, gate) = bound.words();
+        let value_word = value.map_or(ABSENT.into(), |value| format!("{}{which}", number(value)));
+        table.row([what.to_string(), goal, gate, value_word, bound.met(value).into()]);
+    }
+    any.then(|| Section { name: "prices".into(), title: "Price tags".into(), text: table.text() })
+}
+
+impl Bound {
+    fn words(self) -> (String, String) {
+        match self {
+            AtMost(goal, gate) if goal == gate => (format!("≤ {}", short(goal)), String::new()),
+            AtMost(goal, gate) => (format!("≤ {}", short(goal)), format!("≤ {}", short(gate))),
+            AtLeast(goal) => (format!("≥ {}", short(goal)), String::new()),
+        }
+    }
+
+    fn met(self, value: Option<f64>) -> &'static str {
+        match (self, value) {
+            (_, None) => "not measured",
+            (AtMost(goal, _), Some(value)) if value <= goal => "yes",
+            (AtMost(_, gate), Some(value)) if value <= gate => "within the gate",
+            (AtLeast(goal), Some(value)) if value >= goal => "yes",
+            _ => "NO",
+        }
+    }
+}
+
+impl Source {
+    /// The figure, and what else there is to say about it.
+    fn measured(self, view: &View) -> Option<(f64, String)> {
+        let count = |peer, figure| view.records.single(COUNTS, peer, figure);
+        let plain = |value: f64| (value, String::new());
+        match self {
+            Count(layer, figure) => count(layer, figure).map(plain),
+            SystemCalls(layer) => Some(plain(count(layer, SYSTEM_CALLS)? - count(FLOOR, SYSTEM_CALLS)?)),
+            Memory => memory_per_connection(view.records, SESSION).map(plain),
+            WakeUps => view.records.single(WAKE_UPS, SESSION, "wakeups").map(plain),
+            Logging => Some(plain(count(SESSION, INSTRUCTIONS)? - count(SESSION, WITHOUT_LOG)?)),
+            EchoRatio => {
+                let pairs = echoes(view);
+                let worst = pairs.iter().min_by(|one, other| one.ratio().total_cmp(&other.ratio()))?;
+                Some((worst.ratio(), format!(" ({})", worst.workload.name)))
+            }
+            EchoTails => {
+                let tails: Vec<_> = echoes(view).iter().filter_map(|pair| worse_tail(view, pair)).collect();
+                let worse: Vec<_> = tails.iter().flatten().cloned().collect();
+                let which = if worse.is_empty() { String::new() } else { format!(" ({})", worse.join(", ")) };
+                (!tails.is_empty()).then_some((worse.len() as f64, which))
+            }
+            Time { workload, peer } => Some(plain(our_time(view, workload)? / time(view, workload, peer)?)),
+            BestTime { workload } => {
+                let libraries = PEERS.iter().filter(|peer| peer.role == Role::Library);
+                let best = libraries.filter_map(|peer| time(view, workload, peer.name)).min_by(f64::total_cmp)?;
+                Some(plain(our_time(view, workload)? / best))
+            }
+        }
+    }
+}
+
+/// Where a session was measured beside a peer.
+fn echoes<'a>(view: &'a View) -> Vec<Pair<'a>> {
+    let tellings = TELLINGS.iter().filter(|telling| ECHOING.contains(&telling.family));
+    tellings.flat_map(|telling| pairs(view, telling)).filter(|pair| pair.ours.name == SESSION).collect()
+}
+
+/// The workload's name if ours is worse; nothing in there if it is not.
+fn worse_tail(view: &View, pair: &Pair) -> Option<Option<String>> {
+    let (best, ours) = pair.p99(view)?;
+    Some((ours.lowest > best.highest).then(|| pair.workload.name.clone()))
+}
+
+fn time(view: &View, workload: &str, peer: &str) -> Option<f64> {
+    Figure::Nanoseconds.series(view.records, workload, peer).map(|series| series.median)
+}
+
+fn our_time(view: &View, workload: &str) -> Option<f64> {
+    LAYERS.iter().find_map(|layer| time(view, workload, layer))
+}
+
+fn short(value: f64) -> String {
+    format!("{value}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::Records;
+    use crate::workloads::all;
+
+    #[test]
+    fn goals_and_gates() {
+        let bound = AtMost(170.0, 240.0);
+        let words = [None, Some(170.0), Some(171.0), Some(241.0)].map(|value| bound.met(value));
+        assert_eq!(words, ["not measured", "yes", "within the gate", "NO"]);
+        assert_eq!([0.97, 0.96].map(|value| AtLeast(0.97).met(Some(value))), ["yes", "NO"]);
+    }
+
+    #[test]
+    fn prices_are_judged_from_records() {
+        let mut records = Records::default();
+        let mut add = |workload: &str, peer: &str, figure: &str, value| {
+            records.record(workload, peer, 0, figure, value).unwrap();
+        };
+        for (peer, messages, p99) in [("libuv", 100.0, 10.0), ("asio", 90.0, 5.0), ("session", 98.0, 11.0)] {
+            add("echo-1x64", peer, "messages", messages);
+            add("echo-1x64", peer, "seconds", 1.0);
+            add("echo-1x64", peer, "p99_ns", p99 * 1e3);
+        }
+        add("post", "asio", "ns", 20.0);
+        add("post", "session", "ns", 10.0);
+        let workloads = all();
+        let peers: Vec<_> = PEERS.iter().collect();
+        let view = View { records: &records, peers: &peers, workloads: &workloads };
+        assert_eq!(EchoRatio.measured(&view), Some((0.98, " (echo-1x64)".into())));
+        assert_eq!(EchoTails.measured(&view), Some((1.0, " (echo-1x64)".into())));
+        assert_eq!(Time { workload: "post", peer: "asio" }.measured(&view), Some((0.5, String::new())));
+        assert_eq!(Memory.measured(&view), None);
+    }
+}

@@ -1,0 +1,75 @@
+//! ioctx beside the best peer of each workload.
+
+use super::figures::{Figure, TELLINGS, Telling, number, ratio};
+use super::overview::ABSENT;
+use super::{Section, View};
+use crate::peers::{LAYERS, Peer, Role, peer};
+use crate::statistics::{Series, Verdict};
+use crate::table::Table;
+use crate::workloads::Workload;
+
+/// One workload: the best peer, and the layer of ours that is judged.
+pub struct Pair<'a> {
+    pub workload: &'a Workload,
+    pub figure: Figure,
+    pub best: &'static Peer,
+    pub ours: &'static Peer,
+    pub best_series: Series,
+    pub our_series: Series,
+}
+
+impl Pair<'_> {
+    /// More than 1: ours is faster.
+    pub fn ratio(&self) -> f64 {
+        ratio(self.figure, &self.our_series, &self.best_series)
+    }
+
+    pub fn verdict(&self) -> Verdict {
+        self.our_series.beside(&self.best_series, self.figure.more_is_better())
+    }
+
+    /// The 99th percentile of the latency, the best peer's and ours.
+    pub fn p99(&self, view: &View) -> Option<(Series, Series)> {
+        let of = |peer: &Peer| Figure::P99.series(view.records, &self.workload.name, peer.name);
+        of(self.best).zip(of(self.ours))
+    }
+}
+
+pub fn section(view: &View) -> Option<Section> {
+    let head = ["workload", "best peer", "ours", "verdict", "best", "ours", "ratio", "p99 µs best", "p99 µs ours"];
+    let mut table = Table::new(4, head);
+    for pair in TELLINGS.iter().flat_map(|telling| pairs(view, telling)) {
+        let (best_p99, our_p99) = pair
+            .p99(view)
+            .map_or((ABSENT.into(), ABSENT.into()), |(best, ours)| (number(best.median), number(ours.median)));
+        table.row([
+            format!("{} ({})", pair.workload.name, pair.figure.title()),
+            pair.best.title.into(),
+            pair.ours.name.into(),
+            pair.verdict().word().into(),
+            number(pair.best_series.median),
+            number(pair.our_series.median),
+            format!("{:.2}", pair.ratio()),
+            best_p99,
+            our_p99,
+        ]);
+    }
+    let (name, title) = ("verdicts".into(), "ioctx session beside the best peer".into());
+    (!table.is_empty()).then(|| Section { name, title, text: table.text() })
+}
+
+pub fn pairs<'a>(view: &'a View, telling: &Telling) -> Vec<Pair<'a>> {
+    view.of(telling.family).into_iter().filter_map(|workload| pair(view, telling, workload)).collect()
+}
+
+fn pair<'a>(view: &View, telling: &Telling, workload: &'a Workload) -> Option<Pair<'a>> {
+    let figure = telling.head;
+    let of = |peer: &'static Peer| Some((peer, figure.series(view.records, &workload.name, peer.name)?));
+    let libraries = view.peers.iter().copied().filter(|peer| peer.role == Role::Library).filter_map(of);
+    // Of ratios, not of figures: then more is always better.
+    let (best, best_series) =
+        libraries.reduce(|best, other| if ratio(figure, &other.1, &best.1) > 1.0 { other } else { best })?;
+    // What belongs to no connection is asked of sessions first all the same.
+    let (ours, our_series) = LAYERS.into_iter().filter_map(peer).find_map(of)?;
+    Some(Pair { workload, figure, best, ours, best_series, our_series })
+}

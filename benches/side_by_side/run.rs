@@ -1,0 +1,150 @@
+//! A run: every workload, in rounds, on every peer; records are all that comes out of it.
+
+use crate::building::Unbuilt;
+use crate::counts::{COUNTERS, INSTRUCTIONS, WITHOUT_LOG};
+use crate::lab::Lab;
+use crate::measure::{WARM_UP, measure};
+use crate::options::Options;
+use crate::peers::{Peer, SESSION};
+use crate::process::{Outcome, Trouble};
+use crate::records::{BUILD, Lack, Records};
+use crate::say::tell;
+use crate::tools::Tools;
+use crate::workloads::{COUNTS, Task, Workload};
+use std::path::Path;
+
+/// So many failures of a peer in a workload are enough: the next one would be the same, and take its minute again.
+const ENOUGH: usize = 2;
+
+pub struct Run<'a> {
+    pub lab: &'a Lab,
+    pub tools: &'a Tools,
+    pub records: Records,
+}
+
+type Done = Result<(), String>;
+
+impl Run<'_> {
+    /// Builds what the peers need, and returns those that are there.
+    pub fn build(&mut self, peers: &[&'static Peer]) -> Result<Vec<&'static Peer>, String> {
+        self.lab.places.build_rust(peers)?;
+        let mut built = Vec::new();
+        for &peer in peers {
+            match peer.source.as_ref().map_or(Ok(()), |source| self.lab.places.compile(peer, source)) {
+                Ok(()) => built.push(peer),
+                Err(Unbuilt::Missing(why)) => self.lacks(BUILD, peer.name, 0, Lack::Missing, &why)?,
+                Err(Unbuilt::Failed(why)) => self.lacks(BUILD, peer.name, 0, Lack::Failed, &why)?,
+            }
+        }
+        Ok(built)
+    }
+
+    /// Says how long it will take.
+    pub fn announce(&self, options: &Options, workloads: &[Workload]) {
+        let seconds: f64 = workloads.iter().map(|workload| expected(options, workload, options.peers.len())).sum();
+        tell(&format!("building, then {} workloads, about {:.0} min", workloads.len(), (seconds / 60.0).ceil()));
+    }
+
+    pub fn workloads(&mut self, options: &Options, workloads: &[Workload], peers: &[&Peer]) -> Done {
+        let expected = |workload: &Workload| expected(options, workload, peers.len());
+        let mut left: f64 = workloads.iter().map(expected).sum();
+        for (number, workload) in workloads.iter().enumerate() {
+            let place = format!("{} of {}", number + 1, workloads.len());
+            tell(&format!("{:<24} {place:>9}, about {:.0} min left", workload.name, (left / 60.0).ceil()));
+            match workload.task {
+                Task::Counted => self.all_counts(peers)?,
+                _ => self.rounds(options, workload, peers)?,
+            }
+            left -= expected(workload);
+        }
+        Ok(())
+    }
+
+    /// In each round every peer has its turn, and another one begins: what changes slowly on the machine meets all.
+    fn rounds(&mut self, options: &Options, workload: &Workload, peers: &[&Peer]) -> Done {
+        let rounds = if workload.repeated() { options.rounds } else { 1 };
+        for round in 0..rounds {
+            for turn in 0..peers.len() {
+                let peer = peers[(turn + round as usize) % peers.len()];
+                if self.worth_it(&workload.name, peer) {
+                    let outcome = measure(self.lab, workload, peer, options.seconds);
+                    self.keep(&workload.name, peer, round, outcome)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn worth_it(&self, workload: &str, peer: &Peer) -> bool {
+        !self.records.absent(workload, peer.name) && self.records.failures(workload, peer.name) < ENOUGH
+    }
+
+    fn keep(&mut self, workload: &str, peer: &Peer, round: u32, outcome: Outcome<Vec<(String, f64)>>) -> Done {
+        match outcome {
+            Ok(figures) => {
+                for (figure, value) in figures {
+                    self.records.record(workload, peer.name, round, &figure, value).map_err(unwritten)?;
+                }
+                Ok(())
+            }
+            Err(Trouble::Absent(why)) => {
+                self.records.note(workload, peer.name, round, Lack::Absent, &why).map_err(unwritten)
+            }
+            Err(Trouble::Failed(why)) => self.lacks(workload, peer.name, round, Lack::Failed, &why),
+        }
+    }
+
+    fn lacks(&mut self, workload: &str, peer: &str, round: u32, lack: Lack, why: &str) -> Done {
+        tell(&if workload == BUILD { format!("  {why}") } else { format!("  {peer}, round {}: {why}", round + 1) });
+        self.records.note(workload, peer, round, lack, why).map_err(unwritten)
+    }
+
+    /// The counts of every peer, and what logging costs that is switched off.
+    fn all_counts(&mut self, peers: &[&Peer]) -> Done {
+        self.counts(peers)?;
+        match peers.iter().find(|peer| peer.name == SESSION) {
+            Some(session) if self.tools.valgrind => self.count_without_log(session),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn counts(&mut self, peers: &[&Peer]) -> Done {
+        for peer in peers {
+            let program = self.lab.places.program(peer.executable);
+            for counter in COUNTERS.iter().filter(|counter| counter.usable(self.tools)) {
+                let count = counter.per_message(self.lab, peer, &program);
+                self.keep_count(peer, counter.figure, count)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count_without_log(&mut self, session: &Peer) -> Done {
+        if let Err(why) = self.lab.places.build_without_log(session) {
+            return self.lacks(COUNTS, session.name, 0, Lack::Failed, &format!("without log: {why}"));
+        }
+        let program = self.lab.places.program_without_log(session.executable);
+        let count = self.instructions(session, &program);
+        self.keep_count(session, WITHOUT_LOG, count)
+    }
+
+    fn instructions(&self, peer: &Peer, program: &Path) -> Outcome<f64> {
+        let counter = COUNTERS.iter().find(|counter| counter.figure == INSTRUCTIONS);
+        counter.map_or_else(
+            || Err(Trouble::Failed("nothing counts instructions".into())),
+            |counter| counter.per_message(self.lab, peer, program),
+        )
+    }
+
+    fn keep_count(&mut self, peer: &Peer, figure: &str, count: Outcome<f64>) -> Done {
+        self.keep(COUNTS, peer, 0, count.map(|count| vec![(figure.into(), count)]))
+    }
+}
+
+fn expected(options: &Options, workload: &Workload, peers: usize) -> f64 {
+    workload.expected_seconds(options.rounds, options.seconds + WARM_UP, peers)
+}
+
+fn unwritten(error: std::io::Error) -> String {
+    format!("the file of measurements: {error}")
+}

@@ -1,0 +1,40 @@
+//! The tools that are not ours: whether they are there, and who brings them.
+
+use std::process::{Command, Stdio};
+
+/// Commands and their Debian packages.
+const PACKAGES: &[(&str, &str)] =
+    &[("taskset", "util-linux"), ("valgrind", "valgrind"), ("strace", "strace"), ("gcc", "gcc"), ("g++", "g++")];
+
+/// Which of them were found.
+pub struct Tools {
+    pub taskset: bool,
+    pub valgrind: bool,
+    pub strace: bool,
+}
+
+impl Tools {
+    /// With one line for each that is missing.
+    pub fn find() -> (Self, Vec<String>) {
+        let [taskset, valgrind, strace] = ["taskset", "valgrind", "strace"].map(runs);
+        let there = [("taskset", taskset), ("valgrind", valgrind), ("strace", strace)];
+        let lines = there.iter().filter(|(_, found)| !found).map(|(tool, _)| missing(tool)).collect();
+        (Self { taskset, valgrind, strace }, lines)
+    }
+}
+
+/// `strace is not installed: apt-get install strace`.
+pub fn missing(command: &str) -> String {
+    let package = PACKAGES.iter().find(|(name, _)| *name == command).map_or(command, |(_, package)| package);
+    not_installed(command, package)
+}
+
+pub fn not_installed(what: &str, package: &str) -> String {
+    format!("{what} is not installed: apt-get install {package}")
+}
+
+fn runs(command: &str) -> bool {
+    let mut command = Command::new(command);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok()
+}

@@ -1,0 +1,256 @@
+//! What is measured, as data: a new workload is one more line in `all`.
+
+/// Workloads that are told in one table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    Echo,
+    Stream,
+    PingPong,
+    Idle,
+    Churn,
+    Timeout,
+    WriteBatch,
+    Pipes,
+    Post,
+    TimersCancel,
+    TimersFire,
+    IdleMemory,
+    Counts,
+}
+
+/// What one measurement does.
+pub enum Task {
+    /// The peer is a server; the load generator measures it for the seconds of the run.
+    Served { workload: &'static str, load: Vec<String> },
+    /// The same for a fixed time, and once, not in every round: nothing in it varies with speed.
+    ServedOnce { load: Vec<String> },
+    /// The peer is the client of the load generator's sink.
+    Client { arguments: Vec<String> },
+    /// The peer alone, on so many processors.
+    Alone { arguments: Vec<String>, processors: usize },
+    /// Not timed at all; see `counts.rs`.
+    Counted,
+}
+
+pub struct Workload {
+    pub name: String,
+    pub family: Family,
+    /// At the head of its column.
+    pub label: String,
+    /// Where it stands on a plot's axis.
+    pub at: f64,
+    pub task: Task,
+    /// How long a measurement is expected to take beyond the measured time.
+    pub extra_seconds: f64,
+}
+
+pub const COUNTS: &str = "counts";
+pub const IDLE_MEMORY: &str = "idle-memory";
+pub const WAKE_UPS: &str = "idle-wake-ups";
+
+pub const MANY_IDLE: usize = 18_000;
+pub const TIMERS: [usize; 3] = [1_000, 100_000, 1_000_000];
+
+const CONNECTIONS: [usize; 4] = [1, 16, 64, 1_000];
+const SIZES: [usize; 2] = [64, 4_096];
+const STREAMS: [usize; 4] = [1, 10, 100, 1_000];
+const WINDOWS: [usize; 2] = [4_096, 16_384];
+const IDLE: [usize; 5] = [0, 100, 1_000, 10_000, MANY_IDLE];
+/// Pairs and how many of them are active. The last needs 18,000 descriptors.
+const PIPES: [(usize, usize); 4] = [(100, 100), (1_000, 100), (9_000, 100), (1_000, 1_000)];
+
+/// Every workload, in the order in which they are run and told.
+pub fn all() -> Vec<Workload> {
+    let mut list = Vec::new();
+    list.extend(SIZES.into_iter().flat_map(|size| CONNECTIONS.map(|connections| echo(connections, size))));
+    list.push(stream("stream-8x1MiB", Family::Stream, 8, 1 << 20));
+    list.extend(WINDOWS.into_iter().flat_map(|window| {
+        STREAMS.map(|streams| stream(&format!("ping-pong-{streams}x{window}"), Family::PingPong, streams, window))
+    }));
+    list.extend(IDLE.map(idle));
+    list.push(churn(16, 64));
+    list.push(timeout("echo"));
+    list.push(timeout("echo-timeout"));
+    list.push(write_batch(1_000_000, 13));
+    list.extend(PIPES.map(|(pairs, active)| pipes(pairs, active)));
+    list.push(post("post", 1));
+    list.push(post("post-remote", 2));
+    list.extend(TIMERS.map(|count| timers("timers-cancel", Family::TimersCancel, count)));
+    list.extend(TIMERS.map(|count| timers("timers-fire", Family::TimersFire, count)));
+    list.push(left_alone(IDLE_MEMORY, MANY_IDLE, 1));
+    list.push(left_alone(WAKE_UPS, 2_000, 10));
+    list.push(counts());
+    list
+}
+
+fn echo(connections: usize, size: usize) -> Workload {
+    Workload {
+        name: format!("echo-{connections}x{size}"),
+        family: Family::Echo,
+        label: format!("{} × {} B", thousands(connections), thousands(size)),
+        at: connections as f64,
+        task: Task::Served { workload: "echo", load: load("echo", &[("connections", connections), ("size", size)]) },
+        extra_seconds: 0.1,
+    }
+}
+
+fn stream(name: &str, family: Family, connections: usize, window: usize) -> Workload {
+    Workload {
+        name: name.into(),
+        family,
+        label: format!("{} × {} KiB", thousands(connections), thousands(window / 1024)),
+        at: connections as f64,
+        task: Task::Served {
+            workload: "echo",
+            load: load("stream", &[("connections", connections), ("window", window)]),
+        },
+        extra_seconds: 0.1,
+    }
+}
+
+fn idle(idle: usize) -> Workload {
+    Workload {
+        name: format!("idle-{idle}"),
+        family: Family::Idle,
+        label: format!("{} idle", thousands(idle)),
+        at: idle as f64,
+        task: Task::Served {
+            workload: "echo",
+            load: load("echo", &[("connections", 64), ("size", 64), ("idle", idle)]),
+        },
+        extra_seconds: 0.1 + idle as f64 / 10_000.0,
+    }
+}
+
+fn churn(connections: usize, size: usize) -> Workload {
+    Workload {
+        name: format!("churn-{connections}x{size}"),
+        family: Family::Churn,
+        label: format!("{connections} × {size} B"),
+        at: connections as f64,
+        task: Task::Served { workload: "echo", load: load("churn", &[("connections", connections), ("size", size)]) },
+        extra_seconds: 0.1,
+    }
+}
+
+/// Ten thousand connections, with and without an idle timeout.
+fn timeout(workload: &'static str) -> Workload {
+    Workload {
+        name: format!("{workload}-10000x64"),
+        family: Family::Timeout,
+        label: if workload == "echo" { "no timeout".into() } else { "idle timeout".into() },
+        at: 10_000.0,
+        task: Task::Served { workload, load: load("echo", &[("connections", 10_000), ("size", 64)]) },
+        extra_seconds: 1.1,
+    }
+}
+
+fn write_batch(count: usize, size: usize) -> Workload {
+    let arguments = vec![count.to_string(), size.to_string()];
+    Workload {
+        name: "write-batch".into(),
+        family: Family::WriteBatch,
+        label: format!("{} × {size} B", thousands(count)),
+        at: count as f64,
+        task: Task::Client { arguments },
+        extra_seconds: 2.5,
+    }
+}
+
+fn pipes(pairs: usize, active: usize) -> Workload {
+    let name = format!("pipes-{active}-of-{pairs}");
+    let label = format!("{} of {} active", thousands(active), thousands(pairs));
+    alone(name, Family::Pipes, label, pairs, 1, &["pipes", &pairs.to_string(), &active.to_string(), "1000"], 0.4)
+}
+
+fn post(workload: &str, processors: usize) -> Workload {
+    let label = if processors == 1 { "from the loop" } else { "from another thread" };
+    alone(workload.into(), Family::Post, label.into(), 1, processors, &[workload, "1000000"], 0.8)
+}
+
+fn timers(workload: &str, family: Family, count: usize) -> Workload {
+    let extra = 1.0 + count as f64 / 250_000.0;
+    let name = format!("{workload}-{count}");
+    alone(name, family, thousands(count), count, 1, &[workload, &count.to_string()], extra)
+}
+
+fn alone(
+    name: String,
+    family: Family,
+    label: String,
+    at: usize,
+    processors: usize,
+    arguments: &[&str],
+    extra_seconds: f64,
+) -> Workload {
+    let arguments = arguments.iter().map(|&argument| argument.into()).collect();
+    Workload { name, family, label, at: at as f64, task: Task::Alone { arguments, processors }, extra_seconds }
+}
+
+/// Connections of which nothing comes: what they cost in memory, and whether the loop sleeps.
+fn left_alone(name: &str, connections: usize, seconds: usize) -> Workload {
+    Workload {
+        name: name.into(),
+        family: Family::IdleMemory,
+        label: format!("{} connections", thousands(connections)),
+        at: connections as f64,
+        task: Task::ServedOnce { load: load("idle", &[("connections", connections), ("seconds", seconds)]) },
+        extra_seconds: 0.5 + seconds as f64 + connections as f64 / 10_000.0,
+    }
+}
+
+fn counts() -> Workload {
+    let name = COUNTS.into();
+    Workload { name, family: Family::Counts, label: "counts".into(), at: 0.0, task: Task::Counted, extra_seconds: 20.0 }
+}
+
+impl Workload {
+    /// Whether every round has it.
+    pub fn repeated(&self) -> bool {
+        !matches!(self.task, Task::ServedOnce { .. } | Task::Counted)
+    }
+
+    /// How long it will take with so many peers.
+    pub fn expected_seconds(&self, rounds: u32, measured: f64, peers: usize) -> f64 {
+        let measured = if matches!(self.task, Task::Served { .. }) { measured } else { 0.0 };
+        let times = if self.repeated() { f64::from(rounds) } else { 1.0 };
+        times * peers as f64 * (measured + self.extra_seconds)
+    }
+}
+
+fn load(workload: &str, options: &[(&str, usize)]) -> Vec<String> {
+    let options = options.iter().flat_map(|(name, value)| [format!("--{name}"), value.to_string()]);
+    std::iter::once(workload.to_string()).chain(options).collect()
+}
+
+/// 18000 as 18,000.
+pub fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique() {
+        let all = all();
+        let names: HashSet<_> = all.iter().map(|workload| &workload.name).collect();
+        assert_eq!(names.len(), all.len());
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let texts = [0, 999, 1_000, 18_000, 1_000_000].map(thousands);
+        assert_eq!(texts, ["0", "999", "1,000", "18,000", "1,000,000"]);
+    }
+}
