@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The steady load of .ci/prices and .ci/examples: every round sends one message on each connection, then reads them
+"""The steady load of .ci/examples: every round sends one message on each connection, then reads them
 all back and compares. One thread and a fixed order, so that two runs differ only in their number of rounds.
 
     .ci/load.py HOST PORT CONNECTIONS ROUNDS SIZE
