@@ -385,7 +385,7 @@ pub(crate) struct Attempt<'a, S: Descriptor> {
 
 impl<S: Descriptor> Attempt<'_, S> {
     /// Makes one I/O call. No user code may run in it: the source is borrowed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn io<R>(&self, call: impl FnOnce(&Io<'_, S>) -> io::Result<R>) -> io::Result<R> {
         let source = self.object.source.borrow();
         let source = source.as_ref().ok_or_else(error::not_open)?;

@@ -113,7 +113,8 @@ impl<T, H> Pending<T, H> {
         match spare.map(<Box<dyn Any>>::downcast::<Self>) {
             Some(Ok(mut emptied)) => {
                 emptied.facts = facts;
-                emptied.body = body;
+                // Nothing is forgotten: it is empty. But an assignment would look.
+                std::mem::forget(std::mem::replace(&mut emptied.body, body));
                 emptied
             }
             _ => Box::new(Pending { facts, body }),

@@ -18,7 +18,7 @@ where
     type Value = usize;
     type Outcome = (io::Result<usize>, B);
 
-    #[inline]
+    #[inline(always)]
     fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<usize>> {
         let buffer = self.0.as_mut();
         if buffer.is_empty() {
@@ -123,7 +123,7 @@ where
     type Value = usize;
     type Outcome = (io::Result<usize>, B);
 
-    #[inline]
+    #[inline(always)]
     fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<usize>> {
         let buffer = self.buffer.as_ref();
         while let Some(rest) = buffer.get(self.done..).filter(|rest| !rest.is_empty()) {
