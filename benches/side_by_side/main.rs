@@ -35,6 +35,8 @@ use records::Records;
 use report::Report;
 use run::Run;
 use say::{print, tell};
+use std::fmt::Display;
+use std::path::Path;
 use std::process::ExitCode;
 use tools::Tools;
 use workloads::all;
@@ -65,11 +67,17 @@ fn carry_out(options: &Options) -> Result<(), String> {
         (Mode::List, _) => print(&list()),
         (Mode::Check, _) => check(),
         (Mode::Measure, None) => tell_all(options, &measured(options)?),
-        (Mode::Measure, Some(file)) => {
-            let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-            tell_all(options, &Records::parse(&text).map_err(|why| format!("{}: {why}", file.display()))?)
-        }
+        (Mode::Measure, Some(file)) => tell_all(options, &read(file, options)?),
     }
+}
+
+fn read(file: &Path, options: &Options) -> Result<Records, String> {
+    let told = |why: &dyn Display| format!("{}: {why}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| told(&error))?;
+    let mut records = Records::parse(&text).map_err(|why| told(&why))?;
+    let workloads = options.workloads();
+    records.keep(|name| workloads.iter().any(|workload| workload.name == name));
+    Ok(records)
 }
 
 fn list() -> String {
@@ -118,8 +126,7 @@ fn check() -> Result<(), String> {
 }
 
 fn prepare() -> Result<(Lab, Tools), String> {
-    let (tools, missing) = Tools::find();
-    missing.iter().for_each(|line| tell(line));
+    let tools = Tools::find();
     let processors = Processors::find(tools.taskset);
     if !processors.pinned() {
         tell("warning: nothing is pinned to a processor, the speeds of server and load depend on each other");

@@ -96,6 +96,11 @@ impl Options {
         if self.mode == Mode::Check && (filtered || self.counts || self.write || self.from.is_some()) {
             return Err("--check measures what it needs and takes no other option".into());
         }
+        if self.write && (filtered || self.counts) {
+            return Err(
+                "--write is for whole tables; parts can be measured first, then written by --from and --write".into()
+            );
+        }
         if self.counts && !self.only.is_empty() {
             return Err("--counts and --only cannot be combined".into());
         }
@@ -178,13 +183,14 @@ mod tests {
 
     #[test]
     fn mistakes_are_one_line() {
-        let mistakes: [&[&str]; 9] = [
+        let mistakes: [&[&str]; 10] = [
             &["--rounds", "0"],
             &["--rounds", "many"],
             &["--seconds", "nan"],
             &["--only", "nothing of that name"],
             &["--peer", "nobody"],
             &["--check", "--write"],
+            &["--write", "--only", "echo"],
             &["--from"],
             &["--what"],
             &["what"],

@@ -4,7 +4,7 @@
 //! different: a fact about the run is `#`, name, value; and where something is missing, the figure is `failed`, `absent`
 //! or `missing`, and the value says why.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -41,6 +41,10 @@ pub struct Note {
 /// The fact that begins a run in a file of several.
 pub const RUN: &str = "date";
 
+/// What is said of records of several runs.
+const SEVERAL: (&str, &str) =
+    ("measured in", "several runs: of each workload the last; the above is true of the last run of all");
+
 /// The workload under which it is noted that a peer could not be built.
 pub const BUILD: &str = "build";
 
@@ -74,8 +78,10 @@ impl Records {
 
     pub fn fact(&mut self, name: &str, value: &str) -> io::Result<()> {
         self.append(&format!("#\t{name}\t{}", flat(value)))?;
-        self.facts.retain(|(other, _)| other != name);
-        self.facts.push((name.into(), flat(value)));
+        match self.facts.iter_mut().find(|(other, _)| other == name) {
+            Some((_, old)) => *old = flat(value),
+            None => self.facts.push((name.into(), flat(value))),
+        }
         Ok(())
     }
 
@@ -125,6 +131,10 @@ impl Records {
                 _ => return Err(format!("line {}: not a measurement: {line}", number + 1)),
             }
         }
+        let runs: HashSet<u32> = run_of.into_values().collect();
+        if runs.len() > 1 {
+            all.facts.push((SEVERAL.0.into(), SEVERAL.1.into()));
+        }
         Ok(all)
     }
 
@@ -139,6 +149,12 @@ impl Records {
     fn forget(&mut self, workload: &str) {
         self.records.retain(|record| record.workload != workload);
         self.notes.retain(|note| note.workload != workload);
+    }
+
+    /// Only these workloads.
+    pub fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.records.retain(|record| wanted(&record.workload));
+        self.notes.retain(|note| note.workload == BUILD || wanted(&note.workload));
     }
 
     pub fn has(&self, workload: &str) -> bool {
@@ -189,7 +205,7 @@ mod tests {
     #[test]
     fn the_last_run_of_a_workload_counts() {
         let records = Records::parse(TWO_RUNS).unwrap();
-        let facts = [("rounds", "1"), ("date", "Tuesday")].map(|(name, value)| (name.into(), value.into()));
+        let facts = [("date", "Tuesday"), ("rounds", "1"), SEVERAL].map(|(name, value)| (name.into(), value.into()));
         assert_eq!(records.facts, facts);
         assert_eq!(records.single("a", "epoll", "ns"), Some(3.0));
         assert_eq!(records.single("a", "uv", "ns"), None);

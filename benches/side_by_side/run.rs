@@ -9,7 +9,7 @@ use crate::peers::{Peer, SESSION};
 use crate::process::{Outcome, Trouble};
 use crate::records::{BUILD, Lack, Records};
 use crate::say::tell;
-use crate::tools::Tools;
+use crate::tools::{Tools, missing};
 use crate::workloads::{COUNTS, Task, Workload};
 use std::path::Path;
 
@@ -27,6 +27,9 @@ type Done = Result<(), String>;
 impl Run<'_> {
     /// Builds what the peers need, and returns those that are there.
     pub fn build(&mut self, peers: &[&'static Peer]) -> Result<Vec<&'static Peer>, String> {
+        for tool in self.tools.missing() {
+            self.lacks(BUILD, tool, 0, Lack::Missing, &missing(tool))?;
+        }
         self.lab.places.build_rust(peers)?;
         let mut built = Vec::new();
         for &peer in peers {

@@ -14,12 +14,15 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// With one line for each that is missing.
-    pub fn find() -> (Self, Vec<String>) {
+    pub fn find() -> Self {
         let [taskset, valgrind, strace] = ["taskset", "valgrind", "strace"].map(runs);
-        let there = [("taskset", taskset), ("valgrind", valgrind), ("strace", strace)];
-        let lines = there.iter().filter(|(_, found)| !found).map(|(tool, _)| missing(tool)).collect();
-        (Self { taskset, valgrind, strace }, lines)
+        Self { taskset, valgrind, strace }
+    }
+
+    /// The names of the others.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let all = [("taskset", self.taskset), ("valgrind", self.valgrind), ("strace", self.strace)];
+        all.iter().filter(|(_, found)| !found).map(|(tool, _)| *tool).collect()
     }
 }
 

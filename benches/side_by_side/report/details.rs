@@ -2,7 +2,7 @@
 
 use super::figures::{Figure, TELLINGS, Telling, number, ratio};
 use super::overview::ABSENT;
-use super::{Section, View};
+use super::{DETAILS, Section, View};
 use crate::peers::{FLOOR, Peer};
 use crate::records::{Lack, Note};
 use crate::table::Table;
@@ -21,7 +21,7 @@ fn section(view: &View, telling: &Telling) -> Option<Section> {
             format!("`{}`: {}\n\n{table}{without}", workload.name, workload.label)
         })
         .collect();
-    let name = format!("{}-details", telling.block);
+    let name = format!("{}{DETAILS}", telling.block);
     (!tables.is_empty()).then(|| Section {
         name,
         title: format!("{}: details", telling.title),

@@ -12,7 +12,7 @@ pub fn section(view: &View) -> Section {
     }
     let mut text = table.text();
     let left_out = view.records.notes.iter().filter(|note| note.workload == BUILD);
-    let left_out: Vec<_> = left_out.map(|note| format!("- {}: {}\n", note.peer, note.why)).collect();
+    let left_out: Vec<_> = left_out.map(|note| format!("- {}\n", note.why)).collect();
     if !left_out.is_empty() {
         text += &format!("\nLeft out:\n\n{}", left_out.concat());
     }
