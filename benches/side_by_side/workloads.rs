@@ -13,6 +13,7 @@ pub enum Family {
     Pipes,
     Post,
     TimersCancel,
+    TimersShuffle,
     TimersFire,
     IdleMemory,
     Counts,
@@ -76,6 +77,7 @@ pub fn all() -> Vec<Workload> {
     list.push(post("post", 1));
     list.push(post("post-remote", 2));
     list.extend(TIMERS.map(|count| timers("timers-cancel", Family::TimersCancel, count)));
+    list.extend(TIMERS.map(|count| timers("timers-shuffle", Family::TimersShuffle, count)));
     list.extend(TIMERS.map(|count| timers("timers-fire", Family::TimersFire, count)));
     list.push(left_alone(IDLE_MEMORY, MANY_IDLE, 1));
     list.push(left_alone(WAKE_UPS, 2_000, 10));

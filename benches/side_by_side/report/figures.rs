@@ -140,7 +140,20 @@ pub const TELLINGS: &[Telling] = &[
     telling(Family::WriteBatch, "write-batch", "Small writes queued at once, ns for each", Nanoseconds, &[]),
     telling(Family::Pipes, "pipes", "Pipes, ns for each byte", Nanoseconds, &[]),
     telling(Family::Post, "post", "Posting, ns for each handler", Nanoseconds, &[]),
-    telling(Family::TimersCancel, "timers-cancel", "Timers started and cancelled, CPU ns for each", Nanoseconds, &[]),
+    telling(
+        Family::TimersCancel,
+        "timers-cancel",
+        "Timers started and cancelled in that order, CPU ns for each",
+        Nanoseconds,
+        &[],
+    ),
+    telling(
+        Family::TimersShuffle,
+        "timers-shuffle",
+        "Timers started and cancelled in another order, CPU ns for each",
+        Nanoseconds,
+        &[],
+    ),
     telling(Family::TimersFire, "timers-fire", "Timers started and fired, CPU ns for each", Nanoseconds, &[]),
 ];
 

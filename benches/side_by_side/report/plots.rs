@@ -51,7 +51,15 @@ const KINDS: &[Kind] = &[
         beginning: "timers-cancel-",
         ending: "",
         figure: Figure::Nanoseconds,
-        titles: Titles { chart: "Timers started and cancelled", x: "timers", y: "CPU ns/timer" },
+        titles: Titles { chart: "Timers started, and cancelled in that order", x: "timers", y: "CPU ns/timer" },
+    },
+    Kind {
+        name: "timers-shuffle",
+        family: Family::TimersShuffle,
+        beginning: "timers-shuffle-",
+        ending: "",
+        figure: Figure::Nanoseconds,
+        titles: Titles { chart: "Timers started, and cancelled in another order", x: "timers", y: "CPU ns/timer" },
     },
     Kind {
         name: "timers-fire",
