@@ -76,11 +76,12 @@ pub fn ratio(figure: Figure, this: &Series, other: &Series) -> f64 {
     if figure.more_is_better() { this.median / other.median } else { other.median / this.median }
 }
 
-/// Rounded to what can be told apart. Nothing at all is `0`, next to nothing is `0.00`.
+/// Rounded to what can be told apart. Small numbers that are whole are shown so: nothing at all is `0`, next to nothing
+/// is `0.00`.
 pub fn number(value: f64) -> String {
     let sign = if value <= -0.005 { "-" } else { "" };
     match value.abs() {
-        0.0 => "0".into(),
+        few if few < 10.0 && few.fract() == 0.0 => format!("{sign}{few}"),
         large if (99.95..1e15).contains(&large) => format!("{sign}{}", thousands(large.round() as usize)),
         middle if middle >= 9.995 => format!("{sign}{middle:.1}"),
         small => format!("{sign}{small:.2}"),
@@ -163,8 +164,8 @@ mod tests {
 
     #[test]
     fn numbers_are_rounded() {
-        let texts = [0.0, -0.001, 0.126, 9.99, 9.996, 12.34, 99.96, 1234.5, -1500.2].map(number);
-        assert_eq!(texts, ["0", "0.00", "0.13", "9.99", "10.0", "12.3", "100", "1,235", "-1,500"]);
+        let texts = [0.0, 2.0, -0.001, 0.126, 9.99, 9.996, 12.34, 99.96, 1234.5, -1500.2].map(number);
+        assert_eq!(texts, ["0", "2", "0.00", "0.13", "9.99", "10.0", "12.3", "100", "1,235", "-1,500"]);
     }
 
     #[test]
