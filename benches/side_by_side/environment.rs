@@ -60,7 +60,8 @@ fn processor() -> Option<String> {
 
 fn kernel() -> Option<String> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
-    Some(format!("Linux {}", release.trim()))
+    let number = release.split(|letter: char| letter != '.' && !letter.is_ascii_digit()).next()?;
+    Some(format!("Linux {number}"))
 }
 
 fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
