@@ -82,6 +82,7 @@ impl Connection {
     pub fn set_watermarks(&self, low: usize, high: usize) {
         let limits = self.link.flow.limits.get();
         self.link.flow.limits.set(Limits { low: Bytes::new(low.min(high)), high: Bytes::new(high), ..limits });
+        self.link.disturb(); // What may be gathered has changed.
     }
 
     /// Sets the queued bytes above which the connection ends, with [`Reason::WriteLimit`]. Default:

@@ -72,8 +72,7 @@ pub(crate) struct Link {
     pub(super) transport: RefCell<Option<Transport>>,
     /// `None` when the connection has ended. Borrowed while a method of the session runs.
     pub(super) body: RefCell<Option<Body>>,
-    /// Not 0 on a TCP connection while nothing is to be done but to read: what a method of the session may then gather,
-    /// in bytes.
+    /// Not 0 while nothing is to be done but to read: what a method of the session may then gather, in bytes.
     pub(super) calm: Cell<u16>,
     /// Not 0 while a method of the session runs and nothing but small sends has happened in it: what it may gather.
     /// So `send` has one thing to look at.
@@ -387,8 +386,7 @@ impl Link {
     /// What the poller is to tell of from now on, and whether that is all there is to do.
     pub(super) fn settle(&self) {
         self.state.set_interest(self.flow.interest());
-        let is_calm = self.flow.is_calm() && self.transport.borrow().as_ref().is_some_and(Transport::is_tcp);
-        self.calm.set(if is_calm { self.gather_limit() } else { 0 });
+        self.calm.set(if self.flow.is_calm() { self.gather_limit() } else { 0 });
     }
 
     /// What a method of the session may gather before it is told to stop.

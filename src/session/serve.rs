@@ -22,11 +22,13 @@ pub(super) enum Served {
 }
 
 impl Link {
-    /// Reads once, shows the bytes to the session, and writes what it sends. Only for TCP, while nothing else is to be
-    /// done, and while nobody listens to the trace. Each test that is not made here is one that every message is
-    /// spared; and they stand apart, because the compiler makes one slower test of several in a row.
+    /// Reads once, shows the bytes to the session, and writes what it sends. Only while nothing else is to be done, and
+    /// while nobody listens to the trace. Each test that is not made here is one that every message is spared; and they
+    /// stand apart, because the compiler makes one slower test of several in a row.
+    ///
+    /// `TCP`: only that, else only what is not. One for both would keep what a call has answered in memory.
     #[inline(always)]
-    pub(super) fn serve(&self) -> Served {
+    pub(super) fn serve<const TCP: bool>(&self) -> Served {
         let engine = &**self.engine();
         let mut buffer = engine.buffers.read.borrow_mut();
         let buffer = buffer.as_mut_slice();
@@ -35,13 +37,15 @@ impl Link {
             return Served::Not;
         }
         let received = match &*self.transport.borrow_mut() {
-            Some(Transport::Tcp(source)) if !engine.teller.watches_calls() => {
+            Some(Transport::Tcp(source)) if TCP && !engine.teller.watches_calls() => {
                 Tracked { source, state: &self.state, engine, tells: false }.receive(buffer)
             }
+            Some(other) if !TCP && !engine.teller.watches_calls() => other.receive(&self.state, engine, buffer),
             _ => return Served::Not,
         };
         let bytes = match received {
             Ok(n) if n > 0 => &buffer[..n],
+            Err(Errno::AGAIN) => return Served::Wholly,
             nothing => {
                 self.look_at_end(nothing.err());
                 return Served::Partly { counted: false };
@@ -54,7 +58,7 @@ impl Link {
         };
         let undisturbed = self.room.replace(0) > 0;
         let served = if undisturbed && consumed >= bytes.len() {
-            if self.answer(bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } }
+            if self.answer::<TCP>(bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } }
         } else {
             self.keep_rest(bytes, consumed);
             self.flush_gathered(bytes.len());
@@ -66,7 +70,7 @@ impl Link {
 
     /// Writes what the session has answered to so many bytes. Returns whether all of it was written.
     #[inline(always)]
-    fn answer(&self, received: usize) -> bool {
+    fn answer<const TCP: bool>(&self, received: usize) -> bool {
         let engine = &**self.engine();
         let mut gather = engine.buffers.gather.borrow_mut();
         let bytes = gather.bytes();
@@ -75,7 +79,10 @@ impl Link {
             return true;
         }
         let sent = match &*self.transport.borrow_mut() {
-            Some(Transport::Tcp(source)) => Tracked { source, state: &self.state, engine, tells: false }.send(bytes),
+            Some(Transport::Tcp(source)) if TCP => {
+                Tracked { source, state: &self.state, engine, tells: false }.send(bytes)
+            }
+            Some(other) if !TCP => other.send(&self.state, engine, bytes),
             _ => Ok(0),
         };
         match sent {

@@ -33,10 +33,9 @@ impl Dispatch for Link {
         if self.state.wanted() != Interest::READABLE.as_ready() {
             return self.visit(Asked::default(), false);
         }
-        match self.serve() {
-            Served::Wholly => {}
-            Served::Not => self.visit(Asked::default(), false),
-            Served::Partly { counted } => self.visit(Asked::READ, counted),
+        match self.serve::<true>() {
+            Served::Not => self.serve_otherwise(),
+            served => self.go_on(served),
         }
     }
 
@@ -63,6 +62,20 @@ impl Dispatch for Link {
 }
 
 impl Link {
+    #[inline(never)]
+    fn serve_otherwise(&self) {
+        self.go_on(self.serve::<false>());
+    }
+
+    #[inline(always)]
+    fn go_on(&self, served: Served) {
+        match served {
+            Served::Wholly => {}
+            Served::Not => self.visit(Asked::default(), false),
+            Served::Partly { counted } => self.visit(Asked::READ, counted),
+        }
+    }
+
     /// Does what there is to do, but for what was `done`. `counted`: user code has run in this dispatch.
     #[cold]
     #[inline(never)]
@@ -229,13 +242,13 @@ impl Visit<'_> {
         if !link.flow.may_write() {
             return;
         }
-        while self.budget.get() > 0 {
+        while self.budget.get() > 0 && !link.flow.queue.borrow().is_empty() {
             let written = {
                 // Shared, because a logger that is told of the write may ask how much is queued.
                 let queue = link.flow.queue.borrow();
                 let mut slices = [IoSlice::new(&[]); SLICES];
                 let count = queue.slices(&mut slices);
-                if count > 0 { link.write(&slices[..count]) } else { 0 }
+                link.write(&slices[..count])
             };
             if written == 0 {
                 break;
