@@ -77,6 +77,8 @@ pub(crate) struct Link {
     /// Not 0 while a method of the session runs and nothing but small sends has happened in it: what it may gather.
     /// So `send` has one thing to look at.
     pub(super) room: Cell<u16>,
+    /// What is queued is written when the dispatch in progress, another's, is over.
+    pub(super) is_to_be_flushed: Cell<bool>,
     /// Bytes that `send` has written straight to the socket, and the turn in which it did.
     pub(super) straight: Cell<(u32, u32)>,
     /// Why it ends; set with `Phase::Ending` and `Phase::Broken`.
@@ -116,6 +118,7 @@ impl Link {
             body: RefCell::new(None),
             calm: Cell::new(0),
             room: Cell::new(0),
+            is_to_be_flushed: Cell::new(false),
             straight: Cell::new((0, 0)),
             reason: Cell::new(None),
             timing: OnceCell::new(),

@@ -6,6 +6,7 @@ use super::link::{Body, Connection, Link};
 use super::outcome::Reason;
 use super::transport::Transport;
 use crate::engine::buffers::Buffers;
+use crate::engine::state::Engine;
 use crate::readiness::io::Tracked;
 use rustix::io::Errno;
 use std::rc::Rc;
@@ -28,8 +29,7 @@ impl Link {
     ///
     /// `TCP`: only that, else only what is not. One for both would keep what a call has answered in memory.
     #[inline(always)]
-    pub(super) fn serve<const TCP: bool>(&self) -> Served {
-        let engine = &**self.engine();
+    pub(super) fn serve<const TCP: bool>(&self, engine: &Engine) -> Served {
         let mut buffer = engine.buffers.read.borrow_mut();
         let buffer = buffer.as_mut_slice();
         let room = self.calm.get();
@@ -56,9 +56,9 @@ impl Link {
         let Some(consumed) = self.call(|session, connection| session.received(connection, bytes)) else {
             return Served::Partly { counted: true };
         };
-        let undisturbed = self.room.replace(0) > 0;
-        let served = if undisturbed && consumed >= bytes.len() {
-            if self.answer::<TCP>(bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } }
+        self.room.set(0);
+        let served = if self.calm.get() > 0 && consumed >= bytes.len() {
+            if self.answer::<TCP>(engine, bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } }
         } else {
             self.keep_rest(bytes, consumed);
             self.flush_gathered(bytes.len());
@@ -70,8 +70,7 @@ impl Link {
 
     /// Writes what the session has answered to so many bytes. Returns whether all of it was written.
     #[inline(always)]
-    fn answer<const TCP: bool>(&self, received: usize) -> bool {
-        let engine = &**self.engine();
+    fn answer<const TCP: bool>(&self, engine: &Engine, received: usize) -> bool {
         let mut gather = engine.buffers.gather.borrow_mut();
         let bytes = gather.bytes();
         if bytes.is_empty() {

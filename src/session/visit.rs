@@ -9,12 +9,12 @@ use super::flow::{Asked, Duty, OurEnd, Phase};
 use super::link::{Body, Connection, Link};
 use super::outcome::{Idle, Reason};
 use super::serve::Served;
-use super::write_queue::SLICES;
 use crate::engine::reactor::{Dispatch, Reactor, State};
+use crate::engine::state::Engine;
 use crate::outstanding::Work;
 use crate::ready::{Interest, Ready};
 use std::cell::Cell;
-use std::io::{ErrorKind, IoSlice};
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -30,13 +30,17 @@ impl Dispatch for Link {
 
     #[inline(always)]
     fn dispatch(&self) {
-        if self.state.wanted() != Interest::READABLE.as_ready() {
-            return self.visit(Asked::default(), false);
-        }
-        match self.serve::<true>() {
-            Served::Not => self.serve_otherwise(),
-            served => self.go_on(served),
-        }
+        let engine = &**self.engine(); // Handed down, so that it is read once.
+        self.do_what_is_due(engine);
+        engine.reactor.flush();
+    }
+
+    fn has_panicked(&self) {
+        self.engine().reactor.flush();
+    }
+
+    fn flush(self: &Rc<Self>) {
+        self.flush_queue();
     }
 
     /// A connection is no operation: it has a key of its own.
@@ -62,9 +66,20 @@ impl Dispatch for Link {
 }
 
 impl Link {
+    #[inline(always)]
+    fn do_what_is_due(&self, engine: &Engine) {
+        if self.state.wanted() != Interest::READABLE.as_ready() {
+            return self.visit(Asked::default(), false);
+        }
+        match self.serve::<true>(engine) {
+            Served::Not => self.serve_otherwise(),
+            served => self.go_on(served),
+        }
+    }
+
     #[inline(never)]
     fn serve_otherwise(&self) {
-        self.go_on(self.serve::<false>());
+        self.go_on(self.serve::<false>(self.engine()));
     }
 
     #[inline(always)]
@@ -243,13 +258,7 @@ impl Visit<'_> {
             return;
         }
         while self.budget.get() > 0 && !link.flow.queue.borrow().is_empty() {
-            let written = {
-                // Shared, because a logger that is told of the write may ask how much is queued.
-                let queue = link.flow.queue.borrow();
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let count = queue.slices(&mut slices);
-                link.write(&slices[..count])
-            };
+            let written = link.write_queued();
             if written == 0 {
                 break;
             }
