@@ -4,14 +4,16 @@ mod net;
 mod scripted;
 mod util;
 
-use ioctx::local;
-use ioctx::session::{self, Endpoint, Sent};
+use ioctx::session::{self, Connection, Endpoint, Sent, Session};
+use ioctx::testing::Harness;
+use ioctx::{IoContext, local};
 use net::finish;
 use scripted::{SOON, Script, pattern};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 use util::{Record, context, run_until};
 
@@ -110,4 +112,70 @@ fn a_pair_is_adopted_and_taken_out_again() -> io::Result<()> {
     theirs.read(&mut back)?;
     assert_eq!(&back, b"plain");
     Ok(())
+}
+
+/// One end is adopted, the other is the peer.
+fn adopted(io: &IoContext, session: impl Session) -> io::Result<(Connection, UnixStream)> {
+    let (ours, peer) = UnixStream::pair()?;
+    Ok((session::adopt(local::stream::Socket::from_std(io, ours)?, session)?, peer))
+}
+
+/// P19: what a session sends to another leaves when its method returns, in one piece, and before anybody's next turn.
+#[test]
+fn what_is_sent_to_another_leaves_when_the_method_returns() -> io::Result<()> {
+    let mut io = context();
+    let told = Record::new();
+    let (target, mut target_peer) = adopted(&io, Script::echo(&told))?;
+    let mut reading = target_peer.try_clone()?;
+    let (_first, mut first_peer) = adopted(
+        &io,
+        Script::new(&told).on_received(move |_, bytes| {
+            assert_eq!(target.send(b"one "), Sent::Accepted);
+            assert_eq!(target.send(b"two "), Sent::Accepted);
+            assert_eq!(target.queued(), 8);
+            bytes.len()
+        }),
+    )?;
+    let (_last, mut last_peer) = adopted(
+        &io,
+        Script::new(&told).on_received(move |_, bytes| {
+            let mut got = [0; 100];
+            let n = reading.read(&mut got).expect("there are bytes");
+            assert_eq!(String::from_utf8_lossy(&got[..n]), "one two three");
+            bytes.len()
+        }),
+    )?;
+    io.poll()?;
+    told.take();
+    target_peer.set_nonblocking(true)?; // Of the clone as well.
+    first_peer.write_all(b"a")?;
+    target_peer.write_all(b"three")?;
+    last_peer.write_all(b"b")?;
+    io.poll()?;
+    assert_eq!(told.take(), ["received a", "received three", "received b"]);
+    Ok(())
+}
+
+/// P19: what does not leave at once stays in order, and what is asked meanwhile comes after it.
+#[test]
+fn what_is_sent_to_another_waits_for_room_and_comes_before_its_end() {
+    let told = Record::new();
+    let target = Harness::new(Script::echo(&told));
+    let connection = target.connection().clone();
+    let source = target.beside(Script::new(&told).on_received(move |_, bytes| {
+        connection.send(bytes);
+        connection.send_shared(&Rc::from(&b"|"[..]));
+        if bytes == b"last" {
+            connection.close_after_flush(SOON);
+        }
+        bytes.len()
+    }));
+    target.peer_takes(3);
+    source.receive(b"first");
+    target.receive(b"echo");
+    assert_eq!((target.sent(), target.connection().queued()), (b"fir".to_vec(), 7));
+    source.receive(b"last");
+    target.peer_resumes();
+    assert_eq!(target.sent(), b"st|echolast|");
+    assert!(target.saw_eof());
 }

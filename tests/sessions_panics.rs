@@ -224,3 +224,16 @@ fn what_a_panicking_method_did_before_holds() {
     other.peer_eof();
     assert_eq!(second.take(), ["opened", "closed Finished", "dropped"]);
 }
+
+/// P6: what it has sent to another leaves all the same.
+#[test]
+fn what_a_panicking_method_sent_to_another_leaves() {
+    let other = Harness::new(Script::new(&Record::new()));
+    let target = other.connection().clone();
+    let peer = other.beside(Script::new(&Record::new()).on_received(move |_, _| {
+        target.send(b"bye");
+        panic!("after that");
+    }));
+    assert!(catch_unwind(AssertUnwindSafe(|| peer.receive(b"x"))).is_err());
+    assert_eq!(other.sent(), b"bye");
+}

@@ -26,6 +26,11 @@ impl Buffers {
         }
     }
 
+    /// Whether a connection is being lent what was read.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.read.try_borrow().is_err()
+    }
+
     /// An empty vector, with the memory of an earlier one if there is any.
     pub(crate) fn take_spare(&self) -> Vec<u8> {
         self.spare.take()

@@ -38,6 +38,9 @@ pub(crate) trait Dispatch: 'static {
     /// A panic has left the dispatch.
     fn has_panicked(&self) {}
 
+    /// Writes what another's dispatch left here to be written at its end. Calls no user code.
+    fn flush(self: &Rc<Self>) {}
+
     /// Cancels the operation with this sequence number; `false` if there is none.
     fn cancel(&self, sequence: u64) -> bool;
 
@@ -55,6 +58,7 @@ pub(crate) trait Handler {
     /// Notes what the poller told, and dispatches the handler if it is due and not on the ready list.
     fn on_event(self: Rc<Self>, told: Ready);
 
+    fn flush(self: Rc<Self>);
     fn cancel(&self, sequence: u64) -> bool;
     fn abandon(&self);
     fn describe(&self, tell: &mut dyn FnMut(Work));
@@ -71,6 +75,10 @@ impl<D: Dispatch> Handler for D {
         if !state.queued.get() {
             dispatch_if_due(&self);
         }
+    }
+
+    fn flush(self: Rc<Self>) {
+        Dispatch::flush(&self);
     }
 
     fn cancel(&self, sequence: u64) -> bool {
@@ -311,6 +319,9 @@ pub(crate) struct Reactor {
     ready: RefCell<VecDeque<Entry>>,
     /// Called in this turn, and something was left over: their next call is in the next turn.
     left_over: RefCell<VecDeque<Entry>>,
+    /// To be flushed when the dispatch in progress is over, and whether there are any.
+    unflushed: RefCell<Vec<Entry>>,
+    is_flush_due: Cell<bool>,
 }
 
 impl Reactor {
@@ -324,6 +335,8 @@ impl Reactor {
             // heap, above everything the clients have needed, and keep all of that from the system.
             ready: RefCell::new(VecDeque::with_capacity(batch)),
             left_over: RefCell::new(VecDeque::with_capacity(batch)),
+            unflushed: RefCell::default(),
+            is_flush_due: Cell::new(false),
         }
     }
 
@@ -449,6 +462,33 @@ impl Reactor {
         if !left_over.is_empty() {
             self.ready.borrow_mut().append(&mut left_over);
         }
+    }
+
+    // Flushing.
+
+    /// Has the entry flushed at the end of the dispatch in progress, which sees to it.
+    pub(crate) fn flush_at_end(&self, entry: Entry) {
+        self.unflushed.borrow_mut().push(entry);
+        self.is_flush_due.set(true);
+    }
+
+    /// The dispatch is over.
+    #[inline(always)]
+    pub(crate) fn flush(&self) {
+        if self.is_flush_due.get() {
+            self.flush_all();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flush_all(&self) {
+        self.is_flush_due.set(false);
+        let mut entries = self.unflushed.take();
+        for entry in entries.drain(..) {
+            entry.flush();
+        }
+        self.unflushed.replace(entries); // Its memory serves again.
     }
 
     pub(crate) fn ready_len(&self) -> usize {

@@ -28,7 +28,8 @@ impl Connection {
     /// Sends bytes, after everything sent before.
     ///
     /// In a method of this connection's own session, what is sent leaves in one write when the method returns. From
-    /// elsewhere it is queued, and leaves in the same turn if its step 5 is not over, else in the next. A large send
+    /// elsewhere it is queued, and leaves in the same turn if its step 5 is not over, else in the next; in
+    /// [`received`](super::Session::received) of another session nearly always when that returns. A large send
     /// (16 KiB) goes straight to the socket, without a copy, with what was gathered before it; unless bytes are queued
     /// already, or much was sent that way in this turn. What the peer does not take stays queued.
     ///
@@ -82,6 +83,7 @@ impl Connection {
     pub fn set_watermarks(&self, low: usize, high: usize) {
         let limits = self.link.flow.limits.get();
         self.link.flow.limits.set(Limits { low: Bytes::new(low.min(high)), high: Bytes::new(high), ..limits });
+        self.link.disturb(); // What may be gathered has changed.
     }
 
     /// Sets the queued bytes above which the connection ends, with [`Reason::WriteLimit`]. Default:

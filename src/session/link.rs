@@ -72,12 +72,13 @@ pub(crate) struct Link {
     pub(super) transport: RefCell<Option<Transport>>,
     /// `None` when the connection has ended. Borrowed while a method of the session runs.
     pub(super) body: RefCell<Option<Body>>,
-    /// Not 0 on a TCP connection while nothing is to be done but to read: what a method of the session may then gather,
-    /// in bytes.
+    /// Not 0 while nothing is to be done but to read: what a method of the session may then gather, in bytes.
     pub(super) calm: Cell<u16>,
     /// Not 0 while a method of the session runs and nothing but small sends has happened in it: what it may gather.
     /// So `send` has one thing to look at.
     pub(super) room: Cell<u16>,
+    /// What is queued is written when the dispatch in progress, another's, is over.
+    pub(super) is_to_be_flushed: Cell<bool>,
     /// Bytes that `send` has written straight to the socket, and the turn in which it did.
     pub(super) straight: Cell<(u32, u32)>,
     /// Why it ends; set with `Phase::Ending` and `Phase::Broken`.
@@ -117,6 +118,7 @@ impl Link {
             body: RefCell::new(None),
             calm: Cell::new(0),
             room: Cell::new(0),
+            is_to_be_flushed: Cell::new(false),
             straight: Cell::new((0, 0)),
             reason: Cell::new(None),
             timing: OnceCell::new(),
@@ -387,8 +389,7 @@ impl Link {
     /// What the poller is to tell of from now on, and whether that is all there is to do.
     pub(super) fn settle(&self) {
         self.state.set_interest(self.flow.interest());
-        let is_calm = self.flow.is_calm() && self.transport.borrow().as_ref().is_some_and(Transport::is_tcp);
-        self.calm.set(if is_calm { self.gather_limit() } else { 0 });
+        self.calm.set(if self.flow.is_calm() { self.gather_limit() } else { 0 });
     }
 
     /// What a method of the session may gather before it is told to stop.

@@ -1,15 +1,17 @@
 //! How what is sent leaves: gathered, straight, or queued.
 //!
 //! ```text
-//!   own method, small ------------------> gathered --(the method returns: visit.rs)--> one write
+//!   own method, small ------------------> gathered --(the method returns: serve.rs)--> one write
 //!   16 KiB or more, nothing queued -----> one write now, with what was gathered before it
+//!   from another's `received` ----------> queued ----(that method returns: flush)----> one write
 //!   from elsewhere, shared, or behind
-//!   what is queued already -------------> queued ----(the next dispatch: visit.rs)----> writes
+//!   what is queued already -------------> queued ----(the next dispatch: visit.rs)---> writes
 //! ```
 
 use super::flow::Phase;
 use super::link::Link;
 use super::outcome::{Reason, Sent};
+use super::write_queue::SLICES;
 use rustix::io::Errno;
 use std::io::IoSlice;
 use std::rc::Rc;
@@ -90,12 +92,43 @@ impl Link {
     fn note_queued(self: &Rc<Self>) -> Sent {
         if !self.flow.queue.borrow().is_empty() {
             let above = self.flow.note_queued();
-            self.look();
+            if above || !self.is_flushed_soon() {
+                self.look();
+            }
             if above {
                 return Sent::AboveHigh;
             }
         }
         Sent::Accepted
+    }
+
+    /// Whether what is queued will be written when the method that runs has returned: if it is another session's
+    /// `received`, and nothing but to write is to be done here. Not while somebody listens to the trace: a logger that is
+    /// told of the write may do anything.
+    fn is_flushed_soon(self: &Rc<Self>) -> bool {
+        let engine = self.engine();
+        let may_be =
+            self.calm.get() > 0 && engine.buffers.is_lent() && !engine.teller.watches_calls() && !self.in_method();
+        if may_be && !self.is_to_be_flushed.replace(true) {
+            engine.reactor.flush_at_end(self.clone());
+        }
+        may_be
+    }
+
+    /// Writes what is queued, once; what is left after that is for a dispatch, and so is whatever else was asked meanwhile.
+    pub(super) fn flush_queue(self: &Rc<Self>) {
+        self.is_to_be_flushed.set(false);
+        if self.calm.get() > 0 {
+            let written = self.write_queued();
+            let mut queue = self.flow.queue.borrow_mut();
+            queue.advance(written);
+            if queue.is_empty() {
+                return;
+            }
+        }
+        if !self.flow.is_over() {
+            self.look();
+        }
     }
 
     /// Writes without a copy, if nothing is queued before it, and if it is worth a system call: then what was gathered
@@ -143,6 +176,18 @@ impl Link {
             self.flow.queue.borrow_mut().push(gather.bytes());
             gather.clear();
         }
+    }
+
+    /// Writes from the front of the queue, as `write` does.
+    pub(super) fn write_queued(&self) -> usize {
+        // Shared, because a logger that is told of the write may ask how much is queued.
+        let queue = self.flow.queue.borrow();
+        if let Some(bytes) = queue.in_one_piece() {
+            return self.write(&[IoSlice::new(bytes)]);
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = queue.slices(&mut slices);
+        self.write(&slices[..count])
     }
 
     /// One system call, at most; an error breaks the connection off. Returns how many bytes it took.

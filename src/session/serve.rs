@@ -6,6 +6,7 @@ use super::link::{Body, Connection, Link};
 use super::outcome::Reason;
 use super::transport::Transport;
 use crate::engine::buffers::Buffers;
+use crate::engine::state::Engine;
 use crate::readiness::io::Tracked;
 use rustix::io::Errno;
 use std::rc::Rc;
@@ -22,12 +23,13 @@ pub(super) enum Served {
 }
 
 impl Link {
-    /// Reads once, shows the bytes to the session, and writes what it sends. Only for TCP, while nothing else is to be
-    /// done, and while nobody listens to the trace. Each test that is not made here is one that every message is
-    /// spared; and they stand apart, because the compiler makes one slower test of several in a row.
+    /// Reads once, shows the bytes to the session, and writes what it sends. Only while nothing else is to be done, and
+    /// while nobody listens to the trace. Each test that is not made here is one that every message is spared; and they
+    /// stand apart, because the compiler makes one slower test of several in a row.
+    ///
+    /// `TCP`: only that, else only what is not. One for both would keep what a call has answered in memory.
     #[inline(always)]
-    pub(super) fn serve(&self) -> Served {
-        let engine = &**self.engine();
+    pub(super) fn serve<const TCP: bool>(&self, engine: &Engine) -> Served {
         let mut buffer = engine.buffers.read.borrow_mut();
         let buffer = buffer.as_mut_slice();
         let room = self.calm.get();
@@ -35,13 +37,15 @@ impl Link {
             return Served::Not;
         }
         let received = match &*self.transport.borrow_mut() {
-            Some(Transport::Tcp(source)) if !engine.teller.watches_calls() => {
+            Some(Transport::Tcp(source)) if TCP && !engine.teller.watches_calls() => {
                 Tracked { source, state: &self.state, engine, tells: false }.receive(buffer)
             }
+            Some(other) if !TCP && !engine.teller.watches_calls() => other.receive(&self.state, engine, buffer),
             _ => return Served::Not,
         };
         let bytes = match received {
             Ok(n) if n > 0 => &buffer[..n],
+            Err(Errno::AGAIN) => return Served::Wholly,
             nothing => {
                 self.look_at_end(nothing.err());
                 return Served::Partly { counted: false };
@@ -52,9 +56,9 @@ impl Link {
         let Some(consumed) = self.call(|session, connection| session.received(connection, bytes)) else {
             return Served::Partly { counted: true };
         };
-        let undisturbed = self.room.replace(0) > 0;
-        let served = if undisturbed && consumed >= bytes.len() {
-            if self.answer(bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } }
+        self.room.set(0);
+        let served = if self.calm.get() > 0 && consumed >= bytes.len() {
+            if self.answer::<TCP>(engine, bytes.len()) { Served::Wholly } else { Served::Partly { counted: true } }
         } else {
             self.keep_rest(bytes, consumed);
             self.flush_gathered(bytes.len());
@@ -66,8 +70,7 @@ impl Link {
 
     /// Writes what the session has answered to so many bytes. Returns whether all of it was written.
     #[inline(always)]
-    fn answer(&self, received: usize) -> bool {
-        let engine = &**self.engine();
+    fn answer<const TCP: bool>(&self, engine: &Engine, received: usize) -> bool {
         let mut gather = engine.buffers.gather.borrow_mut();
         let bytes = gather.bytes();
         if bytes.is_empty() {
@@ -75,7 +78,10 @@ impl Link {
             return true;
         }
         let sent = match &*self.transport.borrow_mut() {
-            Some(Transport::Tcp(source)) => Tracked { source, state: &self.state, engine, tells: false }.send(bytes),
+            Some(Transport::Tcp(source)) if TCP => {
+                Tracked { source, state: &self.state, engine, tells: false }.send(bytes)
+            }
+            Some(other) if !TCP => other.send(&self.state, engine, bytes),
             _ => Ok(0),
         };
         match sent {

@@ -27,10 +27,6 @@ pub enum Transport {
 
 // Moving bytes. The ready bits in `state` are kept true.
 impl Transport {
-    pub(super) fn is_tcp(&self) -> bool {
-        matches!(self, Transport::Tcp(_))
-    }
-
     pub(super) fn receive(&self, state: &State, engine: &Engine, buffer: &mut [u8]) -> Result<usize, Errno> {
         match self {
             Transport::Tcp(source) => Tracked { source, state, engine, tells: true }.receive(buffer),

@@ -9,12 +9,12 @@ use super::flow::{Asked, Duty, OurEnd, Phase};
 use super::link::{Body, Connection, Link};
 use super::outcome::{Idle, Reason};
 use super::serve::Served;
-use super::write_queue::SLICES;
 use crate::engine::reactor::{Dispatch, Reactor, State};
+use crate::engine::state::Engine;
 use crate::outstanding::Work;
 use crate::ready::{Interest, Ready};
 use std::cell::Cell;
-use std::io::{ErrorKind, IoSlice};
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -30,14 +30,17 @@ impl Dispatch for Link {
 
     #[inline(always)]
     fn dispatch(&self) {
-        if self.state.wanted() != Interest::READABLE.as_ready() {
-            return self.visit(Asked::default(), false);
-        }
-        match self.serve() {
-            Served::Wholly => {}
-            Served::Not => self.visit(Asked::default(), false),
-            Served::Partly { counted } => self.visit(Asked::READ, counted),
-        }
+        let engine = &**self.engine(); // Handed down, so that it is read once.
+        self.do_what_is_due(engine);
+        engine.reactor.flush();
+    }
+
+    fn has_panicked(&self) {
+        self.engine().reactor.flush();
+    }
+
+    fn flush(self: &Rc<Self>) {
+        self.flush_queue();
     }
 
     /// A connection is no operation: it has a key of its own.
@@ -63,6 +66,31 @@ impl Dispatch for Link {
 }
 
 impl Link {
+    #[inline(always)]
+    fn do_what_is_due(&self, engine: &Engine) {
+        if self.state.wanted() != Interest::READABLE.as_ready() {
+            return self.visit(Asked::default(), false);
+        }
+        match self.serve::<true>(engine) {
+            Served::Not => self.serve_otherwise(),
+            served => self.go_on(served),
+        }
+    }
+
+    #[inline(never)]
+    fn serve_otherwise(&self) {
+        self.go_on(self.serve::<false>(self.engine()));
+    }
+
+    #[inline(always)]
+    fn go_on(&self, served: Served) {
+        match served {
+            Served::Wholly => {}
+            Served::Not => self.visit(Asked::default(), false),
+            Served::Partly { counted } => self.visit(Asked::READ, counted),
+        }
+    }
+
     /// Does what there is to do, but for what was `done`. `counted`: user code has run in this dispatch.
     #[cold]
     #[inline(never)]
@@ -229,14 +257,8 @@ impl Visit<'_> {
         if !link.flow.may_write() {
             return;
         }
-        while self.budget.get() > 0 {
-            let written = {
-                // Shared, because a logger that is told of the write may ask how much is queued.
-                let queue = link.flow.queue.borrow();
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let count = queue.slices(&mut slices);
-                if count > 0 { link.write(&slices[..count]) } else { 0 }
-            };
+        while self.budget.get() > 0 && !link.flow.queue.borrow().is_empty() {
+            let written = link.write_queued();
             if written == 0 {
                 break;
             }

@@ -84,6 +84,14 @@ impl WriteQueue {
         }
     }
 
+    /// All that waits, if it is one chunk: as it nearly always is.
+    pub(super) fn in_one_piece(&self) -> Option<&[u8]> {
+        match (&self.front, &self.behind) {
+            (Some(front), None) => Some(&front.bytes()[self.written..]),
+            _ => None,
+        }
+    }
+
     /// What to write next, as slices. Returns how many there are.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
         let chunks = self.front.iter().chain(self.behind.iter().flat_map(|behind| behind.iter()));
