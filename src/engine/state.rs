@@ -162,7 +162,8 @@ impl Engine {
     // Outstanding work.
 
     pub(crate) fn has_work(&self) -> bool {
-        let outstanding = self.scheduler.has_work() || self.inbox.has_mail() || self.inbox.guards_held() > 0;
+        // The guards before the mail: a thread that lets go of its guard has posted before that.
+        let outstanding = self.scheduler.has_work() || self.inbox.guards_held() > 0 || self.inbox.has_mail();
         outstanding && self.alive.get()
     }
 
