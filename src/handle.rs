@@ -1,7 +1,7 @@
 //! `Handle`: what everything on the loop's thread holds.
 
-use crate::engine::state::{Engine, Task};
-use crate::key::{Cancel, Operation};
+use crate::engine::state::Engine;
+use crate::key::{Cancel, Kind, Operation};
 use crate::outstanding::Outstanding;
 use std::fmt;
 use std::panic::Location;
@@ -49,13 +49,8 @@ impl Handle {
     /// ```
     #[track_caller]
     pub fn post(&self, handler: impl FnOnce() + 'static) {
-        self.engine.post(Task {
-            kind: "post",
-            object: "Handle",
-            origin: self.engine.origin(Location::caller()),
-            is_handler: true,
-            run: Box::new(move |_| handler()),
-        });
+        let kind = &Kind { name: "post", object: "Handle" };
+        self.engine.post(kind, self.engine.origin(Location::caller()), handler);
     }
 
     /// Runs the handler at once if a handler of the same context is running now, and posts it otherwise.

@@ -1,4 +1,4 @@
-//! The key of an outstanding operation, and where it came from.
+//! The key of an outstanding operation, what it is called, and where it came from.
 
 use std::panic::Location;
 use std::time::Instant;
@@ -41,6 +41,14 @@ pub enum Cancel {
     Requested,
     /// The operation had already ended (or its handler is running): nothing was changed.
     AlreadyDone,
+}
+
+/// What a piece of work is called in listings and in the trace.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    /// The kind of object it comes from.
+    pub(crate) object: &'static str,
 }
 
 /// Where and when a piece of work was started.

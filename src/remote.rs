@@ -1,9 +1,10 @@
 //! `Remote` and `Sender`: the loop as other threads see it.
 
 use crate::engine::inbox::Inbox;
-use crate::engine::state::{Engine, Mail};
+use crate::engine::state::{Engine, Mail, Task};
 use crate::handle::Handle;
 use crate::key::Origin;
+use crate::outstanding::Work;
 use crate::work::RemoteWorkGuard;
 use std::any::Any;
 use std::cell::RefCell;
@@ -66,12 +67,12 @@ impl Handle {
     /// ```
     #[track_caller]
     pub fn channel<T: Send + 'static>(&self, handler: impl FnMut(T) + 'static) -> Sender<T> {
-        let origin = self.engine.origin(Location::caller());
+        let location = Location::caller();
         let receiver: Rc<dyn Any> = Rc::new(Receiver::<T> { handler: RefCell::new(Box::new(handler)) });
         let index =
             if self.engine.is_alive() { self.engine.channels.borrow_mut().insert(receiver) } else { usize::MAX };
         let inbox = Arc::clone(&self.engine.inbox);
-        Sender { link: Arc::new(Link { inbox, index, origin }), value: std::marker::PhantomData }
+        Sender { link: Arc::new(Link { inbox, index, location }), value: std::marker::PhantomData }
     }
 }
 
@@ -89,20 +90,8 @@ impl Remote {
     where
         F: FnOnce(&Handle) + Send + 'static,
     {
-        let origin = origin_elsewhere(Location::caller());
-        let mut task = Some(task);
-        self.inbox.push_with(|| {
-            let task = task.take();
-            let run = Box::new(move |engine: &Rc<Engine>| {
-                let engine = Rc::clone(engine);
-                if let Some(task) = task {
-                    task(&Handle { engine });
-                }
-            });
-            let kind = "remote post";
-            Mail { kind, origin, is_handler: true, run }
-        });
-        task.map_or(Ok(()), |task| Err(PostError { task }))
+        let posted = Box::new(RemoteTask { location: Location::caller(), task });
+        self.inbox.push(posted, |posted| posted).map_err(|posted| PostError { task: posted.task })
     }
 
     /// Asks the loop to stop, like [`Handle::stop`], from any thread. Never blocks.
@@ -114,7 +103,7 @@ impl Remote {
     /// thread.
     #[track_caller]
     pub fn work_guard(&self) -> RemoteWorkGuard {
-        let index = self.inbox.hold(origin_elsewhere(Location::caller()));
+        let index = self.inbox.hold(Origin { location: Location::caller(), started: Instant::now() });
         let inbox = Arc::clone(&self.inbox);
         RemoteWorkGuard { inbox, index }
     }
@@ -126,9 +115,26 @@ impl fmt::Debug for Remote {
     }
 }
 
-fn origin_elsewhere(location: &'static Location<'static>) -> Origin {
-    let started = Instant::now();
-    Origin { location, started }
+/// What [`Remote::post`] sends.
+struct RemoteTask<F> {
+    location: &'static Location<'static>,
+    task: F,
+}
+
+impl<F: FnOnce(&Handle)> Task for RemoteTask<F> {
+    fn run(self: Box<Self>, engine: &Rc<Engine>) {
+        let RemoteTask { location, task } = *self;
+        let handle = Handle { engine: Rc::clone(engine) };
+        engine.call("remote post", location, || task(&handle));
+    }
+
+    fn describe(&self, came: Instant) -> Work {
+        work("remote post", self.location, came)
+    }
+}
+
+fn work(kind: &'static str, location: &'static Location<'static>, came: Instant) -> Work {
+    Work::new(kind, "Remote", None, Origin { location, started: came })
 }
 
 /// The sending end of [`Handle::channel`]: goes to any thread, and may be cloned.
@@ -144,7 +150,7 @@ struct Link {
     /// The channel's place in the engine.
     index: usize,
     /// Where the channel was made.
-    origin: Origin,
+    location: &'static Location<'static>,
 }
 
 struct Receiver<T> {
@@ -158,38 +164,58 @@ impl<T: Send + 'static> Sender<T> {
     ///
     /// The context has gone: the value comes back in the error.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        let index = self.link.index;
-        let mut value = Some(value);
-        self.link.inbox.push_with(|| {
-            let value = value.take();
-            let run = Box::new(move |engine: &Rc<Engine>| {
-                let receiver = engine.channels.borrow().get(index).cloned();
-                if let (Some(receiver), Some(value)) = (receiver, value) {
-                    if let Some(receiver) = receiver.downcast_ref::<Receiver<T>>() {
-                        (receiver.handler.borrow_mut())(value);
-                    }
-                }
-            });
-            Mail { kind: "channel message", origin: self.link.origin, is_handler: true, run }
+        let Link { inbox, index, location } = &*self.link;
+        let message = Box::new(Message { index: *index, location, value });
+        inbox.push(message, |message| message).map_err(|message| SendError { value: message.value })
+    }
+}
+
+/// What [`Sender::send`] sends.
+struct Message<T> {
+    index: usize,
+    location: &'static Location<'static>,
+    value: T,
+}
+
+impl<T: 'static> Task for Message<T> {
+    fn run(self: Box<Self>, engine: &Rc<Engine>) {
+        let Message { index, location, value } = *self;
+        let receiver = engine.channels.borrow().get(index).cloned();
+        engine.call("channel message", location, || {
+            if let Some(receiver) = receiver.as_ref().and_then(|receiver| receiver.downcast_ref::<Receiver<T>>()) {
+                (receiver.handler.borrow_mut())(value);
+            }
         });
-        value.map_or(Ok(()), |value| Err(SendError { value }))
+    }
+
+    fn describe(&self, came: Instant) -> Work {
+        work("channel message", self.location, came)
     }
 }
 
 /// The last sender is gone: the handler goes too, behind everything that was sent.
 impl Drop for Link {
     fn drop(&mut self) {
-        let index = self.index;
-        let origin = self.origin;
-        self.inbox.push_with(|| Mail {
-            kind: "end of channel",
-            origin,
-            is_handler: false,
-            run: Box::new(move |engine| {
-                let receiver = engine.channels.borrow_mut().try_remove(index);
-                drop(receiver);
-            }),
-        });
+        let Link { inbox, index, location } = self;
+        // If it is not accepted, the handler went with its context.
+        drop(inbox.push(Box::new(End { index: *index, location }), |end| end));
+    }
+}
+
+/// What the last sender leaves behind.
+struct End {
+    index: usize,
+    location: &'static Location<'static>,
+}
+
+impl Task for End {
+    fn run(self: Box<Self>, engine: &Rc<Engine>) {
+        let receiver = engine.channels.borrow_mut().try_remove(self.index);
+        drop(receiver);
+    }
+
+    fn describe(&self, came: Instant) -> Work {
+        work("end of channel", self.location, came)
     }
 }
 

@@ -180,5 +180,16 @@ fn over_timers_and_posts() -> io::Result<()> {
     let change = region.change();
     assert_eq!(change.allocations + change.reallocations, 0, "over a repetition");
     io.cancel(key);
+    for is_warm in [false, true] {
+        let wait = |_| io.after(Duration::from_secs(3600), |waited| assert!(waited.is_err()));
+        let waits: Vec<_> = (0..MEASURED).map(wait).collect();
+        let region = Region::new(ALLOCATOR);
+        for wait in waits {
+            io.cancel(wait);
+        }
+        assert_eq!(io.run()?, MEASURED);
+        let change = region.change();
+        assert!(!is_warm || change.allocations + change.reallocations == 0, "to cancel waits: {change:?}");
+    }
     Ok(())
 }

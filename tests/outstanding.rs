@@ -60,6 +60,27 @@ fn each_piece_of_work_names_the_line_that_started_it() -> io::Result<()> {
     Ok(())
 }
 
+/// Section 1: what other threads have posted is as old as the oldest of it that the loop has not seen, in the inbox and
+/// when it was taken out.
+#[test]
+fn remote_work_is_as_old_as_the_first_that_came() -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let mut io = IoContext::new()?;
+    let (remote, handle) = (io.remote(), io.handle().clone());
+    for _ in 0..2 {
+        let older = |work: &Work| work.kind() == "remote post" && work.age() >= PAUSE;
+        assert!(remote.post(|io| io.stop()).is_ok());
+        std::thread::sleep(PAUSE);
+        assert!(remote.post(|_| {}).is_ok());
+        assert_eq!(io.outstanding().iter().filter(|work| older(work)).count(), 2);
+        io.run()?;
+        assert_eq!(handle.outstanding().iter().filter(|work| older(work)).count(), 1);
+        io.restart();
+        io.run()?;
+    }
+    Ok(())
+}
+
 /// Section 1: a connection is listed with its peer, a listener with its own address.
 #[test]
 fn sockets_are_listed_with_their_endpoint() -> io::Result<()> {

@@ -1,20 +1,23 @@
 //! The inbox: the one door through which other threads reach the loop.
 //!
 //! ```text
-//!   any thread:    lock, push, filled = true, unlock      then, if asleep was true: asleep = false, wake
+//!   any thread:    lock, push, filled = true, unlock      then, if asleep is true: asleep = false, wake
 //!   loop thread:   asleep = true, then look at filled     then, if it was false: sleep
 //! ```
 //!
 //! Each side writes its own flag before it reads the other's, both sequentially consistent, so at least one of them
 //! sees the other: either the loop sees the item and does not sleep, or the sender sees the sleeper and wakes it.
+//! `filled` is written for the first item only: whoever finds one there, under the lock, comes after that.
 //! The sender that takes `asleep` down pays for the system call, every later one does not, and a loop that is busy
 //! is never woken at all.
 
 use crate::key::Origin;
+use crate::outstanding::Work;
 use slab::Slab;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 pub(crate) struct Inbox<T> {
     queue: Mutex<Queue<T>>,
@@ -32,6 +35,9 @@ pub(crate) struct Inbox<T> {
 
 struct Queue<T> {
     items: Vec<T>,
+    /// When the first of them came. All are said to be as old as that: a reading of the clock costs more than the rest
+    /// of sending.
+    since: Instant,
     /// The context has gone: nothing is accepted any more.
     closed: bool,
 }
@@ -39,7 +45,7 @@ struct Queue<T> {
 impl<T> Inbox<T> {
     pub(crate) fn new(waker: mio::Waker) -> Self {
         Inbox {
-            queue: Mutex::new(Queue { items: Vec::new(), closed: false }),
+            queue: Mutex::new(Queue { items: Vec::new(), since: Instant::now(), closed: false }),
             filled: AtomicBool::new(false),
             asleep: AtomicBool::new(true),
             stop: AtomicBool::new(false),
@@ -51,19 +57,21 @@ impl<T> Inbox<T> {
 
     // Any thread.
 
-    /// Queues what `make` makes and wakes the loop if it sleeps. `false`, and `make` is dropped uncalled, if the
-    /// context has gone. `make` runs under the lock: it may build and box, and nothing else.
-    pub(crate) fn push_with(&self, make: impl FnOnce() -> T) -> bool {
-        {
-            let mut queue = lock(&self.queue);
-            if queue.closed {
-                return false;
-            }
-            queue.items.push(make());
+    /// Queues `item`, as a `T`, and wakes the loop if it sleeps. Gives it back if the context has gone.
+    #[inline]
+    pub(crate) fn push<I>(&self, item: I, into: impl FnOnce(I) -> T) -> Result<(), I> {
+        let mut queue = lock(&self.queue);
+        if queue.closed {
+            return Err(item);
+        }
+        if queue.items.is_empty() {
+            queue.since = Instant::now();
             self.filled.store(true, SeqCst);
         }
+        queue.items.push(into(item));
+        drop(queue);
         self.wake();
-        true
+        Ok(())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -88,8 +96,16 @@ impl<T> Inbox<T> {
     }
 
     /// Wakes the loop if it sleeps; one system call at most until it looks.
+    #[inline]
     pub(crate) fn wake(&self) {
-        if self.asleep.load(SeqCst) && self.asleep.swap(false, SeqCst) {
+        if self.asleep.load(SeqCst) {
+            self.wake_sleeper();
+        }
+    }
+
+    #[cold]
+    fn wake_sleeper(&self) {
+        if self.asleep.swap(false, SeqCst) {
             if let Err(error) = self.waker.wake() {
                 log::error!(target: "ioctx", "cannot wake the loop: {error}");
             }
@@ -112,11 +128,13 @@ impl<T> Inbox<T> {
         self.filled.load(SeqCst)
     }
 
-    /// Moves everything queued into `mail`, which is empty; the two vectors swap places, so neither is freed.
-    pub(crate) fn take(&self, mail: &mut Vec<T>) {
+    /// Moves everything queued into `mail`, which is empty; the two vectors swap places, so neither is freed. Returns
+    /// when the first of it came.
+    pub(crate) fn take(&self, mail: &mut Vec<T>) -> Instant {
         let mut queue = lock(&self.queue);
         self.filled.store(false, SeqCst);
         mem::swap(&mut queue.items, mail);
+        queue.since
     }
 
     /// Refuses everything from now on and hands out what is queued, for the caller to drop unlocked.
@@ -139,12 +157,13 @@ impl<T> Inbox<T> {
         self.guards_held.load(SeqCst)
     }
 
-    /// What `look` tells of every item, and of the guards on other threads.
-    pub(crate) fn contents(&self, look: impl Fn(&T) -> (&'static str, Origin)) -> Vec<(&'static str, Origin)> {
+    /// Every item, as `describe` tells of it, and the guards on other threads.
+    pub(crate) fn contents(&self, describe: impl Fn(&T, Instant) -> Work) -> Vec<Work> {
         let queue = lock(&self.queue);
         let guards = lock(&self.guards);
-        let guards = guards.iter().map(|(_, origin)| ("work_guard", *origin));
-        queue.items.iter().map(look).chain(guards).collect()
+        let items = queue.items.iter().map(|item| describe(item, queue.since));
+        let guards = guards.iter().map(|(_, origin)| Work::new("work_guard", "Remote", None, *origin));
+        items.chain(guards).collect()
     }
 }
 
@@ -168,7 +187,7 @@ mod tests {
     fn a_sleeper_with_mail_does_not_sleep() {
         let (_poll, inbox) = inbox();
         inbox.awake();
-        assert!(inbox.push_with(|| 1));
+        assert_eq!(inbox.push(1, |n| n), Ok(()));
         assert!(!inbox.fall_asleep());
         let mut mail = Vec::new();
         inbox.take(&mut mail);
@@ -179,9 +198,9 @@ mod tests {
     #[test]
     fn a_closed_inbox_takes_nothing_and_hands_out_what_it_held() {
         let (_poll, inbox) = inbox();
-        inbox.push_with(|| 1);
+        assert_eq!(inbox.push(1, |n| n), Ok(()));
         assert_eq!(inbox.close(), [1]);
-        assert!(!inbox.push_with(|| unreachable!("made for a closed inbox")));
+        assert_eq!(inbox.push(2, |_| unreachable!("the inbox is closed")), Err(2));
     }
 
     /// Goal: no item is lost however senders and a sleeping loop interleave.
@@ -195,7 +214,7 @@ mod tests {
         let mut seen = 0;
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..EACH).for_each(|n| assert!(inbox.push_with(|| n as u32))));
+                scope.spawn(|| (0..EACH).for_each(|n| assert_eq!(inbox.push(n as u32, |n| n), Ok(()))));
             }
             while seen < 4 * EACH {
                 if inbox.fall_asleep() {

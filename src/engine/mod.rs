@@ -10,3 +10,4 @@ pub(crate) mod progress;
 pub(crate) mod trace;
 pub(crate) mod state;
 pub(crate) mod turn;
+pub(crate) mod posted;

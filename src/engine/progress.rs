@@ -113,7 +113,9 @@ impl Progress {
     /// Takes one from what is left of this step; `false` if nothing is.
     pub(crate) fn take_one(&self) -> bool {
         let left = self.left.get();
-        self.left.set(left.saturating_sub(1));
+        if left > 0 {
+            self.left.set(left - 1);
+        }
         left > 0
     }
 

@@ -22,34 +22,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// What runs in step 7, or at a deadline.
-pub(crate) type Act = Box<dyn FnOnce(&Rc<Engine>)>;
-/// The same, on its way from another thread.
-pub(crate) type RemoteAct = Box<dyn FnOnce(&Rc<Engine>) + Send>;
+/// A handler that is ready, in one box with all that belongs to it: the queues hold nothing but the box.
+pub(crate) trait Task {
+    /// Runs it, in step 7. It counts and watches the call itself, because not everything that is queued is a handler.
+    fn run(self: Box<Self>, engine: &Rc<Engine>);
 
-/// A handler that is ready: it runs in step 7.
-pub(crate) struct Task {
-    pub(crate) kind: &'static str,
-    /// The kind of object it comes from, for listings.
-    pub(crate) object: &'static str,
-    pub(crate) origin: Origin,
-    /// Whether it calls user code, so that it counts for `run` and its kin.
-    pub(crate) is_handler: bool,
-    pub(crate) run: Act,
+    /// What it is; `came` is when, for those from other threads.
+    fn describe(&self, came: Instant) -> Work;
 }
 
 /// The same, on its way from another thread.
-pub(crate) struct Mail {
-    pub(crate) kind: &'static str,
-    pub(crate) origin: Origin,
-    pub(crate) is_handler: bool,
-    pub(crate) run: RemoteAct,
+pub(crate) type Mail = Box<dyn Task + Send>;
+
+/// The handler of a wait for a deadline. Run as a task, it is told that the wait was aborted.
+pub(crate) trait Wait: Task {
+    fn end(self: Box<Self>, engine: &Rc<Engine>);
+
+    fn into_task(self: Box<Self>) -> Box<dyn Task>;
 }
 
 /// What the timer queue holds.
 pub(crate) struct Armed {
-    pub(crate) kind: &'static str,
-    pub(crate) origin: Origin,
     /// Not counted as outstanding.
     pub(crate) background: bool,
     pub(crate) alarm: Alarm,
@@ -58,14 +51,17 @@ pub(crate) struct Armed {
 /// What happens at a deadline.
 pub(crate) enum Alarm {
     /// The end of a wait.
-    Wait(Box<dyn FnOnce(io::Result<()>)>),
+    Wait(Box<dyn Wait>),
     /// A callback, called once a period.
     Repeat(Rc<Repeat>),
     /// Something of the loop's own, such as the end of a pause; no user code.
     Internal(Act),
 }
 
+pub(crate) type Act = Box<dyn FnOnce(&Rc<Engine>)>;
+
 pub(crate) struct Repeat {
+    pub(crate) origin: Origin,
     pub(crate) period: Duration,
     pub(crate) callback: RefCell<Box<dyn FnMut()>>,
 }
@@ -80,11 +76,13 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) buffers: Buffers,
     pub(crate) reactor: Reactor,
-    pub(crate) scheduler: Scheduler<Task>,
+    pub(crate) scheduler: Scheduler<Box<dyn Task>>,
     pub(crate) timers: RefCell<TimerQueue<Armed>>,
     pub(crate) inbox: Arc<Inbox<Mail>>,
     /// What step 1 takes the inbox's contents into; empty between turns, kept for its memory.
     pub(crate) mail: Cell<Vec<Mail>>,
+    /// When the first of what it took came.
+    pub(crate) mail_came: Cell<Instant>,
     /// The handlers of channels, found by the index that their senders know.
     pub(crate) channels: RefCell<Slab<Rc<dyn Any>>>,
     guards: RefCell<Slab<Origin>>,
@@ -119,6 +117,7 @@ impl Engine {
             timers: RefCell::new(TimerQueue::new()),
             inbox: Arc::new(Inbox::new(waker)),
             mail: Cell::default(),
+            mail_came: Cell::new(Instant::now()),
             channels: RefCell::new(Slab::new()),
             guards: RefCell::new(Slab::new()),
             starved: RefCell::new(Vec::new()),
@@ -163,14 +162,15 @@ impl Engine {
     // Outstanding work.
 
     pub(crate) fn has_work(&self) -> bool {
-        let outstanding = self.scheduler.outstanding() > 0 || self.inbox.has_mail() || self.inbox.guards_held() > 0;
+        // The guards before the mail: a thread that lets go of its guard has posted before that.
+        let outstanding = self.scheduler.has_work() || self.inbox.guards_held() > 0 || self.inbox.has_mail();
         outstanding && self.alive.get()
     }
 
     /// Something that ends without a handler has ended. A host that sleeps is told when it was the last.
     pub(crate) fn work_finished(&self) {
         self.scheduler.work_finished();
-        if self.scheduler.outstanding() == 0 {
+        if !self.scheduler.has_work() {
             self.kick();
         }
     }
@@ -186,16 +186,24 @@ impl Engine {
         }
     }
 
-    /// Queues a handler; drops it unrun if the context has gone.
-    pub(crate) fn post(&self, task: Task) {
-        if self.alive.get() {
-            tell!(self, "posted {} from {}", task.kind, task.origin.location);
-            self.scheduler.push(task);
-            self.kick();
+    /// Queues a handler of a context that is alive. Inlined, because the price of a post is in its calls.
+    #[inline(always)]
+    pub(crate) fn push(&self, task: Box<dyn Task>) {
+        if self.teller.tracing() {
+            self.tell_of_post(&*task);
         }
+        self.scheduler.push(task);
+        self.kick();
+    }
+
+    #[cold]
+    fn tell_of_post(&self, task: &dyn Task) {
+        let work = task.describe(self.mail_came.get());
+        tell!(self, "posted {} from {}", work.kind(), work.location());
     }
 
     /// Makes sure that a host which sleeps on the descriptor notices work made outside a turn.
+    #[inline]
     pub(crate) fn kick(&self) {
         if self.embedded.get() && !self.turn.is_running() {
             self.inbox.wake();
@@ -241,14 +249,9 @@ impl Engine {
         let Some(armed) = self.disarm(key) else {
             return false;
         };
-        if let Alarm::Wait(handler) = armed.alarm {
-            self.post(Task {
-                kind: armed.kind,
-                object: "Timer",
-                origin: armed.origin,
-                is_handler: true,
-                run: Box::new(move |_| handler(Err(error::aborted(0)))),
-            });
+        match armed.alarm {
+            Alarm::Wait(wait) if self.alive.get() => self.push(wait.into_task()),
+            _ => {}
         }
         true
     }
@@ -300,15 +303,10 @@ impl Engine {
     }
 
     /// Leaves the entry alone for a while, whatever becomes ready; its readiness is remembered.
-    pub(crate) fn pause(&self, entry: &Entry, pause: Duration, origin: Origin) -> Option<TimerKey> {
+    pub(crate) fn pause(&self, entry: &Entry, pause: Duration) -> Option<TimerKey> {
         let paused = Rc::clone(entry);
-        let armed = Armed {
-            kind: "pause",
-            origin,
-            background: true,
-            alarm: Alarm::Internal(Box::new(move |engine| engine.resume(&paused))),
-        };
-        let key = self.arm(self.clock.after(pause), armed);
+        let alarm = Alarm::Internal(Box::new(move |engine| engine.resume(&paused)));
+        let key = self.arm(self.clock.after(pause), Armed { background: true, alarm });
         if let Some(former) = entry.state().set_paused(key) {
             drop(self.disarm(former));
         }
@@ -321,8 +319,8 @@ impl Engine {
     }
 
     /// Pauses an entry that found no free descriptor, until one is closed or the retry time has passed.
-    pub(crate) fn starve(&self, entry: &Entry, origin: Origin) {
-        if let Some(key) = self.pause(entry, self.config.accept_retry, origin) {
+    pub(crate) fn starve(&self, entry: &Entry) {
+        if let Some(key) = self.pause(entry, self.config.accept_retry) {
             let mut starved = self.starved.borrow_mut();
             starved.retain(|(other, _)| !Rc::ptr_eq(other, entry));
             starved.push((Rc::clone(entry), key));
@@ -347,20 +345,19 @@ impl Engine {
         for entry in self.reactor.entries() {
             entry.describe(&mut |work| all.push(work));
         }
+        let came = self.mail_came.get();
         for armed in self.timers.borrow().values().filter(|armed| !armed.background) {
-            all.push(Work::new(armed.kind, "Timer", None, armed.origin));
-        }
-        self.scheduler.with_ready(|ready| {
-            for task in ready {
-                all.push(Work::new(task.kind, task.object, None, task.origin));
+            match &armed.alarm {
+                Alarm::Wait(wait) => all.push(wait.describe(came)),
+                Alarm::Repeat(repeat) => all.push(Work::new("every", "Timer", None, repeat.origin)),
+                Alarm::Internal(_) => {}
             }
-        });
+        }
+        self.scheduler.with_ready(|ready| ready.iter().for_each(|task| all.push(task.describe(came))));
         for (_, origin) in &*self.guards.borrow() {
             all.push(Work::new("work_guard", "IoContext", None, *origin));
         }
-        for (kind, origin) in self.inbox.contents(|mail| (mail.kind, mail.origin)) {
-            all.push(Work::new(kind, "Remote", None, origin));
-        }
+        self.inbox.contents(|task, came| task.describe(came)).into_iter().for_each(|work| all.push(work));
         all
     }
 

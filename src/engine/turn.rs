@@ -7,6 +7,7 @@ use super::state::{Alarm, Engine, Task};
 use super::trace::{Teller, tell};
 use crate::key::Origin;
 use crate::ready::Ready;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::panic::Location;
@@ -63,21 +64,17 @@ impl Engine {
     fn take_posted(&self) {
         self.turn.enter(Step::TakePosted, 0);
         self.teller.look();
-        if !self.inbox.has_mail() {
-            return;
+        if self.inbox.has_mail() {
+            self.take_mail();
         }
+    }
+
+    #[inline(never)] // Or the loop over the events would run out of registers.
+    fn take_mail(&self) {
         let first = self.scheduler.len();
         let mut mail = self.mail.take();
-        self.inbox.take(&mut mail);
-        for letter in mail.drain(..) {
-            self.scheduler.push(Task {
-                kind: letter.kind,
-                object: "Remote",
-                origin: letter.origin,
-                is_handler: letter.is_handler,
-                run: letter.run,
-            });
-        }
+        self.mail_came.set(self.inbox.take(&mut mail));
+        self.scheduler.extend(mail.drain(..).map(|task| task as Box<dyn Task>));
         self.mail.set(mail);
         if self.teller.tracing() {
             self.tell_of_mail(first);
@@ -87,10 +84,12 @@ impl Engine {
     /// Told when nothing can be lost any more, whatever the logger does.
     #[cold]
     fn tell_of_mail(&self, first: usize) {
-        let tell_apart = |task: &Task| (task.kind, task.origin.location);
-        let tasks: Vec<_> = self.scheduler.with_ready(|ready| ready.iter().skip(first).map(tell_apart).collect());
-        for (kind, location) in tasks {
-            tell!(self, "{kind} from {location}");
+        let came = self.mail_came.get();
+        let describe =
+            |ready: &VecDeque<Box<dyn Task>>| ready.iter().skip(first).map(|task| task.describe(came)).collect();
+        let mail: Vec<_> = self.scheduler.with_ready(describe);
+        for work in mail {
+            tell!(self, "{} from {}", work.kind(), work.location());
         }
     }
 
@@ -211,22 +210,22 @@ impl Engine {
             return false;
         };
         let repeat = timers.get(key).and_then(|armed| match &armed.alarm {
-            Alarm::Repeat(repeat) => Some((Rc::clone(repeat), armed.kind, armed.origin)),
+            Alarm::Repeat(repeat) => Some(Rc::clone(repeat)),
             _ => None,
         });
-        if let Some((repeat, kind, origin)) = repeat {
+        if let Some(repeat) = repeat {
             // Armed again before the call, so that the callback can cancel it.
             timers.rearm(key, next_period(deadline, repeat.period, now), self.next_sequence());
             drop(timers);
             tell!(self, "fired {:.3?} after its deadline", now - deadline);
-            self.call(kind, &origin, || (repeat.callback.borrow_mut())());
+            self.call("every", repeat.origin.location, || (repeat.callback.borrow_mut())());
             return true;
         }
         drop(timers);
         if let Some(armed) = self.disarm(key) {
             tell!(self, "fired {:.3?} after its deadline", now - deadline);
             match armed.alarm {
-                Alarm::Wait(handler) => self.call(armed.kind, &armed.origin, || handler(Ok(()))),
+                Alarm::Wait(wait) => wait.end(self),
                 Alarm::Internal(act) => act(self),
                 Alarm::Repeat(_) => {}
             }
@@ -239,11 +238,7 @@ impl Engine {
             let Some(task) = self.scheduler.pop() else {
                 break;
             };
-            if task.is_handler {
-                self.call(task.kind, &task.origin, || (task.run)(self));
-            } else {
-                (task.run)(self);
-            }
+            task.run(self);
             self.may_go_on()?;
         }
         Ok(())
@@ -251,29 +246,29 @@ impl Engine {
 
     /// Calls user code: counted and watched.
     #[inline(always)]
-    pub(crate) fn call<R>(&self, kind: &'static str, origin: &Origin, handler: impl FnOnce() -> R) -> R {
-        let _call = self.begin_call(kind, origin);
-        handler()
+    pub(crate) fn call(&self, kind: &'static str, location: &'static Location<'static>, handler: impl FnOnce()) {
+        self.turn.count_handler();
+        let _call = self.watch(kind, location);
+        handler();
     }
 
     /// As `call`, for what would be copied into a closure and out again: the call ends when the result is dropped.
     #[inline(always)]
     pub(crate) fn begin_call<'a>(&'a self, kind: &'static str, origin: &Origin) -> Call<'a> {
         self.turn.count_handler();
-        self.watch(kind, origin)
+        self.watch(kind, origin.location)
     }
 
     /// Calls user code that is part of a dispatch which has been counted.
     #[inline(always)]
     pub(crate) fn call_on<R>(&self, kind: &'static str, origin: &Origin, handler: impl FnOnce() -> R) -> R {
-        let _call = self.watch(kind, origin);
+        let _call = self.watch(kind, origin.location);
         handler()
     }
 
     /// Watches a call, if calls are watched, until the result is dropped.
     #[inline(always)]
-    fn watch<'a>(&'a self, kind: &'static str, origin: &Origin) -> Call<'a> {
-        let location = origin.location;
+    fn watch<'a>(&'a self, kind: &'static str, location: &'static Location<'static>) -> Call<'a> {
         let started = self.teller.watches_calls().then(|| self.teller.begin_watch(&self.turn, kind, location));
         Call { teller: &self.teller, kind, location, started }
     }

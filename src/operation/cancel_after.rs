@@ -6,7 +6,6 @@ use crate::handle::Handle;
 use crate::key::{Cancel, Operation};
 use std::cell::Cell;
 use std::io;
-use std::panic::Location;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -84,7 +83,6 @@ impl<T: 'static, B: 'static> Outcome for (io::Result<T>, B) {
 /// assert_eq!(io.run()?, 1);
 /// # std::io::Result::Ok(())
 /// ```
-#[track_caller]
 pub fn cancel_after<R: Outcome>(
     context: &impl AsRef<Handle>,
     limit: Duration,
@@ -97,7 +95,6 @@ pub fn cancel_after<R: Outcome>(
 /// Starts an operation that is cancelled if it has not ended at `deadline`. As [`cancel_after`].
 ///
 /// Answers to `asio::cancel_at`.
-#[track_caller]
 pub fn cancel_at<R: Outcome>(
     context: &impl AsRef<Handle>,
     deadline: Instant,
@@ -121,8 +118,6 @@ pub fn cancel_at<R: Outcome>(
     };
     let operation = initiate(Box::new(done));
     let armed = Armed {
-        kind: "cancel_after",
-        origin: engine.origin(Location::caller()),
         background: true, // The operation itself is what is outstanding.
         alarm: Alarm::Internal({
             let limit = Rc::clone(&limit);

@@ -420,13 +420,13 @@ impl<S: Descriptor> Attempt<'_, S> {
     }
 
     /// No descriptor was to be had: the object is left alone until one may be.
-    pub(crate) fn starve(&self, error: &io::Error, origin: Origin) {
+    pub(crate) fn starve(&self, error: &io::Error) {
         if !self.object.starving.replace(true) {
             log::warn!(target: TARGET, "{} waits for a free descriptor: {error}", S::OBJECT);
         }
         let entry = self.object.state.slot().and_then(|slot| self.engine().reactor.entry(slot));
         if let Some(entry) = entry {
-            self.engine().starve(&entry, origin);
+            self.engine().starve(&entry);
         }
     }
 

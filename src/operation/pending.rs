@@ -2,10 +2,10 @@
 
 use super::object::{Attempt, Descriptor, Direction, Op};
 use super::shared::Shared;
-use crate::engine::state::{Engine, Task};
+use crate::engine::state::Engine;
 use crate::engine::trace::tell;
 use crate::error;
-use crate::key::{Operation, Origin, Place};
+use crate::key::{Kind, Operation, Origin, Place};
 use std::any::Any;
 use std::io;
 use std::panic::Location;
@@ -59,7 +59,7 @@ impl<S: Descriptor> Shared<S> {
         let needs_nothing = transfer.needs_nothing(); // First, because it may be user code, which may close us.
         let slot = match self.register() {
             Ok(slot) => slot,
-            Err(error) => return self.fail(T::KIND, error, |error| handler(transfer.finish(error)), location),
+            Err(error) => return self.fail::<T, _>(error, |error| handler(transfer.finish(error)), location),
         };
         tell!(engine, "started {} on token {slot} from {location}", T::KIND);
         let sequence = engine.next_sequence();
@@ -70,22 +70,20 @@ impl<S: Descriptor> Shared<S> {
     }
 
     /// Tells the handler, through the ready queue, of an operation that failed before it began.
-    pub(crate) fn fail<T>(
+    pub(crate) fn fail<T: Transfer<S>, V>(
         &self,
-        kind: &'static str,
         error: io::Error,
-        handler: impl FnOnce(io::Result<T>) + 'static,
+        handler: impl FnOnce(io::Result<V>) + 'static,
         location: &'static Location<'static>,
     ) -> Operation {
-        self.handle.engine.post(Task {
-            kind,
-            object: S::OBJECT,
-            origin: self.handle.engine.origin(location),
-            is_handler: true,
-            run: Box::new(move |_| handler(Err(error))),
-        });
+        let engine = &self.handle.engine;
+        engine.post(kind_of::<S, T>(), engine.origin(location), move || handler(Err(error)));
         Operation::ENDED
     }
+}
+
+fn kind_of<S: Descriptor, T: Transfer<S>>() -> &'static Kind {
+    const { &Kind { name: T::KIND, object: S::OBJECT } }
 }
 
 struct Pending<T, H> {
@@ -154,13 +152,7 @@ where
     fn abort(mut self: Box<Self>, engine: &Rc<Engine>) {
         if let Some((transfer, handler)) = self.body.take() {
             let error = error::aborted(transfer.transferred());
-            engine.post(Task {
-                kind: T::KIND,
-                object: S::OBJECT,
-                origin: self.facts.origin,
-                is_handler: true,
-                run: Box::new(move |_| handler(transfer.finish(Err(error)))),
-            });
+            engine.post(kind_of::<S, T>(), self.facts.origin, move || handler(transfer.finish(Err(error))));
         }
     }
 

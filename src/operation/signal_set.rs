@@ -4,11 +4,11 @@
 //! signal. The loop reads the pipe like any other source, counts the bytes, and completes the waits.
 
 use crate::engine::reactor::{Dispatch, Entry, Reactor, State};
-use crate::engine::state::{Engine, Task};
+use crate::engine::state::Engine;
 use crate::engine::trace::tell;
 use crate::error;
 use crate::handle::Handle;
-use crate::key::{Operation, Origin, Place};
+use crate::key::{Kind, Operation, Origin, Place};
 use crate::outstanding::Work;
 use crate::ready::{Interest, Ready};
 use mio::net::UnixStream;
@@ -209,13 +209,7 @@ impl Waits {
             engine.scheduler.work_finished();
         }
         let handler = wait.handler;
-        engine.post(Task {
-            kind: "async_wait",
-            object: "SignalSet",
-            origin: wait.origin,
-            is_handler: true,
-            run: Box::new(move |_| handler(result)),
-        });
+        engine.post(&Kind { name: "async_wait", object: "SignalSet" }, wait.origin, move || handler(result));
     }
 }
 

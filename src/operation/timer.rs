@@ -1,9 +1,11 @@
 //! Timers: `Timer`, Asio's `steady_timer`, and `after` and `every` for those who need no object.
 
-use crate::engine::state::{Alarm, Armed, Engine, Repeat};
+use crate::engine::state::{Alarm, Armed, Engine, Repeat, Task, Wait};
 use crate::engine::timer_queue::TimerKey;
+use crate::error;
 use crate::handle::Handle;
 use crate::key::{Operation, Origin, Place};
+use crate::outstanding::Work;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -56,13 +58,9 @@ impl Handle {
     /// ```
     #[track_caller]
     pub fn every(&self, period: Duration, callback: impl FnMut() + 'static) -> Operation {
-        let repeat = Repeat { period, callback: RefCell::new(Box::new(callback)) };
-        let armed = Armed {
-            kind: "every",
-            origin: self.engine.origin(Location::caller()),
-            background: false,
-            alarm: Alarm::Repeat(Rc::new(repeat)),
-        };
+        let origin = self.engine.origin(Location::caller());
+        let repeat = Repeat { origin, period, callback: RefCell::new(Box::new(callback)) };
+        let armed = Armed { background: false, alarm: Alarm::Repeat(Rc::new(repeat)) };
         operation(&self.engine, self.engine.arm(self.engine.clock.after(period), armed))
     }
 
@@ -101,8 +99,40 @@ fn arm_wait(
     if !engine.is_alive() {
         return None;
     }
-    let armed = Armed { kind, origin, background, alarm: Alarm::Wait(Box::new(handler)) };
-    engine.arm(deadline, armed)
+    let wait = Box::new(Waiting { kind, origin, handler });
+    engine.arm(deadline, Armed { background, alarm: Alarm::Wait(wait) })
+}
+
+struct Waiting<H> {
+    kind: &'static str,
+    origin: Origin,
+    handler: H,
+}
+
+impl<H: FnOnce(io::Result<()>)> Waiting<H> {
+    fn call(self, engine: &Engine, outcome: io::Result<()>) {
+        engine.call(self.kind, self.origin.location, || (self.handler)(outcome));
+    }
+}
+
+impl<H: FnOnce(io::Result<()>) + 'static> Wait for Waiting<H> {
+    fn end(self: Box<Self>, engine: &Rc<Engine>) {
+        self.call(engine, Ok(()));
+    }
+
+    fn into_task(self: Box<Self>) -> Box<dyn Task> {
+        self
+    }
+}
+
+impl<H: FnOnce(io::Result<()>)> Task for Waiting<H> {
+    fn run(self: Box<Self>, engine: &Rc<Engine>) {
+        self.call(engine, Err(error::aborted(0)));
+    }
+
+    fn describe(&self, _: Instant) -> Work {
+        Work::new(self.kind, "Timer", None, self.origin)
+    }
 }
 
 fn operation(engine: &Engine, key: Option<TimerKey>) -> Operation {

@@ -172,7 +172,7 @@ where
     #[cold]
     fn pause(&self, pause: Duration) {
         if let Some(entry) = self.state.slot().and_then(|slot| self.handle.engine.reactor.entry(slot)) {
-            self.handle.engine.pause(&entry, pause, self.origin);
+            self.handle.engine.pause(&entry, pause);
         }
     }
 }

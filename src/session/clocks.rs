@@ -80,7 +80,7 @@ impl Link {
         let engine = self.engine();
         let link = Rc::clone(self);
         let alarm = Alarm::Internal(Box::new(move |_| act(&link)));
-        engine.arm(at, Armed { kind: "session", origin: self.origin, background: true, alarm })
+        engine.arm(at, Armed { background: true, alarm })
     }
 
     pub(super) fn disarm(&self, key: Option<TimerKey>) {

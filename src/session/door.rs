@@ -176,7 +176,7 @@ impl<P: SessionProtocol> Door<P> {
             log::warn!(target: TARGET, "server {trouble}: {error}");
         }
         if let Some(entry) = self.entry() {
-            self.handle.engine.starve(&entry, self.origin);
+            self.handle.engine.starve(&entry);
         }
     }
 

@@ -10,7 +10,6 @@ use super::outcome::Reason;
 use super::roster::Roster;
 use crate::engine::state::{Alarm, Armed};
 use crate::handle::Handle;
-use crate::key::Origin;
 use crate::socket::{StreamAcceptor, StreamSocket};
 use crate::work::WorkGuard;
 use std::cell::{Cell, RefCell};
@@ -74,7 +73,7 @@ where
     let make = Box::new(move |peer| Box::new(factory(peer)) as Box<dyn Session>);
     let door = Door::new(&acceptor, origin, make)?;
     door.open()?;
-    Ok(Server::new(handle, origin, Some(door)))
+    Ok(Server::new(handle, Some(door)))
 }
 
 /// A server that [`serve`] has started, or one [without a listener](Server::without_listener). Cheap to clone; clones
@@ -86,7 +85,6 @@ pub struct Server {
 
 struct Shared {
     handle: Handle,
-    origin: Origin,
     roster: Rc<Roster<Link>>,
     /// What accepts. A server without it is kept outstanding by a guard.
     door: Option<Rc<dyn Accepting>>,
@@ -112,10 +110,10 @@ pub struct Stats {
 }
 
 impl Server {
-    fn new(handle: Handle, origin: Origin, door: Option<Rc<dyn Accepting>>) -> Server {
+    fn new(handle: Handle, door: Option<Rc<dyn Accepting>>) -> Server {
         let roster = door.as_ref().map_or_else(Roster::new, |door| Rc::clone(door.roster()));
         let (guard, open) = (RefCell::new(None), Cell::new(true));
-        Server { shared: Rc::new(Shared { handle, origin, roster, door, guard, open }) }
+        Server { shared: Rc::new(Shared { handle, roster, door, guard, open }) }
     }
 
     /// A server that accepts nobody: connections come to it through [`adopt`](Server::adopt) and
@@ -152,9 +150,8 @@ impl Server {
     #[track_caller]
     pub fn without_listener(context: &impl AsRef<Handle>) -> Server {
         let handle = context.as_ref().clone();
-        let origin = handle.engine.origin(Location::caller());
         let guard = handle.work_guard();
-        let server = Server::new(handle, origin, None);
+        let server = Server::new(handle, None);
         server.shared.guard.replace(Some(guard));
         server
     }
@@ -252,7 +249,7 @@ impl Server {
         }));
         let engine = &shared.handle.engine;
         let at = engine.clock.after(deadline);
-        engine.arm(at, Armed { kind: "shutdown", origin: shared.origin, background: true, alarm });
+        engine.arm(at, Armed { background: true, alarm });
     }
 
     /// What was counted so far.

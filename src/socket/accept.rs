@@ -6,7 +6,7 @@ use super::protocol::StreamProtocol;
 use super::stream::StreamSocket;
 use super::wait::Wait;
 use crate::handle::Handle;
-use crate::key::{Operation, Origin};
+use crate::key::Operation;
 use crate::operation::object::{Attempt, Direction};
 use crate::operation::pending::Transfer;
 use crate::operation::stream::WaitFor;
@@ -52,8 +52,7 @@ impl<P: StreamProtocol> StreamAcceptor<P> {
     ) -> Operation {
         let location = Location::caller();
         let handle = self.object.handle.clone();
-        let origin = handle.engine.origin(location);
-        let accept = Accept::<P> { handle, origin, protocol: PhantomData };
+        let accept = Accept::<P> { handle, protocol: PhantomData };
         self.object.start(Direction::Read, accept, handler, location)
     }
 
@@ -86,7 +85,6 @@ struct Accepted<P: StreamProtocol> {
 
 struct Accept<P> {
     handle: Handle,
-    origin: Origin,
     protocol: PhantomData<P>,
 }
 
@@ -108,7 +106,7 @@ impl<P: StreamProtocol> Transfer<P::Listener> for Accept<P> {
                 }
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) if is_starvation(&error) => {
-                    attempt.starve(&error, self.origin);
+                    attempt.starve(&error);
                     return None;
                 }
                 Err(error) => return Some(Err(error)),

@@ -67,7 +67,7 @@ impl<P: StreamProtocol> StreamSocket<P> {
                 let connect = Connect { socket: self.clone() };
                 self.object.start(Direction::Write, connect, handler, location)
             }
-            Err(error) => self.object.fail("async_connect", explain::<P>(&endpoint, error), handler, location),
+            Err(error) => self.object.fail::<Connect<P>, _>(explain::<P>(&endpoint, error), handler, location),
         }
     }
 
