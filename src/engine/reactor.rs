@@ -298,6 +298,12 @@ impl Poller {
         Ok(self.events.iter().count())
     }
 
+    /// No wait: there are no events.
+    pub(crate) fn pass(&mut self) -> io::Result<usize> {
+        self.events.clear();
+        Ok(0)
+    }
+
     /// Whether the last batch was full, so that the poller may hold more.
     pub(crate) fn is_full(&self, events: usize) -> bool {
         events >= self.capacity
@@ -363,6 +369,11 @@ impl Reactor {
         state.interest.set(Interest::NONE);
         state.watched.set(Interest::NONE);
         Some(self.slab.borrow_mut().try_remove(index)?.entry)
+    }
+
+    /// Whether nobody waits for events.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slab.borrow().is_empty()
     }
 
     pub(crate) fn entry(&self, index: u32) -> Option<Entry> {

@@ -140,7 +140,7 @@ impl Engine {
         tell!(self, "{sleep}");
         self.turn.enter(Step::Wait, 0);
         let asleep = self.teller.tracing().then(Instant::now);
-        let waited = poller.wait(sleep.limit);
+        let waited = if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(sleep.limit) };
         self.inbox.awake();
         match waited {
             Ok(events) => {
@@ -154,6 +154,12 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether the kernel has nothing to tell, and is not to make the thread sleep. A host must find the waker quiet
+    /// after the turn, so with one it is asked always.
+    fn need_not_ask(&self, sleep: &Sleep) -> bool {
+        sleep.limit.is_some_and(|limit| limit.is_zero()) && self.reactor.is_empty() && !self.embedded.get()
     }
 
     fn read_clock(&self) {
