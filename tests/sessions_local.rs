@@ -179,3 +179,37 @@ fn what_is_sent_to_another_waits_for_room_and_comes_before_its_end() {
     assert_eq!(target.sent(), b"st|echolast|");
     assert!(target.saw_eof());
 }
+
+/// P1: a peer that reads wakes nobody, unless it was waited for; then it does.
+#[test]
+#[cfg(not(mio_unsupported_force_poll_poll))]
+fn a_reading_peer_wakes_the_loop_only_when_it_was_waited_for() -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut io = context();
+    let told = Record::new();
+    let (connection, mut peer) = adopted(&io, Script::new(&told))?;
+    io.poll()?;
+    connection.send(b"hello");
+    io.poll()?;
+    peer.read_exact(&mut [0; 5])?;
+    let is_awake = |io: &IoContext| {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(io, PollFlags::IN)], Some(&now)).map(|ready| ready > 0)
+    };
+    assert!(!is_awake(&io)?);
+    let flood = pattern(0, 4_000_000);
+    connection.send(&flood);
+    while io.next_timeout() == Some(Duration::ZERO) {
+        io.poll()?;
+    }
+    assert!(connection.queued() > 0 && !is_awake(&io)?);
+    let mut got = vec![0; flood.len()];
+    let mut at = 0;
+    while at < got.len() {
+        at += peer.read(&mut got[at..])?;
+        io.poll()?;
+    }
+    assert!(got == flood);
+    assert_eq!(connection.queued(), 0);
+    Ok(())
+}

@@ -70,6 +70,8 @@ pub(crate) struct Link {
     pub(super) flow: Flow,
     /// `None` when the connection has ended, or its socket was taken out. Borrowed for single system calls only.
     pub(super) transport: RefCell<Option<Transport>>,
+    /// Whether the poller tells when there is room: from the first write on that finds none.
+    is_watched_for_room: Cell<bool>,
     /// `None` when the connection has ended. Borrowed while a method of the session runs.
     pub(super) body: RefCell<Option<Body>>,
     /// Not 0 while nothing is to be done but to read: what a method of the session may then gather, in bytes.
@@ -115,6 +117,7 @@ impl Link {
             remote,
             flow: Flow::new(phase, &engine.config),
             transport: RefCell::new(None),
+            is_watched_for_room: Cell::new(false),
             body: RefCell::new(None),
             calm: Cell::new(0),
             room: Cell::new(0),
@@ -130,7 +133,7 @@ impl Link {
     /// Enters the slab, and the poller with its transport. From here on it is outstanding, until it has ended.
     pub(super) fn begin(self: &Rc<Self>, mut transport: Transport, session: Box<dyn Session>) -> io::Result<()> {
         let token = self.enter_slab()?;
-        if let Err(error) = transport.register(self.engine(), token) {
+        if let Err(error) = transport.register(self.engine(), token, false) {
             drop(self.engine().remove(&self.state));
             return Err(error);
         }
@@ -147,8 +150,11 @@ impl Link {
         session: Box<dyn Session>,
     ) -> io::Result<()> {
         let token = self.enter_slab()?;
-        let registered = transport.and_then(|mut transport| match transport.register(self.engine(), token) {
-            Ok(()) => Ok(transport),
+        let registered = transport.and_then(|mut transport| match transport.register(self.engine(), token, true) {
+            Ok(()) => {
+                self.is_watched_for_room.set(true);
+                Ok(transport)
+            }
             Err(error) => Err(Reason::Error(error)),
         });
         match registered {
@@ -388,8 +394,20 @@ impl Link {
 
     /// What the poller is to tell of from now on, and whether that is all there is to do.
     pub(super) fn settle(&self) {
-        self.state.set_interest(self.flow.interest());
+        let interest = self.flow.interest();
+        self.state.set_interest(interest);
+        if interest.is_writable() && !self.state.ready().is_writable() && !self.is_watched_for_room.replace(true) {
+            self.watch_for_room();
+        }
         self.calm.set(if self.flow.is_calm() { self.gather_limit() } else { 0 });
+    }
+
+    fn watch_for_room(&self) {
+        if let (Some(token), Some(transport)) = (self.state.token(), &mut *self.transport.borrow_mut()) {
+            if let Err(error) = transport.watch_for_room(self.engine(), token) {
+                log::error!(target: TARGET, "cannot watch on, from {}: {error}", self.origin.location);
+            }
+        }
     }
 
     /// What a method of the session may gather before it is told to stop.

@@ -123,11 +123,19 @@ impl Transport {
         }
     }
 
-    pub(super) fn register(&mut self, engine: &Engine, token: Token) -> io::Result<()> {
+    /// A Unix socket is watched for room only `for_room`.
+    pub(super) fn register(&mut self, engine: &Engine, token: Token, for_room: bool) -> io::Result<()> {
         match self {
             Transport::Tcp(stream) => engine.reactor.register(stream, token, STREAM),
-            Transport::Unix(stream) => engine.reactor.register(stream, token, BOTH),
+            Transport::Unix(stream) => engine.reactor.register(stream, token, if for_room { BOTH } else { UNIX }),
             Transport::Wire(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn watch_for_room(&mut self, engine: &Engine, token: Token) -> io::Result<()> {
+        match self {
+            Transport::Unix(stream) => engine.reactor.reregister(stream, token, BOTH),
+            Transport::Tcp(_) | Transport::Wire(_) => Ok(()),
         }
     }
 
@@ -140,4 +148,7 @@ impl Transport {
     }
 }
 
+/// Not for room: each read of the peer makes some, and would wake the loop for nothing. (TCP tells only those who had
+/// none, and on poll(2) nobody is told before a `WouldBlock`.)
+const UNIX: mio::Interest = if cfg!(mio_unsupported_force_poll_poll) { BOTH } else { mio::Interest::READABLE };
 const BOTH: mio::Interest = mio::Interest::READABLE.add(mio::Interest::WRITABLE);
