@@ -15,6 +15,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 use std::{fs, process};
 use util::{Record, context};
 
@@ -594,5 +595,55 @@ fn the_listing_names_unix_sockets() -> io::Result<()> {
     assert_eq!(listing.matches("local::stream::Socket").count(), 2, "{listing}");
     assert_eq!(listing.matches("local::stream::Acceptor").count(), 1, "{listing}");
     assert_eq!(listing.matches(&endpoint.to_string()).count(), 3, "{listing}");
+    Ok(())
+}
+
+/// P1: a peer that reads wakes nobody, for it makes room that nobody waits for.
+#[test]
+#[cfg(not(mio_unsupported_force_poll_poll))]
+fn a_reading_peer_wakes_the_loop_only_when_it_was_waited_for() -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut io = context();
+    let (ours, mut theirs) = connection(&io)?;
+    let is_awake = |io: &IoContext| {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(io, PollFlags::IN)], Some(&now)).map(|ready| ready > 0)
+    };
+    ours.async_write(*b"hello", |(wrote, _)| assert_eq!(wrote.unwrap(), 5));
+    finish(&mut io);
+    theirs.read_exact(&mut [0; 5])?;
+    assert!(!is_awake(&io)?);
+    ours.async_write(vec![7; 1_000_000], |(wrote, _)| assert_eq!(wrote.unwrap(), 1_000_000));
+    while io.next_timeout() == Some(Duration::ZERO) {
+        io.poll()?;
+    }
+    assert!(!is_awake(&io)?);
+    let reader = std::thread::spawn(move || theirs.read_exact(&mut vec![0; 1_000_000]));
+    finish(&mut io);
+    reader.join().expect("no panic")
+}
+
+/// P19: whichever call has found that there is no room, an operation that waits for some gets it.
+#[test]
+fn room_is_told_whoever_found_that_there_was_none() -> io::Result<()> {
+    for is_started_first in [true, false] {
+        let mut io = context();
+        let (ours, mut theirs) = connection(&io)?;
+        ours.set_non_blocking(true);
+        ours.async_write(*b"known to the poller", |(wrote, _)| assert!(wrote.is_ok()));
+        finish(&mut io);
+        let start = || ours.async_write(*b"!", |(wrote, _)| assert!(wrote.is_ok()));
+        if is_started_first {
+            start();
+        }
+        while ours.write_some(&[7; 100_000]).is_ok() {}
+        if !is_started_first {
+            start();
+        }
+        assert_eq!(io.poll()?, 0);
+        theirs.set_nonblocking(true)?;
+        while theirs.read(&mut [0; 100_000]).is_ok() {}
+        assert_eq!(finish(&mut io), 1);
+    }
     Ok(())
 }

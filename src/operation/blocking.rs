@@ -26,6 +26,7 @@ impl<S: Descriptor> Shared<S> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     // The loop need not try what was just found not to be ready: an event will tell.
                     self.state.clear(direction.interest().as_ready());
+                    self.watch_for_room_if_wanted();
                     if self.non_blocking.get() {
                         return Err(error);
                     }

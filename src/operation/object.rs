@@ -41,8 +41,10 @@ use std::rc::Rc;
 pub trait Descriptor: Source + AsFd + 'static {
     /// The object's name in listings: `tcp::Socket`.
     const OBJECT: &'static str;
-    /// What the poller watches for, from the first operation to the end.
+    /// What the poller watches for, from the first operation on.
     const WATCH: mio::Interest;
+    /// What it watches for from the first write on that finds no room, if that is not the same.
+    const WATCH_FOR_ROOM: Option<mio::Interest> = None;
 
     /// The endpoint to show in listings.
     fn endpoint(&self) -> Option<String>;
@@ -101,6 +103,8 @@ pub(crate) struct Object<S: Descriptor> {
     pub(super) spares: [Cell<Option<Box<dyn Any>>>; 3],
     /// How many `Shared` there are. With none left and no operation outstanding, the object closes.
     pub(super) handles: Cell<usize>,
+    /// The poller watches for room as well.
+    pub(super) is_watched_for_room: Cell<bool>,
     /// Set when all operations are cancelled: the one that is being performed is in no queue just then.
     were_cancelled: Cell<bool>,
     /// Out of descriptors, with connections waiting: said once, until none waits.
@@ -121,6 +125,7 @@ impl<S: Descriptor> Object<S> {
             queues: [Queue::new(), Queue::new(), Queue::new()],
             spares: Default::default(),
             handles: Cell::new(1),
+            is_watched_for_room: Cell::new(false),
             were_cancelled: Cell::new(false),
             starving: Cell::new(false),
             peer: Cell::new(None),
@@ -180,6 +185,7 @@ impl<S: Descriptor> Object<S> {
             tell!(engine, "deregistered token {slot}: {}", S::OBJECT);
         }
         self.state.reset();
+        self.is_watched_for_room.set(false);
         self.tell_closed();
         Some(source)
     }
@@ -276,6 +282,31 @@ impl<S: Descriptor> Object<S> {
         order.into_iter().find(is_demanded)
     }
 
+    /// Has the poller tell when there is room, if an operation waits for that.
+    #[inline(always)]
+    pub(super) fn watch_for_room_if_wanted(&self) {
+        if let Some(watch) = S::WATCH_FOR_ROOM {
+            let waits = self.state.interest().is_writable() && !self.state.ready().is_writable();
+            if waits && !self.is_watched_for_room.get() {
+                self.watch_for_room(watch);
+            }
+        }
+    }
+
+    #[cold]
+    fn watch_for_room(&self, watch: mio::Interest) {
+        // Borrowed only if a logger, told of a transfer, starts an operation: then the dispatch asks again at its end.
+        let Ok(mut source) = self.source.try_borrow_mut() else {
+            return;
+        };
+        if let (Some(token), Some(source)) = (self.state.token(), source.as_mut()) {
+            match self.handle.engine.reactor.reregister(source, token, watch) {
+                Ok(()) => self.is_watched_for_room.set(true),
+                Err(error) => log::error!(target: TARGET, "cannot watch on: {error}"),
+            }
+        }
+    }
+
     /// Arms the descriptor again where the poller needs it: mio's poll(2) backend does so by itself only when one of
     /// its own calls has answered `WouldBlock`.
     fn watch_again(&self) {
@@ -330,6 +361,7 @@ impl<S: Descriptor> Dispatch for Object<S> {
                 break;
             }
         }
+        self.watch_for_room_if_wanted();
         self.close_if_unused();
     }
 

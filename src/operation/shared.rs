@@ -34,6 +34,8 @@ impl<S: Descriptor> Shared<S> {
         }
         if state.is_due_anew() {
             self.list_as_ready();
+        } else {
+            self.watch_for_room_if_wanted();
         }
     }
 
@@ -70,6 +72,9 @@ impl<S: Descriptor> Shared<S> {
         if let Err(error) = registered {
             drop(engine.remove(state));
             return Err(error);
+        }
+        if S::WATCH_FOR_ROOM.is_some() {
+            state.set(Ready::WRITABLE); // Nobody will say so; the first write tells.
         }
         let slot = state.slot().unwrap_or_default();
         tell!(engine, "registered token {slot}: {}", S::OBJECT);
@@ -118,6 +123,7 @@ impl<S: Descriptor> Shared<S> {
     pub(crate) fn start_anew(&self, writable: bool) -> io::Result<()> {
         let state = &self.state;
         state.reset();
+        self.is_watched_for_room.set(false);
         if writable {
             state.set(Ready::WRITABLE);
         }

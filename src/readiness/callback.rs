@@ -343,7 +343,7 @@ fn watch_for<S: 'static>(interest: Interest) -> Option<mio::Interest> {
         return Some(STREAM);
     }
     if is::<S, mio::net::UnixStream>() {
-        return Some(mio::Interest::READABLE | mio::Interest::WRITABLE);
+        return Some(UNIX_STREAM_FOR_ROOM);
     }
     if is::<S, mio::net::TcpListener>() || is::<S, mio::net::UnixListener>() {
         return Some(mio::Interest::READABLE);
@@ -365,6 +365,12 @@ pub(crate) const STREAM: mio::Interest =
     mio::Interest::READABLE.add(mio::Interest::WRITABLE).add(mio::Interest::PRIORITY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) const STREAM: mio::Interest = mio::Interest::READABLE.add(mio::Interest::WRITABLE);
+
+/// A Unix stream is watched for room only once a write has found none: each read of the peer makes some, and would wake
+/// the loop for nothing. (TCP tells only those who found none, and on poll(2) nobody is told before a `WouldBlock`.)
+pub(crate) const UNIX_STREAM: mio::Interest =
+    if cfg!(mio_unsupported_force_poll_poll) { UNIX_STREAM_FOR_ROOM } else { mio::Interest::READABLE };
+pub(crate) const UNIX_STREAM_FOR_ROOM: mio::Interest = mio::Interest::READABLE.add(mio::Interest::WRITABLE);
 
 fn is<S: 'static, T: 'static>() -> bool {
     TypeId::of::<S>() == TypeId::of::<T>()

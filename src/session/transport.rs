@@ -6,7 +6,7 @@ use crate::engine::reactor::State;
 use crate::engine::state::Engine;
 use crate::ip::tcp;
 use crate::local;
-use crate::readiness::callback::STREAM;
+use crate::readiness::callback::{STREAM, UNIX_STREAM, UNIX_STREAM_FOR_ROOM};
 use crate::readiness::io::Tracked;
 use crate::socket::connect::connected;
 use crate::socket::descriptor::{local_endpoint, remote_endpoint};
@@ -125,16 +125,17 @@ impl Transport {
 
     /// A Unix socket is watched for room only `for_room`.
     pub(super) fn register(&mut self, engine: &Engine, token: Token, for_room: bool) -> io::Result<()> {
+        let unix_stream = if for_room { UNIX_STREAM_FOR_ROOM } else { UNIX_STREAM };
         match self {
             Transport::Tcp(stream) => engine.reactor.register(stream, token, STREAM),
-            Transport::Unix(stream) => engine.reactor.register(stream, token, if for_room { BOTH } else { UNIX }),
+            Transport::Unix(stream) => engine.reactor.register(stream, token, unix_stream),
             Transport::Wire(_) => Ok(()),
         }
     }
 
     pub(super) fn watch_for_room(&mut self, engine: &Engine, token: Token) -> io::Result<()> {
         match self {
-            Transport::Unix(stream) => engine.reactor.reregister(stream, token, BOTH),
+            Transport::Unix(stream) => engine.reactor.reregister(stream, token, UNIX_STREAM_FOR_ROOM),
             Transport::Tcp(_) | Transport::Wire(_) => Ok(()),
         }
     }
@@ -147,8 +148,3 @@ impl Transport {
         }
     }
 }
-
-/// Not for room: each read of the peer makes some, and would wake the loop for nothing. (TCP tells only those who had
-/// none, and on poll(2) nobody is told before a `WouldBlock`.)
-const UNIX: mio::Interest = if cfg!(mio_unsupported_force_poll_poll) { BOTH } else { mio::Interest::READABLE };
-const BOTH: mio::Interest = mio::Interest::READABLE.add(mio::Interest::WRITABLE);

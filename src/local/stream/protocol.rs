@@ -3,6 +3,7 @@
 use super::in_use;
 use crate::local::Endpoint;
 use crate::operation::object::Descriptor;
+use crate::readiness::callback::{UNIX_STREAM, UNIX_STREAM_FOR_ROOM};
 use crate::socket::StreamProtocol;
 use crate::socket::descriptor::{errno, local_endpoint, new_socket, remote_endpoint};
 use crate::socket::protocol::sealed::Family;
@@ -83,7 +84,8 @@ impl Family<Endpoint> for Protocol {
 
 impl Descriptor for UnixStream {
     const OBJECT: &'static str = "local::stream::Socket";
-    const WATCH: mio::Interest = mio::Interest::READABLE.add(mio::Interest::WRITABLE);
+    const WATCH: mio::Interest = UNIX_STREAM;
+    const WATCH_FOR_ROOM: Option<mio::Interest> = Some(UNIX_STREAM_FOR_ROOM);
 
     /// The peer has no name at the server's end, and there the own name says more.
     fn endpoint(&self) -> Option<String> {
