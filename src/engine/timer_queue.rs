@@ -101,9 +101,6 @@ impl<T> TimerQueue<T> {
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
         self.get(key)?;
         let slot = self.slots.remove(key.slot as usize);
-        if self.slots.is_empty() {
-            self.slots.clear(); // An empty slab fills up from its start; one that emptied fills up its holes, in any order.
-        }
         self.tidy();
         Some(slot.value)
     }
@@ -232,10 +229,25 @@ impl<T> TimerQueue<T> {
         }
     }
 
-    /// Drops the stale nodes when they are three times as many as the others.
+    /// Drops the stale nodes when they are three times as many as the others, or all that there are.
     fn tidy(&mut self) {
-        if self.nodes > 4 * self.slots.len() + LITTER {
+        if self.slots.is_empty() {
+            self.begin_anew();
+        } else if self.nodes > 4 * self.slots.len() + LITTER {
             self.drop_stale_nodes();
+        }
+    }
+
+    /// An empty slab fills up from its start; one that has emptied would fill up its holes, in any order.
+    fn begin_anew(&mut self) {
+        self.slots.clear();
+        self.soon.clear();
+        self.nodes = 0;
+        while self.filled != 0 {
+            let nodes = &mut self.bins[self.filled.trailing_zeros() as usize];
+            nodes.clear();
+            nodes.shrink_to(4 * LITTER);
+            self.filled &= self.filled - 1;
         }
     }
 
@@ -250,8 +262,10 @@ impl<T> TimerQueue<T> {
             self.nodes += nodes.len();
             if nodes.is_empty() {
                 self.filled &= !(1 << bin);
-            }
-            if nodes.capacity() > LITTER.max(4 * nodes.len()) {
+                if nodes.capacity() > LITTER / 16 {
+                    *nodes = Vec::new();
+                }
+            } else if nodes.capacity() > 4 * LITTER.max(nodes.len()) {
                 nodes.shrink_to_fit();
             }
         }
