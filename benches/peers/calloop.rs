@@ -39,11 +39,9 @@ fn main() -> ExitCode {
         Workload::Pipes(pipes) => pass_on(pipes),
         Workload::Post(count) => post(count),
         Workload::PostRemote(count) => post_remote(count),
-        Workload::TimersCancel(Cancels { count, .. }) | Workload::TimersFire(count) if count > MOST_TIMERS => {
-            Err(Failure::Nothing(
-                "calloop's time grows with the square of the timers: more than 10000 would take too long",
-            ))
-        }
+        Workload::TimersCancel(Cancels { count, .. }) | Workload::TimersFire(count) if count > MOST_TIMERS => Err(
+            Failure::Nothing("calloop's time grows with the square of the timers: more than 10000 would take too long"),
+        ),
         Workload::TimersCancel(cancels) => timers_cancel(cancels),
         Workload::TimersFire(count) => timers_fire(count),
     })
