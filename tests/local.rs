@@ -15,7 +15,6 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
 use std::{fs, process};
 use util::{Record, context};
 
@@ -614,7 +613,7 @@ fn a_reading_peer_wakes_the_loop_only_when_it_was_waited_for() -> io::Result<()>
     theirs.read_exact(&mut [0; 5])?;
     assert!(!is_awake(&io)?);
     ours.async_write(vec![7; 1_000_000], |(wrote, _)| assert_eq!(wrote.unwrap(), 1_000_000));
-    while io.next_timeout() == Some(Duration::ZERO) {
+    while io.next_timeout() == Some(std::time::Duration::ZERO) {
         io.poll()?;
     }
     assert!(!is_awake(&io)?);
