@@ -27,6 +27,8 @@ pub struct Usage {
     pub wakeups: u64,
 }
 
+const NO_SUCH_PROCESS: i32 = rustix::io::Errno::SRCH.raw_os_error();
+
 impl Process {
     pub fn new(pid: u32) -> Self {
         Process { pid }
@@ -87,7 +89,7 @@ impl Process {
             match fs::read_to_string(task.path().join(file)) {
                 Ok(text) => sum += value(&text).ok_or_else(|| self.unreadable(file))?,
                 // A thread that has just ended.
-                Err(error) if error.kind() == NotFound => {}
+                Err(error) if error.kind() == NotFound || error.raw_os_error() == Some(NO_SUCH_PROCESS) => {}
                 Err(error) => return Err(failed(format!("process {}", self.pid))(error)),
             }
         }
