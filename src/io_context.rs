@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::engine::clock::deadline_after;
-use crate::engine::reactor::Poller;
+use crate::engine::poller::Poller;
 use crate::engine::state::Engine;
 use crate::engine::turn::{Left, Patience};
 use crate::handle::Handle;

@@ -4,9 +4,11 @@ use super::buffers::Buffers;
 use super::clock::Clock;
 use super::inbox::Inbox;
 use super::progress::Progress;
-use super::reactor::{Entry, Reactor, State, WAKER};
+use super::reactor::{Entry, Reactor};
+use super::ready_state::State;
 use super::scheduler::Scheduler;
 use super::timer_queue::{TimerKey, TimerQueue};
+use super::token::WAKER;
 use super::trace::{Teller, tell};
 use crate::config::Config;
 use crate::error;
@@ -230,7 +232,8 @@ impl Engine {
 
     /// A host that sleeps is told of a deadline earlier than all others.
     fn kick_if_earlier(&self, deadline: Instant) {
-        if self.embedded.get() && self.timers.borrow_mut().earliest().is_none_or(|earliest| deadline < earliest) {
+        let may_sleep = self.embedded.get() && !self.turn.is_running();
+        if may_sleep && self.timers.borrow_mut().earliest().is_none_or(|earliest| deadline < earliest) {
             self.kick();
         }
     }

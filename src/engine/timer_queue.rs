@@ -248,8 +248,12 @@ impl<T> TimerQueue<T> {
 
     /// An empty slab fills up from its start; one that has emptied would fill up its holes, in any order.
     fn begin_anew(&mut self) {
+        if self.slots.capacity() > 64 * LITTER {
+            self.slots = Slab::new(); // There were very many once: their memory goes back.
+        }
         self.slots.clear();
         self.soon.clear();
+        self.soon.shrink_to(4 * LITTER);
         self.nodes = 0;
         while self.filled != 0 {
             let nodes = &mut self.bins[self.filled.trailing_zeros() as usize];

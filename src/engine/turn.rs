@@ -1,8 +1,8 @@
 //! One turn of the loop, and what each of its steps does.
 
 use super::clock::deadline_after;
+use super::poller::Poller;
 use super::progress::Step;
-use super::reactor::Poller;
 use super::state::{Alarm, Engine, Task};
 use super::trace::{Teller, tell};
 use crate::key::Origin;
@@ -306,8 +306,8 @@ impl Engine {
     }
 }
 
-/// A call of user code that may be watched. As a guard, because of the same test before and after a call the compiler would make two
-/// copies of that, one for each outcome, and then melt neither into its surroundings.
+/// A call of user code that may be watched. As a guard, because of the same test before and after a call the compiler
+/// would make two copies of that, one for each outcome, and then melt neither into its surroundings.
 pub(crate) struct Call<'a> {
     teller: &'a Teller,
     kind: &'static str,

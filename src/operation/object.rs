@@ -20,7 +20,9 @@
 //! front is being performed, or the handler of that is running.
 
 use super::queue::Queue;
-use crate::engine::reactor::{Dispatch, Reactor, State};
+use crate::engine::dispatch::Dispatch;
+use crate::engine::reactor::Reactor;
+use crate::engine::ready_state::State;
 use crate::engine::state::Engine;
 use crate::engine::trace::{TARGET, tell};
 use crate::error;

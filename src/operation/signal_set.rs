@@ -3,7 +3,9 @@
 //! The signal handler, signal-hook's, does the one thing that is safe in it: it writes a byte into a pipe of that
 //! signal. The loop reads the pipe like any other source, counts the bytes, and completes the waits.
 
-use crate::engine::reactor::{Dispatch, Entry, Reactor, State};
+use crate::engine::dispatch::Dispatch;
+use crate::engine::reactor::{Entry, Reactor};
+use crate::engine::ready_state::State;
 use crate::engine::state::Engine;
 use crate::engine::trace::tell;
 use crate::error;

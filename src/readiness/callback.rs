@@ -1,7 +1,9 @@
 //! One registered callback: its source, what the poller watches for on its behalf, and its calls.
 
 use super::io::{Budget, Io};
-use crate::engine::reactor::{Dispatch, Entry, Reactor, State};
+use crate::engine::dispatch::Dispatch;
+use crate::engine::reactor::{Entry, Reactor};
+use crate::engine::ready_state::State;
 use crate::engine::trace::{TARGET, tell};
 use crate::handle::Handle;
 use crate::key::Origin;

@@ -1,7 +1,7 @@
 //! `Io`: a source as its callback sees it. Every read and write goes through here, so the ready bits stay true.
 
 use crate::config::Config;
-use crate::engine::reactor::State;
+use crate::engine::ready_state::State;
 use crate::engine::state::Engine;
 use crate::engine::trace::tell;
 use crate::ready::{Interest, Ready};

@@ -2,7 +2,7 @@
 
 use super::endpoint::Endpoint;
 use super::wire::Wire;
-use crate::engine::reactor::State;
+use crate::engine::ready_state::State;
 use crate::engine::state::Engine;
 use crate::ip::tcp;
 use crate::local;

@@ -1,6 +1,6 @@
 //! A transport without a socket: two buffers, and a peer that does what a test says. For `testing::Harness`.
 
-use crate::engine::reactor::State;
+use crate::engine::ready_state::State;
 use crate::ready::Ready;
 use rustix::io::Errno;
 use std::cell::{Cell, RefCell};

@@ -17,6 +17,9 @@ pub enum Figure {
     P999,
     /// Processor time of the server, user and system.
     CpuPerMessage,
+    /// The parts of it, as far as the ticks of the system tell.
+    UserPerMessage,
+    SystemPerMessage,
     CpuPerKibibyte,
     ServerBusy,
     LoadBusy,
@@ -35,6 +38,8 @@ impl Figure {
             P99 => "p99 µs",
             P999 => "p99.9 µs",
             CpuPerMessage => "CPU ns/message",
+            UserPerMessage => "user",
+            SystemPerMessage => "system",
             CpuPerKibibyte => "CPU ns/KiB",
             ServerBusy => "server busy %",
             LoadBusy => "load busy %",
@@ -58,6 +63,8 @@ impl Figure {
             P99 => one("p99_ns").map(|ns| ns / 1e3),
             P999 => one("p999_ns").map(|ns| ns / 1e3),
             CpuPerMessage => per("cpu_ns", "messages", 1.0),
+            UserPerMessage => per("user_ns", "messages", 1.0),
+            SystemPerMessage => per("system_ns", "messages", 1.0),
             CpuPerKibibyte => per("cpu_ns", "bytes", 1024.0),
             ServerBusy => per("cpu_ns", "seconds", 100.0 / 1e9),
             LoadBusy => per("load_cpu_ns", "seconds", 100.0 / 1e9),
@@ -99,7 +106,8 @@ pub struct Telling {
     pub others: &'static [Figure],
 }
 
-const OF_SERVERS: &[Figure] = &[Median, P99, P999, CpuPerMessage, ServerBusy, LoadBusy];
+const OF_SERVERS: &[Figure] =
+    &[Median, P99, P999, CpuPerMessage, UserPerMessage, SystemPerMessage, ServerBusy, LoadBusy];
 const OF_STREAMS: &[Figure] = &[CpuPerKibibyte, ServerBusy, LoadBusy];
 
 const fn telling(

@@ -1,0 +1,154 @@
+//! What the loop remembers of one registration: what its source is ready for, and what of that somebody asks for.
+
+use super::timer_queue::TimerKey;
+use super::token::unpack;
+use crate::ready::{Interest, Ready};
+use mio::Token;
+use std::cell::Cell;
+
+/// What the loop remembers of one registration.
+#[derive(Default)]
+pub(crate) struct State {
+    /// Set by events, cleared by calls that found the source not ready.
+    ready: Cell<Ready>,
+    interest: Cell<Interest>,
+    /// The same, but nothing while paused: so one test tells whether the entry is due.
+    watched: Cell<Interest>,
+    /// Whether the entry is on the ready list, so that it is there at most once.
+    pub(super) queued: Cell<bool>,
+    /// Not called while set, whatever is ready: the timer that ends the pause.
+    paused: Cell<Option<TimerKey>>,
+    /// A call that mio did not see has answered `WouldBlock`; mio's poll(2) backend must be told.
+    unseen: Cell<bool>,
+    /// Its place in the slab; `None` before it is inserted and after it is removed, when the interest is empty too.
+    token: Cell<Option<Token>>,
+}
+
+impl State {
+    #[inline]
+    pub(crate) fn ready(&self) -> Ready {
+        self.ready.get()
+    }
+
+    #[inline]
+    pub(crate) fn interest(&self) -> Interest {
+        self.interest.get()
+    }
+
+    /// What is both ready and asked for.
+    #[inline]
+    pub(crate) fn wanted(&self) -> Ready {
+        self.ready.get().of(self.watched.get())
+    }
+
+    #[inline]
+    pub(crate) fn clear(&self, bits: Ready) {
+        self.ready.set(self.ready.get().without(bits));
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, bits: Ready) {
+        self.ready.set(self.ready.get() | bits);
+    }
+
+    pub(crate) fn note_unseen(&self) {
+        self.unseen.set(true);
+    }
+
+    pub(crate) fn take_unseen(&self) -> bool {
+        self.unseen.take()
+    }
+
+    /// Forgets everything: the descriptor starts anew, as after `connect` was issued.
+    pub(crate) fn reset(&self) {
+        self.ready.set(Ready::NONE);
+    }
+
+    #[inline]
+    pub(crate) fn set_interest(&self, interest: Interest) {
+        // The end of a stream can be read again and again, but is announced once: whoever asks anew is shown it.
+        if interest.is_readable() && self.ready.get().is_read_closed() {
+            self.set(Ready::READABLE);
+        }
+        self.interest.set(interest);
+        self.settle_watched();
+    }
+
+    /// Asks for one direction more, as `set_interest`; nearly always for one that was asked for before.
+    #[inline]
+    pub(crate) fn add_interest(&self, more: Interest) {
+        let (interest, ready) = (self.interest.get(), self.ready.get());
+        if !interest.intersects(more) || ready.is_read_closed() {
+            self.set_interest(interest | more);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn drop_interest(&self, less: Interest) {
+        self.interest.set(self.interest.get().without(less));
+        self.watched.set(self.watched.get().without(less));
+    }
+
+    #[inline]
+    fn settle_watched(&self) {
+        let is_paused = self.paused.get().is_some();
+        self.watched.set(if is_paused { Interest::NONE } else { self.interest.get() });
+    }
+
+    /// Begins or ends a pause. Returns the timer that would have ended the former one.
+    pub(crate) fn set_paused(&self, until: Option<TimerKey>) -> Option<TimerKey> {
+        let former = self.paused.replace(until);
+        self.settle_watched();
+        former
+    }
+
+    /// The entry is in the slab.
+    pub(super) fn enter(&self, token: Token) {
+        self.token.set(Some(token));
+    }
+
+    /// The entry leaves the slab: nothing is asked for any more. Returns its token, if it was there.
+    pub(super) fn leave(&self) -> Option<Token> {
+        let token = self.token.take()?;
+        self.interest.set(Interest::NONE);
+        self.watched.set(Interest::NONE);
+        Some(token)
+    }
+
+    pub(crate) fn token(&self) -> Option<Token> {
+        self.token.get()
+    }
+
+    /// The index of the slot, if the entry is in the slab.
+    pub(crate) fn slot(&self) -> Option<u32> {
+        self.token.get().map(|token| unpack(token).0 as u32)
+    }
+
+    /// Asks for one call although nothing is ready: for an operation that has nothing to wait for.
+    pub(crate) fn demand_call(&self) {
+        self.ready.set(self.ready.get() | Ready::DEMANDED);
+        self.interest.set(self.interest.get() | Interest::DEMANDED);
+        self.settle_watched();
+    }
+
+    pub(crate) fn is_call_demanded(&self) -> bool {
+        self.ready.get().contains(Ready::DEMANDED)
+    }
+
+    pub(crate) fn forget_demand(&self) {
+        self.clear(Ready::DEMANDED);
+        self.drop_interest(Interest::DEMANDED);
+    }
+
+    /// Whether the entry is to be called, now or in the next turn.
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        !self.wanted().is_none()
+    }
+
+    /// Whether the entry is due and not on the ready list, nor in its call.
+    #[inline]
+    pub(crate) fn is_due_anew(&self) -> bool {
+        !self.queued.get() && self.is_due()
+    }
+}
