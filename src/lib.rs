@@ -35,7 +35,7 @@
 //! |---|---|---|---|
 //! | [`session`] | you write a server, or a client of one: many connections, each with a state | an object per connection, whose methods the loop calls; it is lent what arrives | `examples/echo_server.rs` |
 //! | operations: [`ip::tcp`], [`local::stream`], [`Timer`], `SignalSet` | you know Asio, or want each step to be a call with one outcome | one-shot handlers; the buffer travels with the operation | `examples/async_echo.rs` |
-//! | readiness: [`Handle::register`], [`Handle::register_fd`] | you bring your own source, or a library that does its own I/O | one callback per source, called when it is ready | `examples/readiness_echo.rs` |
+//! | readiness: [`Handle::register`], [`Handle::register_fd`], [`Alarm`] | you bring your own source, or a library that does its own I/O | one callback per source, called when it is ready | `examples/readiness_echo.rs` |
 //!
 //! [`session::adopt`] leads from the operations to a session, [`into_socket`](session::Connection::into_socket) back.
 //! Sessions are tested without a socket, by a [`testing::Harness`]. `docs/writing-a-server.md` in the repository writes a
@@ -105,6 +105,7 @@ pub use operation::signal_set::SignalSet;
 pub use operation::timer::Timer;
 pub use outstanding::{Outstanding, Work};
 pub use pool::ContextPool;
+pub use readiness::alarm::Alarm;
 pub use readiness::callback::Next;
 pub use readiness::descriptor::Descriptor;
 pub use readiness::io::Io;

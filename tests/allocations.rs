@@ -180,6 +180,18 @@ fn over_timers_and_posts() -> io::Result<()> {
     let change = region.change();
     assert_eq!(change.allocations + change.reallocations, 0, "over a repetition");
     io.cancel(key);
+    let alarm = io.alarm(|| None);
+    alarm.set(Duration::from_secs(3600));
+    for is_warm in [false, true] {
+        let region = Region::new(ALLOCATOR);
+        for n in 0..MEASURED as u64 {
+            alarm.set(Duration::from_secs(60 + n));
+            assert!(n % 3 > 0 || alarm.unset());
+        }
+        let change = region.change();
+        assert!(!is_warm || change.allocations + change.reallocations == 0, "to move an alarm: {change:?}");
+    }
+    alarm.unset();
     for is_warm in [false, true] {
         let wait = |_| io.after(Duration::from_secs(3600), |waited| assert!(waited.is_err()));
         let waits: Vec<_> = (0..MEASURED).map(wait).collect();

@@ -308,12 +308,18 @@ mod by_descriptor {
         assert!(!is_awake(&io)?, "awake with nothing to do");
 
         type Act<'a> = (&'static str, usize, Box<dyn Fn(&IoContext) + 'a>);
-        let acts: [Act; 6] = [
+        let alarm = io.alarm(|| None);
+        alarm.set(Duration::from_secs(600));
+        io.poll()?;
+        io.poll()?;
+        let acts: [Act; 8] = [
             ("post", 1, Box::new(|io| io.post(|| {}))),
             ("dispatch", 1, Box::new(|io| io.dispatch(|| {}))),
             ("remembered readiness", 1, Box::new(|_| registration.set_interest(Interest::READABLE).expect("there"))),
             ("task of a thread", 1, Box::new(|io| io.remote().post(|_| {}).expect("there"))),
             ("abort", 1, Box::new(move |io| drop(format!("{:?}", io.cancel(wait))))),
+            ("alarm moved", 0, Box::new(|_| alarm.set(Duration::from_secs(120)))),
+            ("alarm set", 0, Box::new(|io| io.alarm(|| None).set(Duration::from_secs(100)))),
             (
                 "nearer deadline",
                 0,

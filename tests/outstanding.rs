@@ -5,7 +5,7 @@ mod util;
 use ioctx::mio::net::{TcpListener, UnixStream};
 use ioctx::{Handle, Interest, IoContext, Next, Timer, Work, cancel_after};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use util::{tcp_pair, unix_pair};
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -22,8 +22,14 @@ fn only(io: &Handle) -> Work {
 #[test]
 fn each_piece_of_work_names_the_line_that_started_it() -> io::Result<()> {
     type Start = fn(&Handle) -> (u32, Box<dyn std::any::Any>);
-    let starts: [(&str, &str, Start); 9] = [
+    let starts: [(&str, &str, Start); 11] = [
         ("after", "Timer", |io| (line!(), Box::new(io.after(LONG, |_| {})))),
+        ("at", "Timer", |io| (line!(), Box::new(io.at(Instant::now() + LONG, |_| {})))),
+        ("alarm", "Alarm", |io| {
+            let (line, alarm) = (line!(), io.alarm(|| None));
+            alarm.set(LONG);
+            (line, Box::new(alarm))
+        }),
         ("every", "Timer", |io| (line!(), Box::new(io.every(LONG, || {})))),
         ("async_wait", "Timer", |io| (line!(), Box::new(Timer::new(io).async_wait(|_| {})))),
         ("after", "Timer", |io| {

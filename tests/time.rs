@@ -32,6 +32,7 @@ fn no_wait_ends_early() -> io::Result<()> {
             assert!(started.elapsed() >= delay, "{:?} instead of {delay:?}", started.elapsed());
         };
         io.after(delay, check);
+        io.at(started + delay, check);
         let timer = Timer::new(&io);
         timer.expires_after(delay);
         assert!(timer.expiry() >= started + delay);
@@ -39,7 +40,7 @@ fn no_wait_ends_early() -> io::Result<()> {
         timer.wait()?;
         assert!(started.elapsed() >= delay);
     }
-    assert_eq!(io.run()?, 16);
+    assert_eq!(io.run()?, 24);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::progress::Progress;
 use super::reactor::{Entry, Reactor};
 use super::ready_state::State;
 use super::scheduler::Scheduler;
-use super::timer_queue::{TimerKey, TimerQueue};
+use super::timer_queue::{TimerKey, TimerQueue, Touch};
 use super::token::WAKER;
 use super::trace::{Teller, tell};
 use crate::config::Config;
@@ -18,6 +18,7 @@ use slab::Slab;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub(crate) trait Task {
 pub(crate) type Mail = Box<dyn Task + Send>;
 
 /// The handler of a wait for a deadline. Run as a task, it is told that the wait was aborted.
-pub(crate) trait Wait: Task {
+pub(crate) trait Wait: Task + Touch {
     fn end(self: Box<Self>, engine: &Rc<Engine>);
 
     fn into_task(self: Box<Self>) -> Box<dyn Task>;
@@ -47,15 +48,28 @@ pub(crate) trait Wait: Task {
 pub(crate) struct Armed {
     /// Not counted as outstanding.
     pub(crate) background: bool,
-    pub(crate) alarm: Alarm,
+    pub(crate) then: AtDeadline,
+}
+
+impl Touch for Armed {
+    fn touch(&self) -> usize {
+        match &self.then {
+            AtDeadline::Wait(wait) => wait.touch(),
+            AtDeadline::Repeat(repeat) => Rc::strong_count(repeat),
+            AtDeadline::Ring(alarm) => Rc::strong_count(alarm),
+            AtDeadline::Internal(_) => 0,
+        }
+    }
 }
 
 /// What happens at a deadline.
-pub(crate) enum Alarm {
+pub(crate) enum AtDeadline {
     /// The end of a wait.
     Wait(Box<dyn Wait>),
     /// A callback, called once a period.
     Repeat(Rc<Repeat>),
+    /// A callback whose deadline is set again and again.
+    Ring(Rc<Ringing>),
     /// Something of the loop's own, such as the end of a pause; no user code.
     Internal(Act),
 }
@@ -66,6 +80,16 @@ pub(crate) struct Repeat {
     pub(crate) origin: Origin,
     pub(crate) period: Duration,
     pub(crate) callback: RefCell<Box<dyn FnMut()>>,
+}
+
+/// What is behind an `Alarm`. Its callback answers with the delay after which it is to be called again, if it is.
+pub(crate) struct Ringing<F: ?Sized = dyn FnMut() -> Option<Duration>> {
+    pub(crate) origin: Origin,
+    pub(crate) background: Cell<bool>,
+    /// Of the deadline that was set last. It may have come, or gone: then the key finds nothing.
+    pub(crate) key: Cell<Option<TimerKey>>,
+    /// Borrowed while it runs. Handlers do not nest, so it is not called then.
+    pub(crate) callback: RefCell<F>,
 }
 
 /// How many contexts this process has made.
@@ -230,6 +254,19 @@ impl Engine {
         Some(self.timers.borrow_mut().insert(deadline, self.next_sequence(), armed))
     }
 
+    /// Sets the alarm's deadline: moves the one it has, or arms one. Does nothing if the context has gone.
+    pub(crate) fn set_alarm(&self, alarm: &Rc<Ringing>, deadline: Instant) {
+        if let Some(key) = alarm.key.get() {
+            let deadline = deadline.max(self.turn.now());
+            self.kick_if_earlier(deadline);
+            if self.timers.borrow_mut().rearm(key, deadline, self.next_sequence()) {
+                return;
+            }
+        }
+        let then = AtDeadline::Ring(Rc::clone(alarm));
+        alarm.key.set(self.arm(deadline, Armed { background: alarm.background.get(), then }));
+    }
+
     /// A host that sleeps is told of a deadline earlier than all others.
     fn kick_if_earlier(&self, deadline: Instant) {
         let may_sleep = self.embedded.get() && !self.turn.is_running();
@@ -247,13 +284,22 @@ impl Engine {
         Some(armed)
     }
 
+    /// Stops counting a timer as outstanding. Does nothing if it has gone.
+    pub(crate) fn put_into_background(&self, key: TimerKey) {
+        let was_counted =
+            self.timers.borrow_mut().get_mut(key).is_some_and(|armed| !mem::replace(&mut armed.background, true));
+        if was_counted {
+            self.work_finished();
+        }
+    }
+
     /// Ends a wait as aborted, or a repetition silently; `false` if it had gone.
     pub(crate) fn cancel_timer(&self, key: TimerKey) -> bool {
         let Some(armed) = self.disarm(key) else {
             return false;
         };
-        match armed.alarm {
-            Alarm::Wait(wait) if self.alive.get() => self.push(wait.into_task()),
+        match armed.then {
+            AtDeadline::Wait(wait) if self.alive.get() => self.push(wait.into_task()),
             _ => {}
         }
         true
@@ -308,8 +354,8 @@ impl Engine {
     /// Leaves the entry alone for a while, whatever becomes ready; its readiness is remembered.
     pub(crate) fn pause(&self, entry: &Entry, pause: Duration) -> Option<TimerKey> {
         let paused = Rc::clone(entry);
-        let alarm = Alarm::Internal(Box::new(move |engine| engine.resume(&paused)));
-        let key = self.arm(self.clock.after(pause), Armed { background: true, alarm });
+        let then = AtDeadline::Internal(Box::new(move |engine| engine.resume(&paused)));
+        let key = self.arm(self.clock.after(pause), Armed { background: true, then });
         if let Some(former) = entry.state().set_paused(key) {
             drop(self.disarm(former));
         }
@@ -350,10 +396,11 @@ impl Engine {
         }
         let came = self.mail_came.get();
         for armed in self.timers.borrow().values().filter(|armed| !armed.background) {
-            match &armed.alarm {
-                Alarm::Wait(wait) => all.push(wait.describe(came)),
-                Alarm::Repeat(repeat) => all.push(Work::new("every", "Timer", None, repeat.origin)),
-                Alarm::Internal(_) => {}
+            match &armed.then {
+                AtDeadline::Wait(wait) => all.push(wait.describe(came)),
+                AtDeadline::Ring(alarm) => all.push(Work::new("alarm", "Alarm", None, alarm.origin)),
+                AtDeadline::Repeat(repeat) => all.push(Work::new("every", "Timer", None, repeat.origin)),
+                AtDeadline::Internal(_) => {}
             }
         }
         self.scheduler.with_ready(|ready| ready.iter().for_each(|task| all.push(task.describe(came))));

@@ -1,11 +1,12 @@
-//! The timer queue: those due soon in a heap, those due later in bins, over a slab of values.
+//! The timer queue: those due soon in order, those due later in bins, over a slab of values.
 //!
 //! ```text
 //!              base      limit
 //!   ------------|----------|-----------------------------------------------------------> deadline
 //!               |   soon   |  bin 0..i   |     bin i + 1      |         bin i + 2 ...
 //!
-//!   soon   [ node | node | node ]      ordered by (at, order); its least is due first
+//!   drawn  [ node | node | node ]      in order; its last is due first
+//!   soon   [ node | node ]             a heap: what was armed since, for so near a deadline
 //!   bins   [ node | node | ... ]       not ordered; each is twice as wide as the one before it
 //!              | slot and order
 //!              v
@@ -14,20 +15,27 @@
 //!
 //! Most timers never fire: they are cancelled, or moved on, long before. So to arm a timer that is not due soon is to
 //! append it to a bin, and to disarm one is to empty its slot; only what comes near is sorted, a small bin at a time.
-//! The node of a disarmed timer stays behind, stale: its slot is empty, or has another order. It is dropped where it
-//! is met, and all of them when they are three times as many as the others. So everything is O(1), but for the timers that come
-//! near, which take O(log n) of what is in the heap, and a deadline that is moved a million times takes few nodes.
+//! The node of a disarmed timer stays behind, stale: its slot is empty, or has another order. It is dropped where it is
+//! met, and all of them are when one more timer is armed and they are three times as many as the others. So everything
+//! is O(1), but for the timers that come near, which take O(log n) of a bin, and a deadline that is moved a million times
+//! takes few nodes.
 
 use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::hint;
+use std::mem;
 use std::time::{Duration, Instant};
 
 /// Timers ordered by deadline; equal deadlines by the order in which they were armed.
 #[derive(Debug)]
 pub(crate) struct TimerQueue<T> {
     slots: Slab<Slot<T>>,
-    /// The nodes before `limit`, the least on top.
+    /// What was in the bin that was drawn last, in order: the least at the end.
+    drawn: Vec<Node>,
+    /// How many of them, from the start, were not looked at together with others.
+    cold: usize,
+    /// The other nodes before `limit`, the least on top.
     soon: BinaryHeap<Reverse<Node>>,
     /// The other nodes. Bin `i` has those whose `at` and `base` differ in bit `i` and in none above it (bin 0 also
     /// those that do not differ). None of them is before `base`, so whatever is in a bin is before all that is in the
@@ -39,6 +47,8 @@ pub(crate) struct TimerQueue<T> {
     limit: u64,
     /// How many nodes there are, stale ones included.
     nodes: usize,
+    /// How many timers there were at most since there were none.
+    most: usize,
     /// From here the nodes count their nanoseconds.
     epoch: Instant,
 }
@@ -69,16 +79,27 @@ pub(crate) struct TimerKey {
     pub(crate) sequence: u64,
 }
 
-/// A bin of no more nodes goes into the heap as it is; a larger one is first divided among the bins before it.
+/// What is about to be needed.
+pub(crate) trait Touch {
+    /// Reads something of the memory behind the value, and returns it.
+    fn touch(&self) -> usize;
+}
+
+/// A bin of no more nodes is drawn as it is; a larger one is first divided among the bins before it.
 const FEW: usize = 512;
+
+/// So many nodes are looked at together, if there are so many.
+const AHEAD: usize = 64;
 
 /// So many stale nodes are not worth looking for; and an emptied bin keeps room for so many.
 const LITTER: usize = 1024;
 
-impl<T> TimerQueue<T> {
+impl<T: Touch> TimerQueue<T> {
     pub(crate) fn new() -> Self {
         TimerQueue {
             slots: Slab::new(),
+            drawn: Vec::new(),
+            cold: 0,
             soon: BinaryHeap::new(),
             // With room from the start: a timer that is armed again and again visits one after the other.
             bins: std::array::from_fn(|_| Vec::with_capacity(4)),
@@ -86,6 +107,7 @@ impl<T> TimerQueue<T> {
             base: 0,
             limit: 0,
             nodes: 0,
+            most: 0,
             epoch: Instant::now(),
         }
     }
@@ -94,6 +116,7 @@ impl<T> TimerQueue<T> {
     pub(crate) fn insert(&mut self, deadline: Instant, sequence: u64, value: T) -> TimerKey {
         let slot = self.slots.insert(Slot { order: sequence, sequence, value }) as u32;
         self.add(Node { at: self.at(deadline), order: sequence, slot });
+        self.most = self.most.max(self.slots.len());
         TimerKey { slot, sequence }
     }
 
@@ -101,19 +124,21 @@ impl<T> TimerQueue<T> {
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
         self.get(key)?;
         let slot = self.slots.remove(key.slot as usize);
-        self.tidy();
+        if self.slots.is_empty() {
+            self.begin_anew();
+        }
         Some(slot.value)
     }
 
-    /// Moves a timer to a new deadline, as if armed now; its key stays. Does nothing if it has gone.
-    pub(crate) fn rearm(&mut self, key: TimerKey, deadline: Instant, order: u64) {
+    /// Moves a timer to a new deadline, as if armed now; its key stays. `false` if it has gone.
+    pub(crate) fn rearm(&mut self, key: TimerKey, deadline: Instant, order: u64) -> bool {
         let at = self.at(deadline);
         match self.slots.get_mut(key.slot as usize) {
             Some(slot) if slot.sequence == key.sequence => slot.order = order,
-            _ => return,
+            _ => return false,
         }
         self.add(Node { at, order, slot: key.slot });
-        self.tidy();
+        true
     }
 
     pub(crate) fn get(&self, key: TimerKey) -> Option<&T> {
@@ -160,7 +185,7 @@ impl<T> TimerQueue<T> {
     /// Empties the queue and hands out what it held, for the caller to drop when nothing is borrowed.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         let values = self.slots.drain().map(|slot| slot.value).collect();
-        self.tidy();
+        self.begin_anew();
         values
     }
 
@@ -178,7 +203,12 @@ impl<T> TimerQueue<T> {
 
     // Nodes.
 
+    /// The stale nodes are dropped when they are three times as many as the others: here, where nodes come from, because
+    /// whoever disarms one timer after the other will often disarm them all.
     fn add(&mut self, node: Node) {
+        if self.nodes > 4 * self.slots.len() + LITTER {
+            self.drop_stale_nodes();
+        }
         self.nodes += 1;
         if node.at < self.limit {
             self.soon.push(Reverse(node));
@@ -200,10 +230,22 @@ impl<T> TimerQueue<T> {
     /// The first node that is not stale. What is before it goes.
     fn first(&mut self) -> Option<Node> {
         loop {
-            match self.soon.peek() {
-                Some(&Reverse(node)) if !self.is_stale(node) => return Some(node),
+            if self.cold == self.drawn.len() && self.cold > 0 {
+                self.look_ahead();
+            }
+            let (drawn, newer) = (self.drawn.last(), self.soon.peek().map(|Reverse(node)| node));
+            let is_drawn = match (drawn, newer) {
+                (Some(drawn), Some(newer)) => drawn < newer,
+                (drawn, _) => drawn.is_some(),
+            };
+            match if is_drawn { drawn } else { newer } {
+                Some(&node) if !self.is_stale(node) => return Some(node),
                 Some(_) => {
-                    self.soon.pop();
+                    if is_drawn {
+                        self.drawn.pop();
+                    } else {
+                        self.soon.pop();
+                    }
                     self.nodes -= 1;
                 }
                 None if self.filled == 0 => return None,
@@ -212,22 +254,36 @@ impl<T> TimerQueue<T> {
         }
     }
 
-    /// Moves on to the first bin. Its nodes go into the heap, if they are few, or else into the bins before it, which
-    /// are empty.
+    /// Looks at the next few drawn nodes and at what their timers hold, and drops those that are stale. One after the other
+    /// when they fire, each look would wait for memory that is in no cache; here the processor waits for several at once.
+    fn look_ahead(&mut self) {
+        self.cold = self.drawn.len().saturating_sub(AHEAD);
+        let (mut read, mut live) = (0, self.cold);
+        for next in self.cold..self.drawn.len() {
+            let node = self.drawn[next];
+            if let Some(slot) = self.slots.get(node.slot as usize).filter(|slot| slot.order == node.order) {
+                read ^= slot.value.touch();
+                self.drawn[live] = node;
+                live += 1;
+            }
+        }
+        hint::black_box(read); // Or the compiler would leave the reading out.
+        self.nodes -= self.drawn.len() - live;
+        self.drawn.truncate(live);
+    }
+
+    /// Moves on to the first bin. Its nodes are drawn, if they are few, or else go into the bins before it, which are
+    /// empty.
     fn draw_near(&mut self) {
         let bin = self.filled.trailing_zeros();
-        let mut nodes = std::mem::take(&mut self.bins[bin as usize]);
+        let mut nodes = mem::take(&mut self.bins[bin as usize]);
         self.filled &= !(1 << bin);
         self.base = (self.base >> bin | 1) << bin;
         if nodes.len() <= FEW || bin == 0 {
-            // Nodes are only looked at here, not each time that they move: a look goes to memory that is in no cache.
-            // And it is one pass, in which the processor fetches several slots at once, just before they are needed.
-            let before = nodes.len();
-            nodes.retain(|node| !self.is_stale(*node));
-            self.nodes -= before - nodes.len();
-            let last = nodes.iter().map(|node| node.at).max();
-            self.limit = last.map_or(self.base, |last| last.saturating_add(1));
-            self.soon.extend(nodes.drain(..).map(Reverse));
+            nodes.sort_unstable_by(|one, other| other.cmp(one));
+            self.limit = nodes.first().map_or(self.base, |last| last.at.saturating_add(1));
+            self.cold = nodes.len();
+            mem::swap(&mut self.drawn, &mut nodes); // That is empty, and its memory serves again.
         } else {
             self.limit = self.base;
             nodes.drain(..).for_each(|node| self.put_into_bin(node));
@@ -237,28 +293,21 @@ impl<T> TimerQueue<T> {
         }
     }
 
-    /// Drops the stale nodes when they are three times as many as the others, or all that there are.
-    fn tidy(&mut self) {
-        if self.slots.is_empty() {
-            self.begin_anew();
-        } else if self.nodes > 4 * self.slots.len() + LITTER {
-            self.drop_stale_nodes();
-        }
-    }
-
-    /// An empty slab fills up from its start; one that has emptied would fill up its holes, in any order.
+    /// An empty slab fills up from its start; one that has emptied would fill up its holes, in any order. Memory is kept for
+    /// as many timers as there were; when there were many more before, all of it goes back.
     fn begin_anew(&mut self) {
-        if self.slots.capacity() > 64 * LITTER {
-            self.slots = Slab::new(); // There were very many once: their memory goes back.
+        if self.slots.capacity() > 4 * self.most.max(LITTER) {
+            *self = TimerQueue { epoch: self.epoch, ..TimerQueue::new() };
+            return;
         }
+        self.most = 0;
         self.slots.clear();
+        self.drawn.clear();
+        self.cold = 0;
         self.soon.clear();
-        self.soon.shrink_to(4 * LITTER);
         self.nodes = 0;
         while self.filled != 0 {
-            let nodes = &mut self.bins[self.filled.trailing_zeros() as usize];
-            nodes.clear();
-            nodes.shrink_to(4 * LITTER);
+            self.bins[self.filled.trailing_zeros() as usize].clear();
             self.filled &= self.filled - 1;
         }
     }
@@ -267,8 +316,10 @@ impl<T> TimerQueue<T> {
     fn drop_stale_nodes(&mut self) {
         let slots = &self.slots;
         let is_live = |node: &Node| slots.get(node.slot as usize).is_some_and(|slot| slot.order == node.order);
+        self.drawn.retain(is_live);
+        self.cold = self.drawn.len();
         self.soon.retain(|Reverse(node)| is_live(node));
-        self.nodes = self.soon.len();
+        self.nodes = self.drawn.len() + self.soon.len();
         for (bin, nodes) in self.bins.iter_mut().enumerate() {
             nodes.retain(is_live);
             self.nodes += nodes.len();
@@ -288,6 +339,17 @@ impl<T> TimerQueue<T> {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    macro_rules! nothing_behind {
+        ($($type:ty),*) => {
+            $(impl Touch for $type {
+                fn touch(&self) -> usize {
+                    0
+                }
+            })*
+        };
+    }
+    nothing_behind!(u32, u64, char, ());
 
     fn drain(queue: &mut TimerQueue<u32>, now: Instant) -> Vec<u32> {
         let mut fired = Vec::new();
@@ -319,7 +381,7 @@ mod tests {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
-            // Far and near, often equal, with a heap that has been drawn from the bins in between.
+            // Far and near, often equal, with bins that are drawn in between.
             let (ms, pick) = (if seed & 1 == 0 { seed % 500 } else { seed % 100_000_000 }, seed >> 32);
             let at = epoch + Duration::from_millis(ms);
             match pick % 4 {
@@ -327,6 +389,7 @@ mod tests {
                     let (_, _, value, key) = model.swap_remove(pick as usize % model.len());
                     assert_eq!(queue.remove(key), Some(value));
                     assert_eq!(queue.remove(key), None, "a stale key finds nothing");
+                    continue;
                 }
                 1 if !model.is_empty() => {
                     let index = pick as usize % model.len();
@@ -341,7 +404,7 @@ mod tests {
                 }
             }
             assert_eq!(queue.slots.len(), model.len());
-            assert!(queue.nodes <= 4 * model.len() + LITTER, "{} nodes for {}", queue.nodes, model.len());
+            assert!(queue.nodes <= 4 * model.len() + LITTER + 1, "{} nodes for {}", queue.nodes, model.len());
             if pick % 3 > 0 {
                 continue;
             }
@@ -373,6 +436,23 @@ mod tests {
         assert!(queue.nodes <= LITTER + 4, "{} nodes", queue.nodes);
         let room = queue.soon.capacity() + queue.bins.iter().map(Vec::capacity).sum::<usize>();
         assert!(room <= 8 * LITTER && queue.slots.capacity() <= 4, "room for {room} nodes");
+    }
+
+    #[test]
+    fn memory_is_kept_for_the_next_round_and_goes_back_after_a_small_one() {
+        const MANY: u32 = 100_000;
+        let mut queue = TimerQueue::new();
+        let mut round = |timers| {
+            let arm = |n| queue.insert(queue.epoch + Duration::from_secs(n), n, n);
+            let mut keys: Vec<_> = (0..timers).map(arm).collect();
+            keys.drain(..).for_each(|key| drop(queue.remove(key)));
+            (queue.slots.capacity(), queue.bins.iter().map(Vec::capacity).sum::<usize>())
+        };
+        let (slots, nodes) = round(u64::from(MANY));
+        assert!(slots >= MANY as usize && nodes >= MANY as usize, "room for {slots} slots and {nodes} nodes");
+        round(1);
+        let (slots, nodes) = round(1);
+        assert!(slots <= 4 * LITTER && nodes <= 64 * LITTER, "room for {slots} slots and {nodes} nodes");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::clock::deadline_after;
 use super::poller::Poller;
 use super::progress::Step;
-use super::state::{Alarm, Engine, Task};
+use super::state::{AtDeadline, Engine, Ringing, Task};
 use super::trace::{Teller, tell};
 use crate::key::Origin;
 use crate::ready::Ready;
@@ -215,8 +215,8 @@ impl Engine {
         let Some((key, deadline)) = timers.first_due(now, cut) else {
             return false;
         };
-        let repeat = timers.get(key).and_then(|armed| match &armed.alarm {
-            Alarm::Repeat(repeat) => Some(Rc::clone(repeat)),
+        let repeat = timers.get(key).and_then(|armed| match &armed.then {
+            AtDeadline::Repeat(repeat) => Some(Rc::clone(repeat)),
             _ => None,
         });
         if let Some(repeat) = repeat {
@@ -230,13 +230,24 @@ impl Engine {
         drop(timers);
         if let Some(armed) = self.disarm(key) {
             tell!(self, "fired {:.3?} after its deadline", now - deadline);
-            match armed.alarm {
-                Alarm::Wait(wait) => wait.end(self),
-                Alarm::Internal(act) => act(self),
-                Alarm::Repeat(_) => {}
+            match armed.then {
+                AtDeadline::Wait(wait) => wait.end(self),
+                AtDeadline::Ring(alarm) => self.ring(&alarm),
+                AtDeadline::Internal(act) => act(self),
+                AtDeadline::Repeat(_) => {}
             }
         }
         true
+    }
+
+    fn ring(&self, alarm: &Rc<Ringing>) {
+        let next = {
+            let _call = self.begin_call("alarm", &alarm.origin);
+            (alarm.callback.borrow_mut())()
+        };
+        if let Some(delay) = next {
+            self.set_alarm(alarm, self.clock.after(delay));
+        }
     }
 
     fn run_handlers(self: &Rc<Self>) -> Result<(), Left> {

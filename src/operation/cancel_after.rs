@@ -1,6 +1,6 @@
 //! A limit on the time of any operation.
 
-use crate::engine::state::{Alarm, Armed};
+use crate::engine::state::{Armed, AtDeadline};
 use crate::error;
 use crate::handle::Handle;
 use crate::key::{Cancel, Operation};
@@ -119,7 +119,7 @@ pub fn cancel_at<R: Outcome>(
     let operation = initiate(Box::new(done));
     let armed = Armed {
         background: true, // The operation itself is what is outstanding.
-        alarm: Alarm::Internal({
+        then: AtDeadline::Internal({
             let limit = Rc::clone(&limit);
             Box::new(move |engine| {
                 limit.timer.set(None);

@@ -1,8 +1,8 @@
-//! What belongs to no layer: posting, from the loop's thread and from another, and timers.
+//! What belongs to no layer: posting, from the loop's thread and from another.
 //!
 //! `run` returns when nothing is outstanding, so no workload needs a word to end it.
 
-use crate::common::{self, Cancels, Failure, HANDLERS, Outcome, REPETITIONS, Stopwatch, Workload};
+use crate::common::{self, Failure, HANDLERS, Outcome, REPETITIONS, Stopwatch, Workload};
 use ioctx::{Handle, IoContext};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,8 +12,9 @@ pub fn run(workload: Workload) -> Outcome {
     match workload {
         Workload::Post(count) => post(count),
         Workload::PostRemote(count) => post_remote(count),
-        Workload::TimersCancel(cancels) => timers_cancel(cancels),
-        Workload::TimersFire(count) => timers_fire(count),
+        Workload::TimersCancel(_) | Workload::TimersFire(_) => {
+            Err(Failure::Nothing("see operation for waits, readiness for alarms"))
+        }
         _ => Err(Failure::Nothing("this belongs to a layer")),
     }
 }
@@ -78,43 +79,6 @@ fn post_remote(count: u64) -> Outcome {
         if !poster.join().unwrap_or(false) {
             return Err(Failure::Failed("the other thread could not post".into()));
         }
-    }
-    Ok(())
-}
-
-fn timers_cancel(cancels: Cancels) -> Outcome {
-    let count = cancels.count;
-    let mut io = IoContext::new()?;
-    let (delays, order) = common::delays_to_cancel(cancels);
-    for _ in 0..REPETITIONS {
-        let aborted = Rc::new(Cell::new(0));
-        let mut timers = Vec::with_capacity(count);
-        let since = Stopwatch::cpu();
-        for delay in &delays {
-            let aborted = Rc::clone(&aborted);
-            timers.push(io.after(*delay, move |waited| aborted.set(aborted.get() + u64::from(waited.is_err()))));
-        }
-        for &timer in &order {
-            io.cancel(timers[timer]);
-        }
-        io.run()?; // The handlers are told.
-        common::print_checked("cancelled timers", aborted.get(), count as u64, since)?;
-    }
-    Ok(())
-}
-
-fn timers_fire(count: usize) -> Outcome {
-    let mut io = IoContext::new()?;
-    let delays = common::delays_to_fire(count);
-    for _ in 0..REPETITIONS {
-        let fired = Rc::new(Cell::new(0));
-        let since = Stopwatch::cpu();
-        for delay in &delays {
-            let fired = Rc::clone(&fired);
-            io.after(*delay, move |waited| fired.set(fired.get() + u64::from(waited.is_ok())));
-        }
-        io.run()?;
-        common::print_checked("timers", fired.get(), count as u64, since)?;
     }
     Ok(())
 }

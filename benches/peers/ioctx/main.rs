@@ -1,6 +1,6 @@
 //! ioctx, as a user of one of its layers would write it: `peer_ioctx LAYER WORKLOAD [NUMBER...]`.
 //!
-//! One file for each layer. What belongs to no layer (posting, timers) is in `loop.rs`, and answers as `session`.
+//! One file for each layer. What belongs to no layer (posting) is in `loop.rs`, and answers as `session`.
 #![forbid(unsafe_code)]
 
 #[path = "../common.rs"]

@@ -2,13 +2,15 @@
 //!
 //! A connection has a read buffer of its own, because the operation that is outstanding owns it.
 
-use crate::common::{self, BUFFER, Batch, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, Stopwatch, Workload};
+use crate::common::{self, BUFFER, Batch, Cancels, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, REPETITIONS};
+use crate::common::{Stopwatch, Workload};
 use crate::no_layer;
 use ioctx::{Handle, IoContext, Part, cancel_after, ip::tcp, local};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// As much as a reader of `pipes` ever finds.
 const PIPES_BUFFER: usize = 1024;
@@ -19,6 +21,8 @@ pub fn run(workload: Workload) -> Outcome {
         Workload::EchoTimeout => serve(read_or_give_up),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),
+        Workload::TimersCancel(cancels) => timers_cancel(cancels),
+        Workload::TimersFire(count) => timers_fire(count),
         _ => no_layer::see_session(),
     }
 }
@@ -160,6 +164,57 @@ fn pass_on(pipes: Pipes) -> Outcome {
         io.run()?;
         ring.count.get().print_result(&pipes, since)?;
         io.restart();
+    }
+    Ok(())
+}
+
+/// A timer is a wait of its own, whose handler is told how it ended. They are started by a handler, as in most programs,
+/// and their deadlines are counted from one reading of the clock.
+fn timers_cancel(cancels: Cancels) -> Outcome {
+    let mut io = IoContext::new()?;
+    let (delays, order) = common::delays_to_cancel(cancels);
+    let waits = RefCell::new(Vec::with_capacity(cancels.count));
+    let plan = Rc::new((delays, order, waits));
+    for _ in 0..REPETITIONS {
+        let aborted = Rc::new(Cell::new(0));
+        let (handle, plan, counter) = (io.handle().clone(), Rc::clone(&plan), Rc::clone(&aborted));
+        let since = Stopwatch::cpu();
+        io.post(move || {
+            let now = Instant::now();
+            let start = |delay: &Duration| {
+                let aborted = Rc::clone(&counter);
+                handle.at(now + *delay, move |waited| aborted.set(aborted.get() + u64::from(waited.is_err())))
+            };
+            let (delays, order, waits) = &*plan;
+            let mut waits = waits.borrow_mut();
+            waits.clear();
+            waits.extend(delays.iter().map(start));
+            for &wait in order {
+                handle.cancel(waits[wait]);
+            }
+        });
+        io.run()?; // The handlers are told.
+        common::print_checked("cancelled timers", aborted.get(), cancels.count as u64, since)?;
+    }
+    Ok(())
+}
+
+fn timers_fire(count: usize) -> Outcome {
+    let mut io = IoContext::new()?;
+    let delays = Rc::new(common::delays_to_fire(count));
+    for _ in 0..REPETITIONS {
+        let fired = Rc::new(Cell::new(0));
+        let (handle, delays, counter) = (io.handle().clone(), Rc::clone(&delays), Rc::clone(&fired));
+        let since = Stopwatch::cpu();
+        io.post(move || {
+            let now = Instant::now();
+            for delay in delays.iter() {
+                let fired = Rc::clone(&counter);
+                handle.at(now + *delay, move |waited| fired.set(fired.get() + u64::from(waited.is_ok())));
+            }
+        });
+        io.run()?;
+        common::print_checked("timers", fired.get(), count as u64, since)?;
     }
     Ok(())
 }

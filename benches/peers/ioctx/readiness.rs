@@ -1,22 +1,25 @@
 //! The readiness layer: a callback per source, called when it is ready. What the peer does not take waits in a queue of
 //! the callback's own, and while it does, nothing more is read.
 
-use crate::common::{self, BUFFER, Batch, Outcome, Pipes, PipesCount, Stopwatch, Workload};
+use crate::common::{self, BUFFER, Batch, Cancels, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, REPETITIONS};
+use crate::common::{Stopwatch, Workload};
 use crate::no_layer;
 use ioctx::mio::net::{TcpListener, TcpStream, UnixStream};
-use ioctx::{Handle, Interest, Io, IoContext, Next, Ready};
-use std::cell::{Cell, RefCell};
+use ioctx::{Alarm, Handle, Interest, Io, IoContext, Next, Ready, Registration};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, ErrorKind::WouldBlock, Write};
 use std::net::Shutdown;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub fn run(workload: Workload) -> Outcome {
     match workload {
-        Workload::Echo => serve(),
+        Workload::Echo => serve(welcome),
+        Workload::EchoTimeout => serve(welcome_for_a_while),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),
-        Workload::EchoTimeout => Err(common::Failure::Nothing("readiness has no timeouts; see session and operation")),
+        Workload::TimersCancel(cancels) => timers_cancel(cancels),
+        Workload::TimersFire(count) => timers_fire(count),
         _ => no_layer::see_session(),
     }
 }
@@ -28,28 +31,59 @@ fn new_buffer() -> Buffer {
     Rc::new(RefCell::new(vec![0; BUFFER]))
 }
 
-fn serve() -> Outcome {
+/// What becomes of a client.
+type Welcome = fn(&Handle, TcpStream, &Buffer) -> io::Result<()>;
+
+fn serve(welcome: Welcome) -> Outcome {
     let mut io = IoContext::new()?;
     let listener = TcpListener::from_std(common::listener()?);
     let endpoint = listener.local_addr()?;
     let (handle, buffer) = (io.handle().clone(), new_buffer());
-    io.register(listener, Interest::READABLE, move |listener, _| accept(&handle, listener, &buffer))?;
+    io.register(listener, Interest::READABLE, move |listener, _| accept(&handle, listener, &buffer, welcome))?;
     common::print_listening(endpoint);
     io.run()?;
     Ok(())
 }
 
-fn accept(handle: &Handle, listener: &Io<TcpListener>, buffer: &Buffer) -> Next {
+fn accept(handle: &Handle, listener: &Io<TcpListener>, buffer: &Buffer, welcome: Welcome) -> Next {
     loop {
         match listener.try_io(Interest::READABLE, |listener| listener.accept()) {
             Ok((stream, _peer)) => {
                 let _ = stream.set_nodelay(true);
-                let _ = handle.register(stream, Interest::READABLE, echo(Rc::clone(buffer)));
+                let _ = welcome(handle, stream, buffer);
             }
             Err(error) if error.kind() == WouldBlock => return Next::Keep,
             Err(_) => return Next::Pause(Duration::from_millis(100)), // Out of descriptors, most likely.
         }
     }
+}
+
+fn welcome(handle: &Handle, stream: TcpStream, buffer: &Buffer) -> io::Result<()> {
+    handle.register(stream, Interest::READABLE, echo(Rc::clone(buffer)))?;
+    Ok(())
+}
+
+/// Ends the connection when nothing has come for a while: every message moves its alarm.
+fn welcome_for_a_while(handle: &Handle, stream: TcpStream, buffer: &Buffer) -> io::Result<()> {
+    let registration = Rc::new(OnceCell::<Registration<TcpStream>>::new());
+    let to_end = Rc::clone(&registration);
+    let idle = handle.alarm(move || {
+        to_end.get().inspect(|registration| registration.release());
+        None
+    });
+    idle.set(IDLE_TIMEOUT);
+    let mut echo = echo(Rc::clone(buffer));
+    let registered = handle.register(stream, Interest::READABLE, move |stream, ready| {
+        let next = echo(stream, ready);
+        if next == Next::Release {
+            idle.unset();
+        } else {
+            idle.set(IDLE_TIMEOUT);
+        }
+        next
+    })?;
+    let _ = registration.set(registered);
+    Ok(())
 }
 
 fn echo(buffer: Buffer) -> impl FnMut(&Io<TcpStream>, Ready) -> Next {
@@ -174,6 +208,54 @@ fn pass_on(pipes: Pipes) -> Outcome {
         io.run()?;
         ring.count.get().print_result(&pipes, since)?;
         io.restart();
+    }
+    Ok(())
+}
+
+/// One alarm for each timer, as one would have one for each connection: set, unset, and set again. Deadlines are counted
+/// from one reading of the clock.
+fn timers_cancel(cancels: Cancels) -> Outcome {
+    let count = cancels.count;
+    let mut io = IoContext::new()?;
+    let (delays, order) = common::delays_to_cancel(cancels);
+    let alarms: Vec<Alarm> = (0..count).map(|_| io.alarm(|| common::fail("alarm", "it was unset"))).collect();
+    for _ in 0..REPETITIONS {
+        let mut unset = 0;
+        let since = Stopwatch::cpu();
+        let now = Instant::now();
+        for (alarm, delay) in alarms.iter().zip(&delays) {
+            alarm.set_at(now + *delay);
+        }
+        for &alarm in &order {
+            unset += u64::from(alarms[alarm].unset());
+        }
+        io.run()?; // Nothing is outstanding.
+        common::print_checked("cancelled timers", unset, count as u64, since)?;
+    }
+    Ok(())
+}
+
+fn timers_fire(count: usize) -> Outcome {
+    let mut io = IoContext::new()?;
+    let delays = common::delays_to_fire(count);
+    let fired = Rc::new(Cell::new(0));
+    let ring = || {
+        let fired = Rc::clone(&fired);
+        move || {
+            fired.set(fired.get() + 1);
+            None
+        }
+    };
+    let alarms: Vec<Alarm> = (0..count).map(|_| io.alarm(ring())).collect();
+    for _ in 0..REPETITIONS {
+        fired.set(0);
+        let since = Stopwatch::cpu();
+        let now = Instant::now();
+        for (alarm, delay) in alarms.iter().zip(&delays) {
+            alarm.set_at(now + *delay);
+        }
+        io.run()?;
+        common::print_checked("timers", fired.get(), count as u64, since)?;
     }
     Ok(())
 }

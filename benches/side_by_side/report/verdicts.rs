@@ -3,7 +3,7 @@
 use super::figures::{Figure, TELLINGS, Telling, number, ratio};
 use super::overview::ABSENT;
 use super::{Section, View};
-use crate::peers::{LAYERS, Peer, Role, peer};
+use crate::peers::{LAYERS, Peer, Role, SESSION, peer};
 use crate::statistics::{Series, Verdict};
 use crate::table::Table;
 use crate::workloads::Workload;
@@ -59,17 +59,25 @@ pub fn section(view: &View) -> Option<Section> {
 }
 
 pub fn pairs<'a>(view: &'a View, telling: &Telling) -> Vec<Pair<'a>> {
-    view.of(telling.family).into_iter().filter_map(|workload| pair(view, telling, workload)).collect()
+    view.of(telling.family).into_iter().flat_map(|workload| pairs_of(view, telling, workload)).collect()
 }
 
-fn pair<'a>(view: &View, telling: &Telling, workload: &'a Workload) -> Option<Pair<'a>> {
+/// Sessions are judged. Where they have no part, each layer that has one is.
+fn pairs_of<'a>(view: &View, telling: &Telling, workload: &'a Workload) -> Vec<Pair<'a>> {
+    let pair = |layer| pair(view, telling, workload, layer);
+    match pair(SESSION) {
+        Some(pair) => vec![pair],
+        None => LAYERS.into_iter().filter_map(pair).collect(),
+    }
+}
+
+fn pair<'a>(view: &View, telling: &Telling, workload: &'a Workload, layer: &str) -> Option<Pair<'a>> {
     let figure = telling.head;
     let of = |peer: &'static Peer| Some((peer, figure.series(view.records, &workload.name, peer.name)?));
     let libraries = view.peers.iter().copied().filter(|peer| peer.role == Role::Library).filter_map(of);
     // Of ratios, not of figures: then more is always better.
     let (best, best_series) =
         libraries.reduce(|best, other| if ratio(figure, &other.1, &best.1) > 1.0 { other } else { best })?;
-    // What belongs to no connection is asked of sessions first all the same.
-    let (ours, our_series) = LAYERS.into_iter().filter_map(peer).find_map(of)?;
+    let (ours, our_series) = of(peer(layer)?)?;
     Some(Pair { workload, figure, best, ours, best_series, our_series })
 }

@@ -1,0 +1,249 @@
+//! Alarms: callbacks whose deadline is set, moved and unset.
+
+mod util;
+
+use ioctx::{Alarm, Handle, IoContext};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use util::{Record, Tomb, context};
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// An alarm that records this when it rings.
+fn recorder(io: &Handle, record: &Record<u32>, n: u32) -> Alarm {
+    let record = record.clone();
+    io.alarm(move || {
+        record.push(n);
+        None
+    })
+}
+
+/// P11: no alarm rings before its deadline, whether it was set, moved, or sets itself.
+#[test]
+fn no_alarm_rings_early() -> io::Result<()> {
+    let mut io = context();
+    for micros in [0, 1, 300, 999, 1_000, 1_001, 2_500, 10_300] {
+        let delay = Duration::from_micros(micros);
+        let since = Rc::new(Cell::new(Instant::now()));
+        let (last, mut left) = (since.clone(), 2);
+        let alarm = io.alarm(move || {
+            assert!(last.get().elapsed() >= delay, "{:?} instead of {delay:?}", last.get().elapsed());
+            last.set(Instant::now());
+            left -= 1;
+            (left > 0).then_some(delay)
+        });
+        alarm.set_at(Instant::now());
+        since.set(Instant::now());
+        alarm.set(delay);
+    }
+    assert_eq!(io.run()?, 16);
+    Ok(())
+}
+
+/// P12: alarms with one deadline ring in the order in which they were set, and one that is moved to it comes last.
+#[test]
+fn equal_deadlines_ring_in_the_order_set() -> io::Result<()> {
+    let mut io = context();
+    let rung = Record::new();
+    let deadline = Instant::now() + ms(5);
+    let alarms: Vec<_> = (0..100).map(|n| recorder(&io, &rung, n)).collect();
+    alarms.iter().for_each(|alarm| alarm.set_at(deadline));
+    alarms[0].set_at(deadline);
+    alarms[1].set_at(deadline - ms(1));
+    assert_eq!(io.run()?, 100);
+    let expected: Vec<_> = [1].into_iter().chain(2..100).chain([0]).collect();
+    assert_eq!(rung.take(), expected);
+    Ok(())
+}
+
+/// P13: an alarm that is set by one that rings waits for the next turn, also with no delay or a deadline long past, and
+/// also when it is its own.
+#[test]
+fn an_alarm_set_by_an_alarm_waits_for_the_next_turn() -> io::Result<()> {
+    let mut io = context();
+    let rung = Record::new();
+    let other = recorder(&io, &rung, 2);
+    let (record, past) = (rung.clone(), Instant::now() - ms(1));
+    let alarm = io.alarm(move || {
+        record.push(1);
+        other.set_at(past);
+        Some(Duration::ZERO)
+    });
+    alarm.set_at(past);
+    for expected in [&[1][..], &[2, 1], &[2, 1], &[2, 1]] {
+        io.poll()?;
+        assert_eq!(rung.take(), expected);
+    }
+    Ok(())
+}
+
+/// P14: an alarm that is unset or moved before it rang does not ring for its old deadline, not even when it was due.
+#[test]
+fn a_due_alarm_that_is_unset_or_moved_does_not_ring() -> io::Result<()> {
+    let mut io = context();
+    let rung = Record::new();
+    let past = Instant::now() - ms(1);
+    let (unset, moved) = (recorder(&io, &rung, 1), recorder(&io, &rung, 2));
+    let first = {
+        let (unset, moved) = (unset.clone(), moved.clone());
+        io.alarm(move || {
+            assert!(unset.unset() && !unset.unset());
+            moved.set(LONG);
+            None
+        })
+    };
+    for alarm in [&first, &unset, &moved] {
+        alarm.set_at(past);
+    }
+    assert_eq!(io.poll()?, 1);
+    assert_eq!(io.poll()?, 0);
+    assert_eq!((unset.is_set(), moved.is_set(), rung.len()), (false, true, 0));
+    Ok(())
+}
+
+/// P17: an alarm that is moved for every message holds on to nothing, and neither does one that is set and unset.
+#[test]
+fn moving_an_alarm_grows_nothing() -> io::Result<()> {
+    let io = context();
+    let alive = Rc::new(());
+    let held = alive.clone();
+    let alarm = io.alarm(move || {
+        let _held = &held;
+        None
+    });
+    for n in 0..=100_000 {
+        alarm.set(LONG);
+        assert!(n % 3 > 0 || alarm.unset());
+    }
+    assert_eq!((io.outstanding().len(), Rc::strong_count(&alive)), (1, 2));
+    drop(alarm);
+    assert_eq!(Rc::strong_count(&alive), 2, "it is set");
+    drop(io);
+    assert_eq!(Rc::strong_count(&alive), 1);
+    Ok(())
+}
+
+/// P1: an alarm is outstanding while it is set, and never in the background.
+#[test]
+fn a_set_alarm_keeps_run_alive_and_a_background_one_does_not() -> io::Result<()> {
+    let mut io = context();
+    let rung = Record::new();
+    let alarm = recorder(&io, &rung, 1);
+    assert_eq!(io.run()?, 0, "it is not set");
+    io.restart();
+    alarm.set(ms(1));
+    let location = io.outstanding().iter().next().map(|work| (work.kind(), work.object(), work.location().file()));
+    assert_eq!(location, Some(("alarm", "Alarm", file!())));
+    assert_eq!(io.run()?, 1);
+    io.restart();
+    alarm.set(LONG);
+    let alarm = alarm.background();
+    assert!(io.outstanding().is_empty() && alarm.is_set());
+    assert_eq!(io.run()?, 0);
+    io.restart();
+    alarm.unset();
+    alarm.set(LONG);
+    assert_eq!(io.run()?, 0);
+    assert!(alarm.unset());
+    Ok(())
+}
+
+/// P2, P8: an alarm may set, move, unset and drop itself from inside; each ring counts one.
+#[test]
+fn an_alarm_may_do_anything_to_itself() -> io::Result<()> {
+    let mut io = context();
+    let own: Rc<RefCell<Option<Alarm>>> = Rc::default();
+    let alarm = {
+        let (own, mut rings) = (own.clone(), 0);
+        io.alarm(move || {
+            rings += 1;
+            let alarm = own.borrow().clone().expect("itself");
+            assert!(!alarm.is_set());
+            alarm.set(LONG);
+            match rings {
+                1 => Some(ms(1)), // Moves it.
+                2 => {
+                    alarm.set(ms(1)); // Is left as it is.
+                    None
+                }
+                _ => {
+                    assert!(alarm.unset());
+                    own.take();
+                    None
+                }
+            }
+        })
+    };
+    own.replace(Some(alarm.clone()));
+    alarm.set(Duration::ZERO);
+    drop(alarm);
+    assert_eq!(io.run()?, 3);
+    assert!(own.borrow().is_none());
+    Ok(())
+}
+
+/// P6: a callback that panicked is kept, and rings again when it is set again.
+#[test]
+fn an_alarm_survives_its_panic() -> io::Result<()> {
+    let mut io = context();
+    let mut calls = 0;
+    let alarm = io.alarm(move || {
+        calls += 1;
+        assert!(calls > 1, "as planned");
+        None
+    });
+    alarm.set(Duration::ZERO);
+    assert!(catch_unwind(AssertUnwindSafe(|| io.run())).is_err());
+    assert!(!alarm.is_set() && io.outstanding().is_empty());
+    alarm.set(Duration::ZERO);
+    assert_eq!(io.run()?, 1);
+    Ok(())
+}
+
+/// P5: a set alarm goes with its context unrung, and one that is held afterwards does nothing more.
+#[test]
+fn an_alarm_goes_with_its_context() -> io::Result<()> {
+    let io = IoContext::new()?;
+    let graves = Record::new();
+    let bury = |name| {
+        let tomb = Tomb(name, graves.clone());
+        io.alarm(move || {
+            let tomb = &tomb;
+            unreachable!("{} rang", tomb.0)
+        })
+    };
+    bury("dropped").set(LONG);
+    let held = bury("held");
+    held.set(LONG);
+    drop(io);
+    assert_eq!(graves.take(), ["dropped"]);
+    held.set(Duration::ZERO);
+    assert!(!held.is_set() && !held.unset());
+    drop(held);
+    assert_eq!(graves.take(), ["held"]);
+    Ok(())
+}
+
+/// Section 1: it says whether it is set, also from inside its own call.
+#[test]
+fn an_alarm_tells_whether_it_is_set() -> io::Result<()> {
+    let mut io = context();
+    let own: Rc<OnceCell<Alarm>> = Rc::default();
+    let inside = own.clone();
+    let alarm = io.alarm(move || {
+        assert_eq!(format!("{:?}", inside.get()), "Some(Alarm { is_set: false, .. })");
+        None
+    });
+    own.set(alarm.clone()).expect("set once");
+    alarm.set(ms(1));
+    assert_eq!(format!("{alarm:?}"), "Alarm { is_set: true, .. }");
+    assert_eq!(io.run()?, 1);
+    Ok(())
+}
