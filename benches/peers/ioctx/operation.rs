@@ -5,7 +5,7 @@
 use crate::common::{self, BUFFER, Batch, Cancels, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, REPETITIONS};
 use crate::common::{Stopwatch, Workload};
 use crate::no_layer;
-use ioctx::{Handle, IoContext, Part, cancel_after, ip::tcp, local};
+use ioctx::{Alarm, Handle, IoContext, Part, ip::tcp, local};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::Shutdown;
@@ -17,8 +17,8 @@ const PIPES_BUFFER: usize = 1024;
 
 pub fn run(workload: Workload) -> Outcome {
     match workload {
-        Workload::Echo => serve(read),
-        Workload::EchoTimeout => serve(read_or_give_up),
+        Workload::Echo => serve(welcome),
+        Workload::EchoTimeout => serve(welcome_for_a_while),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),
         Workload::TimersCancel(cancels) => timers_cancel(cancels),
@@ -27,62 +27,109 @@ pub fn run(workload: Workload) -> Outcome {
     }
 }
 
-/// How a connection goes on: with its buffer, to the next message.
-type Read = fn(tcp::Socket, Vec<u8>);
+/// What becomes of a client.
+type Welcome = fn(tcp::Socket);
 
-fn serve(read: Read) -> Outcome {
+fn serve(welcome: Welcome) -> Outcome {
     let mut io = IoContext::new()?;
     let acceptor = tcp::Acceptor::from_std(&io, common::listener()?)?;
     let endpoint = acceptor.local_endpoint()?;
-    accept(acceptor, read);
+    accept(acceptor, welcome);
     common::print_listening(endpoint);
     io.run()?;
     Ok(())
 }
 
-fn accept(acceptor: tcp::Acceptor, read: Read) {
+fn accept(acceptor: tcp::Acceptor, welcome: Welcome) {
     acceptor.clone().async_accept(move |accepted| {
         match accepted {
-            Ok((socket, _peer)) => welcome(socket, read),
+            Ok((socket, _peer)) if socket.set_option(tcp::NoDelay(true)).is_ok() => welcome(socket),
+            Ok(_) => {} // It has gone already.
             Err(error) => common::fail("accept", error),
         }
-        accept(acceptor, read);
+        accept(acceptor, welcome);
     });
 }
 
-fn welcome(socket: tcp::Socket, read: Read) {
-    if socket.set_option(tcp::NoDelay(true)).is_ok() {
-        read(socket, vec![0; BUFFER]);
-    }
+fn welcome(socket: tcp::Socket) {
+    read(socket, vec![0; BUFFER]);
 }
 
 fn read(socket: tcp::Socket, buffer: Vec<u8>) {
-    socket.clone().async_read_some(buffer, move |(read, buffer)| echo(socket, read, buffer, self::read));
+    socket.clone().async_read_some(buffer, move |(read, buffer)| {
+        if let Ok(n @ 1..) = read {
+            echo(socket, buffer, n);
+        } // Else the last handle of the socket goes, and it closes.
+    });
 }
 
-/// As the documentation of `cancel_after` has it for an idle timeout.
-fn read_or_give_up(socket: tcp::Socket, buffer: Vec<u8>) {
-    let stream = socket.clone();
-    cancel_after(
-        &stream,
-        IDLE_TIMEOUT,
-        |done| stream.async_read_some(buffer, done),
-        move |(read, buffer)| echo(socket, read, buffer, read_or_give_up),
-    );
+/// Writes back what was read, and reads on.
+fn echo(socket: tcp::Socket, buffer: Vec<u8>, n: usize) {
+    socket.clone().async_write(Part::to(buffer, n), move |(wrote, bytes)| {
+        if wrote.is_ok() {
+            read(socket, bytes.into_inner());
+        }
+    });
 }
 
-/// Writes back what was read. When no operation follows, the last handle of the socket goes, and it closes.
-#[inline]
-fn echo(
+fn welcome_for_a_while(socket: tcp::Socket) {
+    let closing = socket.clone();
+    let idle = socket.as_ref().alarm(move || {
+        closing.close();
+        None
+    });
+    idle.set(IDLE_TIMEOUT);
+    read_for_a_while(socket, vec![0; BUFFER], idle);
+}
+
+/// As `read`, but every message moves the alarm, and the end unsets it.
+fn read_for_a_while(socket: tcp::Socket, buffer: Vec<u8>, idle: Alarm) {
+    socket.clone().async_read_some(buffer, move |(read, buffer)| match read {
+        Ok(n @ 1..) => {
+            idle.set(IDLE_TIMEOUT);
+            echo_for_a_while(socket, buffer, n, idle);
+        }
+        _ => _ = idle.unset(),
+    });
+}
+
+fn echo_for_a_while(socket: tcp::Socket, buffer: Vec<u8>, n: usize, idle: Alarm) {
+    socket.clone().async_write(Part::to(buffer, n), move |(wrote, bytes)| match wrote {
+        Ok(_) => read_for_a_while(socket, bytes.into_inner(), idle),
+        Err(_) => _ = idle.unset(),
+    });
+}
+
+/// While some bytes are written, what comes next is gathered.
+struct Writer {
     socket: tcp::Socket,
-    read: io::Result<usize>,
-    buffer: Vec<u8>,
-    go_on: impl FnOnce(tcp::Socket, Vec<u8>) + 'static,
-) {
-    if let Ok(n @ 1..) = read {
-        socket.clone().async_write(Part::to(buffer, n), move |(wrote, bytes)| {
-            if wrote.is_ok() {
-                go_on(socket, bytes.into_inner());
+    gathered: RefCell<Vec<u8>>,
+    is_writing: Cell<bool>,
+    has_ended: Cell<bool>,
+}
+
+impl Writer {
+    fn write(self: &Rc<Self>, block: &[u8]) {
+        self.gathered.borrow_mut().extend_from_slice(block);
+        if !self.is_writing.get() {
+            self.write_gathered(Vec::new());
+        }
+    }
+
+    /// `empty`: whose memory serves again.
+    fn write_gathered(self: &Rc<Self>, mut empty: Vec<u8>) {
+        self.is_writing.set(true);
+        empty.clear();
+        let bytes = self.gathered.replace(empty);
+        let writer = Rc::clone(self);
+        self.socket.async_write(bytes, move |(wrote, bytes)| {
+            done("write", wrote);
+            if !writer.gathered.borrow().is_empty() {
+                return writer.write_gathered(bytes);
+            }
+            writer.is_writing.set(false);
+            if writer.has_ended.get() {
+                done("shutdown", writer.socket.shutdown(Shutdown::Write));
             }
         });
     }
@@ -94,19 +141,18 @@ fn write_batch(batch: Batch) -> Outcome {
     socket.open(batch.endpoint.into())?;
     socket.set_option(tcp::NoDelay(true))?;
     socket.connect(batch.endpoint)?;
-    let block: Rc<[u8]> = batch.block().into();
+    let (gathered, is_writing, has_ended) = Default::default();
+    let writer = Rc::new(Writer { socket: socket.clone(), gathered, is_writing, has_ended });
+    let block = batch.block();
     let since = Stopwatch::wall();
-    for _ in 1..batch.count {
-        socket.async_write(Rc::clone(&block), |(wrote, _)| _ = done("write", wrote));
+    for _ in 0..batch.count {
+        writer.write(&block);
     }
-    socket.clone().async_write(block, move |(wrote, _)| {
-        done("write", wrote);
-        done("shutdown", socket.shutdown(Shutdown::Write));
-        socket.async_read_some([0; 1], move |(read, _)| {
-            if done("read", read) == 0 {
-                batch.print_result(since);
-            }
-        });
+    writer.has_ended.set(true);
+    socket.async_read_some([0; 1], move |(read, _)| {
+        if done("read", read) == 0 {
+            batch.print_result(since);
+        }
     });
     io.run()?;
     Ok(())
@@ -134,7 +180,7 @@ impl Ring {
     fn pass_on(&self, pair: usize, bytes: usize) {
         let mut count = self.count.get();
         for _ in 0..count.note_read(bytes, &self.pipes) {
-            self.writing[self.pipes.next(pair)].async_write(b"e", |(wrote, _)| _ = done("write", wrote));
+            done("write", self.writing[self.pipes.next(pair)].write_some(b"e"));
         }
         self.count.set(count);
         if count.read >= self.pipes.total() {
@@ -150,7 +196,9 @@ fn pass_on(pipes: Pipes) -> Outcome {
     let (mut reading, mut writing) = (Vec::new(), Vec::new());
     for pair in pairs {
         reading.push(local::stream::Socket::from_std(&io, pair.reading)?);
-        writing.push(local::stream::Socket::from_std(&io, pair.writing)?);
+        let socket = local::stream::Socket::from_std(&io, pair.writing)?;
+        socket.set_non_blocking(true);
+        writing.push(socket);
     }
     let ring = Rc::new(Ring { handle: io.handle().clone(), pipes, writing, count: Cell::default() });
     for (pair, socket) in reading.into_iter().enumerate() {
