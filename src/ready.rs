@@ -11,6 +11,8 @@ const READ_CLOSED: u8 = 16;
 const WRITE_CLOSED: u8 = 32;
 /// Not from the poller: an operation that waits for nothing asks for a call.
 const DEMANDED: u8 = 64;
+/// Not from the poller either: a read was short, and that does not prove that nothing is behind it.
+const DOUBTFUL: u8 = 128;
 
 /// What a source is ready for, as remembered by the loop.
 ///
@@ -35,6 +37,7 @@ impl Ready {
     pub(crate) const READ_CLOSED: Ready = Ready(READ_CLOSED);
     pub(crate) const WRITE_CLOSED: Ready = Ready(WRITE_CLOSED);
     pub(crate) const DEMANDED: Ready = Ready(DEMANDED);
+    pub(crate) const DOUBTFUL: Ready = Ready(DOUBTFUL);
 
     /// Whether a read or an accept will not block.
     pub fn is_readable(self) -> bool {
@@ -182,7 +185,7 @@ impl fmt::Debug for Interest {
 }
 
 fn write_bits(bits: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    const NAMES: [(u8, &str); 7] = [
+    const NAMES: [(u8, &str); 8] = [
         (READABLE, "readable"),
         (WRITABLE, "writable"),
         (PRIORITY, "priority"),
@@ -190,6 +193,7 @@ fn write_bits(bits: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (READ_CLOSED, "read-closed"),
         (WRITE_CLOSED, "write-closed"),
         (DEMANDED, "demanded"),
+        (DOUBTFUL, "perhaps-readable"),
     ];
     if bits == 0 {
         return f.write_str("nothing");

@@ -8,7 +8,8 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::rc::Rc;
-use util::{Record, context, tcp_pair, unix_pair};
+use std::time::Duration;
+use util::{Record, context, send_with_descriptor, tcp_pair, unix_pair};
 
 /// A callback that makes one read per call, into a buffer of this size, and releases at the end of the stream.
 fn one_read_a_call<S>(size: usize, got: &Rc<RefCell<Vec<u8>>>) -> impl FnMut(&Io<S>, Ready) -> Next + use<S>
@@ -132,6 +133,70 @@ fn readable_bytes(stream: &TcpStream) -> io::Result<Vec<u8>> {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Vec::new()),
         Err(error) => Err(error),
     }
+}
+
+/// P18: a read of a Unix socket stops short where a descriptor travels along, with no other event for what is behind it:
+/// nothing stalls, also while the loop is kept busy by another source.
+#[test]
+fn what_is_behind_a_descriptor_arrives_without_another_event() -> io::Result<()> {
+    for busy in [false, true] {
+        let mut io = context();
+        let got = Rc::new(RefCell::new(Vec::new()));
+        let (ours, mut theirs) = unix_pair();
+        theirs.write_all(b"before")?;
+        send_with_descriptor(&theirs, b"with");
+        theirs.write_all(b"behind")?;
+        let (seen, mut read) = (got.clone(), one_read_a_call::<UnixStream>(64, &got));
+        let registration = io.register(ours, Interest::READABLE, move |stream: &Io<UnixStream>, ready| {
+            let next = read(stream, ready);
+            if seen.borrow().len() == 16 { Next::Release } else { next }
+        })?;
+        let (storm, turns, seen) = (unix_pair(), Rc::new(Cell::new(0)), got.clone());
+        (&storm.1).write_all(b"x")?;
+        let (counter, mut back) = (turns.clone(), storm.1);
+        io.register(storm.0, Interest::READABLE, move |stream: &Io<UnixStream>, _| {
+            stream.read(&mut [0; 64]).expect("its byte");
+            counter.set(counter.get() + 1);
+            if !busy || seen.borrow().len() == 16 {
+                return Next::Release;
+            }
+            back.write_all(b"x").expect("room for a byte");
+            Next::Keep
+        })?;
+        io.run()?;
+        assert!(registration.is_released());
+        assert_eq!(*got.borrow(), b"beforewithbehind");
+        assert!(turns.get() < 200, "{} turns", turns.get());
+    }
+    Ok(())
+}
+
+/// Section 1, one I/O path: under load a message over a Unix socket costs one read. The one that shows that nothing is
+/// behind it is made when the loop has nothing else to do.
+#[cfg(not(mio_unsupported_force_poll_poll))]
+#[test]
+fn a_short_read_of_a_unix_socket_is_looked_behind_when_the_loop_is_quiet() -> io::Result<()> {
+    let mut io = context();
+    let (ours, mut theirs) = unix_pair();
+    let got = Record::new();
+    let log = got.clone();
+    let registration = io.register(ours, Interest::READABLE, move |stream: &Io<UnixStream>, _| {
+        log.push(stream.read(&mut [0; 64]).map_err(|error| error.kind()));
+        Next::Keep
+    })?;
+    for _ in 0..10 {
+        theirs.write_all(b"x")?;
+        io.poll()?;
+        assert_eq!(got.take(), [Ok(1)]);
+    }
+    assert_eq!(io.next_timeout(), Some(Duration::ZERO), "something is left to do");
+    io.poll()?;
+    assert_eq!(got.take(), [Err(ErrorKind::WouldBlock)]);
+    assert_ne!(io.next_timeout(), Some(Duration::ZERO));
+    io.poll()?;
+    assert_eq!(got.len(), 0);
+    registration.release();
+    Ok(())
 }
 
 /// P18: urgent data alone reaches whoever asks for it, and ends with the call that finds none.

@@ -6,17 +6,19 @@ mod util;
 use ioctx::local::Endpoint;
 use ioctx::local::stream::{Acceptor, Protocol, Socket, Wait};
 use ioctx::option::SendBufferSize;
+use ioctx::session::{self, Connection, Session};
 use ioctx::{Config, IoContext, Part, error};
 use net::finish;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 use std::{fs, process};
-use util::{Record, context};
+use util::{Record, context, send_with_descriptor};
 
 static COUNTER: AtomicUsize = AtomicUsize::new(0);
 
@@ -382,6 +384,42 @@ fn a_half_closed_socket_still_reads() -> io::Result<()> {
     ours.async_read([0; 6], |(read, bytes)| assert_eq!((read.unwrap(), &bytes), (6, b"answer")));
     assert_eq!(finish(&mut io), 2);
     assert!(ours.write(b"more").is_err());
+    Ok(())
+}
+
+/// P18: what is behind a descriptor that travels along is read, by an operation and by a session.
+#[test]
+fn what_is_behind_a_descriptor_is_read() -> io::Result<()> {
+    struct Reader(Rc<RefCell<Vec<u8>>>);
+    impl Session for Reader {
+        fn received(&mut self, connection: &Connection, bytes: &[u8]) -> usize {
+            self.0.borrow_mut().extend_from_slice(bytes);
+            if self.0.borrow().len() == 16 {
+                connection.close_after_flush(Duration::ZERO);
+            }
+            bytes.len()
+        }
+    }
+    let mut io = context();
+    for by_session in [false, true] {
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
+        theirs.write_all(b"before")?;
+        send_with_descriptor(&theirs, b"with");
+        theirs.write_all(b"behind")?;
+        let got = Rc::new(RefCell::new(Vec::new()));
+        let socket = Socket::from_std(&io, ours)?;
+        if by_session {
+            session::adopt(socket, Reader(Rc::clone(&got)))?;
+        } else {
+            let got = Rc::clone(&got);
+            socket.async_read(vec![0; 16], move |(read, bytes)| {
+                assert_eq!(read.unwrap(), 16);
+                got.replace(bytes);
+            });
+        }
+        finish(&mut io);
+        assert_eq!(*got.borrow(), b"beforewithbehind");
+    }
     Ok(())
 }
 

@@ -8,7 +8,8 @@
 //!
 //! The poller tells of each change once. What it tells is written into the entry's [`State`], and the entry is called
 //! if somebody asked for that. An entry with something left over after its call, and one that became due otherwise
-//! (an operation was started on it while it was ready), is put on the ready list, at most once.
+//! (an operation was started on it while it was ready), is put on the ready list, at most once. One whose last read was
+//! short without proving anything is looked at again when there is nothing else to do: a doubt.
 
 use super::ready_state::State;
 use super::token::{GENERATION_MASK, pack, unpack};
@@ -37,6 +38,9 @@ pub(crate) trait Handler {
     fn describe(&self, tell: &mut dyn FnMut(Work));
 }
 
+/// How many turns a doubt is left alone.
+const DOUBT_TURNS: u32 = 64;
+
 /// A registration, whatever its handler.
 pub(crate) type Entry = Rc<dyn Handler>;
 
@@ -54,6 +58,10 @@ pub(crate) struct Reactor {
     ready: RefCell<VecDeque<Entry>>,
     /// Called in this turn, and something was left over: their next call is in the next turn.
     left_over: RefCell<VecDeque<Entry>>,
+    /// Whose last read was short, which proves nothing: there may be more, of which the poller has told already.
+    doubts: RefCell<Vec<Token>>,
+    /// How many turns the first of them has waited.
+    doubtful_turns: Cell<u32>,
     /// To be flushed when the dispatch in progress is over, and whether there are any.
     unflushed: RefCell<Vec<Entry>>,
     is_flush_due: Cell<bool>,
@@ -70,6 +78,8 @@ impl Reactor {
             // heap, above everything the clients have needed, and keep all of that from the system.
             ready: RefCell::new(VecDeque::with_capacity(batch)),
             left_over: RefCell::new(VecDeque::with_capacity(batch)),
+            doubts: RefCell::default(),
+            doubtful_turns: Cell::new(0),
             unflushed: RefCell::default(),
             is_flush_due: Cell::new(false),
         }
@@ -202,6 +212,33 @@ impl Reactor {
         }
     }
 
+    /// A read was short, and there may be more. The read that shows it is put off until the loop has nothing else to do:
+    /// under load the next event comes before that, and spares it.
+    #[inline]
+    pub(crate) fn doubt(&self, state: &State) {
+        if state.begin_doubt() {
+            self.doubts.borrow_mut().extend(state.token());
+        }
+    }
+
+    /// Begins a turn. `quiet`: the poller has told of nothing. Then all doubts are settled, and at the latest after
+    /// [`DOUBT_TURNS`] turns, so that what is behind a short read waits for no more than that.
+    pub(crate) fn settle_doubts(&self, quiet: bool) {
+        if self.doubts.borrow().is_empty() {
+            return;
+        }
+        self.doubtful_turns.set(self.doubtful_turns.get() + 1);
+        if quiet || self.doubtful_turns.get() >= DOUBT_TURNS {
+            self.doubtful_turns.set(0);
+            let mut doubts = self.doubts.take();
+            for entry in doubts.drain(..).filter_map(|token| self.find(token)) {
+                entry.state().end_doubt();
+                self.enqueue(&entry);
+            }
+            self.doubts.replace(doubts); // Its memory serves again.
+        }
+    }
+
     // Flushing.
 
     /// Has the entry flushed at the end of the dispatch in progress, which sees to it.
@@ -235,7 +272,7 @@ impl Reactor {
 
     /// Whether there is something to do without asking the kernel.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.ready.borrow().is_empty() || !self.left_over.borrow().is_empty()
+        !self.ready.borrow().is_empty() || !self.left_over.borrow().is_empty() || !self.doubts.borrow().is_empty()
     }
 
     /// Closes this half of the poller; every source has been deregistered.

@@ -104,6 +104,7 @@ impl State {
 
     /// The entry is in the slab.
     pub(super) fn enter(&self, token: Token) {
+        self.clear(Ready::DOUBTFUL); // That was noted under another token.
         self.token.set(Some(token));
     }
 
@@ -138,6 +139,21 @@ impl State {
     pub(crate) fn forget_demand(&self) {
         self.clear(Ready::DEMANDED);
         self.drop_interest(Interest::DEMANDED);
+    }
+
+    /// Whether there is more to read will be seen later. `true` if that is to be noted.
+    #[inline]
+    pub(super) fn begin_doubt(&self) -> bool {
+        let ready = self.ready.get();
+        self.ready.set(ready.without(Ready::READABLE) | Ready::DOUBTFUL);
+        !ready.contains(Ready::DOUBTFUL)
+    }
+
+    /// If nothing has shown since whether there is more to read, a read shall.
+    pub(super) fn end_doubt(&self) {
+        if self.ready.get().contains(Ready::DOUBTFUL) {
+            self.ready.set(self.ready.get().without(Ready::DOUBTFUL) | Ready::READABLE);
+        }
     }
 
     /// Whether the entry is to be called, now or in the next turn.

@@ -147,6 +147,7 @@ impl Engine {
                 tell!(self, "slept {:.3?}, {events} events", asleep.map(|since| since.elapsed()).unwrap_or_default());
                 self.turn.begin_batch(poller.is_full(events));
                 self.reactor.take_up_left_over();
+                self.reactor.settle_doubts(events == 0);
             }
             Err(error) => {
                 self.turn.enter(Step::Outside, 0);

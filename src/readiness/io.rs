@@ -22,6 +22,8 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 /// Each of them answers [`WouldBlock`](ErrorKind::WouldBlock) without a system call when the source is known not to be
 /// ready, and also once the budget of this dispatch is spent (see [`Config`]); in the second case the readiness is
 /// kept, and the callback is called again in the next turn. `Interrupted` is never seen.
+/// After a read of a stream that returned less than it was asked for there is nothing more, as far as is known; where that
+/// proves nothing, on a Unix socket, the callback is called once more when the loop has nothing else to do.
 ///
 /// `&Io` implements [`Read`] and [`Write`], so it goes wherever those are asked for. Writing to a TCP socket whose
 /// peer has gone is an error and raises no `SIGPIPE`.
@@ -191,7 +193,7 @@ impl<S: 'static> Tracked<'_, S> {
         let read = uninterrupted(call);
         match &read {
             Ok(n) => self.note_read(*n, asked),
-            Err(error) => self.note_error(error, Ready::READABLE | Ready::PRIORITY),
+            Err(error) => self.note_error(error, Ready::READABLE | Ready::PRIORITY | Ready::DOUBTFUL),
         }
         if self.tells && self.engine.teller.tracing() {
             self.tell_transfer("read", told(&read), asked);
@@ -212,6 +214,8 @@ impl<S: 'static> Tracked<'_, S> {
             }
         } else if short_transfer_drains::<S>() && !self.has_more_behind_a_short_read() {
             self.state.clear(Ready::READABLE);
+        } else if short_read_nearly_always_drains::<S>() && !self.has_more_behind_a_short_read() {
+            self.engine.reactor.doubt(self.state);
         }
     }
 
@@ -403,6 +407,12 @@ fn ends_with_nothing<S: 'static>() -> bool {
 #[inline]
 fn short_transfer_drains<S: 'static>() -> bool {
     cfg!(not(mio_unsupported_force_poll_poll)) && TypeId::of::<S>() == TypeId::of::<mio::net::TcpStream>()
+}
+
+/// A Unix socket is short before and behind descriptors that it carries, and drained in any other case.
+#[inline]
+fn short_read_nearly_always_drains<S: 'static>() -> bool {
+    cfg!(not(mio_unsupported_force_poll_poll)) && TypeId::of::<S>() == TypeId::of::<mio::net::UnixStream>()
 }
 
 impl<S: 'static> Read for &Io<'_, S>

@@ -3,9 +3,12 @@
 
 use ioctx::mio::net::{TcpStream, UnixStream};
 use ioctx::{Handle, IoContext};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::cell::RefCell;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, IoSlice, Read};
+use std::mem::MaybeUninit;
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -101,4 +104,14 @@ pub fn run_until(io: &mut IoContext, mut done: impl FnMut() -> bool) {
         let ran = io.run_one().expect("the poller works");
         assert!(ran == 1 || done(), "the loop ran out of work too early");
     }
+}
+
+/// Sends bytes of which a descriptor travels along: no read goes on behind them.
+pub fn send_with_descriptor(stream: &std::os::unix::net::UnixStream, bytes: &[u8]) {
+    let descriptors = [stream.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    let sent = sendmsg(stream, &[IoSlice::new(bytes)], &mut control, SendFlags::empty());
+    assert_eq!(sent, Ok(bytes.len()));
 }

@@ -5,7 +5,7 @@ use crate::common::{self, BUFFER, Batch, Cancels, IDLE_TIMEOUT, Outcome, Pipes, 
 use crate::common::{Stopwatch, Workload};
 use crate::no_layer;
 use ioctx::mio::net::{TcpListener, TcpStream, UnixStream};
-use ioctx::{Alarm, Handle, Interest, Io, IoContext, Next, Ready, Registration};
+use ioctx::{Alarm, Handle, Interest, Io, IoContext, Next, Registration};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, ErrorKind::WouldBlock, Write};
 use std::net::Shutdown;
@@ -59,7 +59,8 @@ fn accept(handle: &Handle, listener: &Io<TcpListener>, buffer: &Buffer, welcome:
 }
 
 fn welcome(handle: &Handle, stream: TcpStream, buffer: &Buffer) -> io::Result<()> {
-    handle.register(stream, Interest::READABLE, echo(Rc::clone(buffer)))?;
+    let (buffer, mut unsent) = (Rc::clone(buffer), Vec::new());
+    handle.register(stream, Interest::READABLE, move |stream, _| echo(stream, &buffer, &mut unsent))?;
     Ok(())
 }
 
@@ -72,9 +73,9 @@ fn welcome_for_a_while(handle: &Handle, stream: TcpStream, buffer: &Buffer) -> i
         None
     });
     idle.set(IDLE_TIMEOUT);
-    let mut echo = echo(Rc::clone(buffer));
-    let registered = handle.register(stream, Interest::READABLE, move |stream, ready| {
-        let next = echo(stream, ready);
+    let (buffer, mut unsent) = (Rc::clone(buffer), Vec::new());
+    let registered = handle.register(stream, Interest::READABLE, move |stream, _| {
+        let next = echo(stream, &buffer, &mut unsent);
         if next == Next::Release {
             idle.unset();
         } else {
@@ -86,9 +87,9 @@ fn welcome_for_a_while(handle: &Handle, stream: TcpStream, buffer: &Buffer) -> i
     Ok(())
 }
 
-fn echo(buffer: Buffer) -> impl FnMut(&Io<TcpStream>, Ready) -> Next {
-    let mut unsent = Vec::new();
-    move |stream, _| match echo_what_came(stream, &mut buffer.borrow_mut(), &mut unsent) {
+#[inline(always)] // As a program's one callback would be.
+fn echo(stream: &Io<TcpStream>, buffer: &Buffer, unsent: &mut Vec<u8>) -> Next {
+    match echo_what_came(stream, &mut buffer.borrow_mut(), unsent) {
         Ok(next) => next,
         Err(error) if error.kind() == WouldBlock => Next::Keep,
         Err(_) => Next::Release,
@@ -96,6 +97,7 @@ fn echo(buffer: Buffer) -> impl FnMut(&Io<TcpStream>, Ready) -> Next {
 }
 
 /// Is called again at once if there is more to read.
+#[inline(always)]
 fn echo_what_came(stream: &Io<TcpStream>, buffer: &mut [u8], unsent: &mut Vec<u8>) -> io::Result<Next> {
     if !unsent.is_empty() {
         let sent = stream.write(unsent)?;
