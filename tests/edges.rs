@@ -8,7 +8,6 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::rc::Rc;
-use std::time::Duration;
 use util::{Record, context, send_with_descriptor, tcp_pair, unix_pair};
 
 /// A callback that makes one read per call, into a buffer of this size, and releases at the end of the stream.
@@ -168,34 +167,6 @@ fn what_is_behind_a_descriptor_arrives_without_another_event() -> io::Result<()>
         assert_eq!(*got.borrow(), b"beforewithbehind");
         assert!(turns.get() < 200, "{} turns", turns.get());
     }
-    Ok(())
-}
-
-/// Section 1, one I/O path: under load a message over a Unix socket costs one read. The one that shows that nothing is
-/// behind it is made when the loop has nothing else to do.
-#[cfg(not(mio_unsupported_force_poll_poll))]
-#[test]
-fn a_short_read_of_a_unix_socket_is_looked_behind_when_the_loop_is_quiet() -> io::Result<()> {
-    let mut io = context();
-    let (ours, mut theirs) = unix_pair();
-    let got = Record::new();
-    let log = got.clone();
-    let registration = io.register(ours, Interest::READABLE, move |stream: &Io<UnixStream>, _| {
-        log.push(stream.read(&mut [0; 64]).map_err(|error| error.kind()));
-        Next::Keep
-    })?;
-    for _ in 0..10 {
-        theirs.write_all(b"x")?;
-        io.poll()?;
-        assert_eq!(got.take(), [Ok(1)]);
-    }
-    assert_eq!(io.next_timeout(), Some(Duration::ZERO), "something is left to do");
-    io.poll()?;
-    assert_eq!(got.take(), [Err(ErrorKind::WouldBlock)]);
-    assert_ne!(io.next_timeout(), Some(Duration::ZERO));
-    io.poll()?;
-    assert_eq!(got.len(), 0);
-    registration.release();
     Ok(())
 }
 

@@ -69,7 +69,7 @@ fn next_timeout_is_zero_after_a_full_batch() -> io::Result<()> {
 #[test]
 fn a_budget_of_zero_runs_a_handler() -> io::Result<()> {
     let mut io = IoContext::new()?;
-    let (ours, mut theirs) = util::tcp_pair();
+    let (ours, mut theirs) = util::unix_pair();
     io.register(ours, Interest::READABLE, |stream, _| match util::drain(stream) {
         Ok((_, false)) => Next::Keep,
         _ => Next::Release,

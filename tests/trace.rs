@@ -5,6 +5,7 @@
 mod util;
 
 use ioctx::ip::tcp;
+use ioctx::local;
 use ioctx::session::{self, Connection, Session};
 use ioctx::{Config, Handle, Interest, IoContext, Next, Timer};
 use std::cell::{Cell, RefCell};
@@ -201,6 +202,42 @@ fn unread_bytes_do_not_keep_the_loop_awake() -> io::Result<()> {
     let lines = lines(log::Level::Trace);
     // One for each change at most: bytes, urgent data, the end.
     assert!(count(&lines, "| slept") <= 4, "{lines:#?}");
+    Ok(())
+}
+
+/// Section 1, one I/O path: under load a message over a Unix socket costs a session one read. The one that shows that
+/// nothing is behind it is made when the poller has told of nothing, and once.
+#[cfg(not(mio_unsupported_force_poll_poll))]
+#[test]
+fn a_short_read_of_a_unix_socket_is_looked_behind_when_the_loop_is_quiet() -> io::Result<()> {
+    struct Reader;
+    impl Session for Reader {
+        fn received(&mut self, _: &Connection, bytes: &[u8]) -> usize {
+            bytes.len()
+        }
+    }
+    collect();
+    let mut io = IoContext::new()?;
+    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
+    session::adopt(local::stream::Socket::from_std(&io, ours)?, Reader)?;
+    while io.poll()? > 0 {}
+    lines(log::Level::Trace);
+    for _ in 0..10 {
+        theirs.write_all(b"x")?;
+        assert_eq!(io.poll()?, 1);
+    }
+    let under_load = lines(log::Level::Trace);
+    assert_eq!(
+        (count(&under_load, "token 0 read 1 of "), count(&under_load, "token 0 read ")),
+        (10, 10),
+        "{under_load:#?}"
+    );
+    assert_eq!(io.next_timeout(), Some(Duration::ZERO), "something is left to do");
+    io.poll()?;
+    assert_ne!(io.next_timeout(), Some(Duration::ZERO));
+    io.poll()?;
+    let quiet = lines(log::Level::Trace);
+    assert_eq!((count(&quiet, "token 0 read nothing"), count(&quiet, "token 0 read ")), (1, 1), "{quiet:#?}");
     Ok(())
 }
 

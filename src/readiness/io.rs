@@ -22,8 +22,6 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 /// Each of them answers [`WouldBlock`](ErrorKind::WouldBlock) without a system call when the source is known not to be
 /// ready, and also once the budget of this dispatch is spent (see [`Config`]); in the second case the readiness is
 /// kept, and the callback is called again in the next turn. `Interrupted` is never seen.
-/// After a read of a stream that returned less than it was asked for there is nothing more, as far as is known; where that
-/// proves nothing, on a Unix socket, the callback is called once more when the loop has nothing else to do.
 ///
 /// `&Io` implements [`Read`] and [`Write`], so it goes wherever those are asked for. Writing to a TCP socket whose
 /// peer has gone is an error and raises no `SIGPIPE`.
@@ -214,8 +212,6 @@ impl<S: 'static> Tracked<'_, S> {
             }
         } else if short_transfer_drains::<S>() && !self.has_more_behind_a_short_read() {
             self.state.clear(Ready::READABLE);
-        } else if short_read_nearly_always_drains::<S>() && !self.has_more_behind_a_short_read() {
-            self.engine.reactor.doubt(self.state);
         }
     }
 
@@ -272,7 +268,19 @@ impl<S: 'static> Tracked<'_, S> {
 impl<S: Stream> Tracked<'_, S> {
     #[inline(always)]
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        self.read_with(buffer.len(), || self.source.receive(buffer))
+        let asked = buffer.len();
+        let received = self.read_with(asked, || self.source.receive(buffer));
+        self.look_behind_later(&received, asked);
+        received
+    }
+
+    /// A short read of a Unix socket proves nothing, and yet nothing is behind it, nearly always.
+    #[inline(always)]
+    fn look_behind_later<E>(&self, received: &Result<usize, E>, asked: usize) {
+        let is_doubtful = short_read_nearly_always_drains::<S>();
+        if is_doubtful && matches!(received, Ok(n) if (1..asked).contains(n)) && !self.has_more_behind_a_short_read() {
+            self.engine.reactor.doubt(self.state);
+        }
     }
 
     #[inline(always)]
@@ -293,7 +301,10 @@ impl<S: 'static> Io<'_, S> {
     where
         S: Stream,
     {
-        self.read_with(buffer.len(), || self.tracked.source.receive(buffer))
+        let asked = buffer.len();
+        let received = self.read_with(asked, || self.tracked.source.receive(buffer));
+        self.tracked.look_behind_later(&received, asked);
+        received
     }
 
     #[inline(always)]
