@@ -71,9 +71,11 @@ impl Sink {
         let Some(client) = &mut self.clients[index] else { return Ok(()) };
         match recv(&client.socket, &mut self.buffer[..], RecvFlags::empty()) {
             Ok((_, 0)) => {
+                // First: a client that has seen the end takes the run for done.
                 let received = client.received;
+                self.check_all(index, received)?;
                 self.clients[index] = None;
-                self.check_all(index, received)
+                Ok(())
             }
             Ok((_, length)) => {
                 if self.buffer[..length] != self.expected[..length] {

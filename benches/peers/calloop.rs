@@ -11,8 +11,8 @@ use calloop::channel::{Event, channel};
 use calloop::generic::Generic;
 use calloop::timer::{TimeoutAction, Timer};
 use calloop::{
-    Dispatcher, EventLoop, EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, RegistrationToken,
-    Token, TokenFactory,
+    EventLoop, EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, RegistrationToken, Token,
+    TokenFactory,
 };
 use common::{
     BUFFER, Batch, Cancels, Failure, HANDLERS, IDLE_TIMEOUT, Outcome, PIPES_REPETITIONS, Pipes, PipesCount,
@@ -189,34 +189,35 @@ fn echo(mut stream: &TcpStream, buffer: &mut [u8], unsent: &mut Vec<u8>) -> io::
     }
 }
 
-/// The idle timeout of a connection: a timer with a new deadline for every message.
+/// The idle timeout of a connection. A message only notes the time; the timer looks at that when it fires. (To move a timer
+/// for every message would be a walk through all timers each time.)
 struct Clock {
-    timer: Dispatcher<'static, Timer, Server>,
     token: RegistrationToken,
+    active: Rc<Cell<Instant>>,
     /// The connection that it ends.
     watched: Rc<Cell<Option<RegistrationToken>>>,
 }
 
 impl Clock {
     fn start(handle: &LoopHandle<'static, Server>) -> calloop::Result<Clock> {
-        let watched = Rc::new(Cell::new(None));
-        let connection = Rc::clone(&watched);
-        let timer = Dispatcher::new(Timer::from_duration(IDLE_TIMEOUT), move |_, _, server: &mut Server| {
+        let (watched, active) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(Instant::now())));
+        let (connection, last) = (Rc::clone(&watched), Rc::clone(&active));
+        let token = handle.insert_source(Timer::from_duration(IDLE_TIMEOUT), move |now, _, server: &mut Server| {
+            let end = last.get() + IDLE_TIMEOUT;
+            if end > now {
+                return TimeoutAction::ToInstant(end);
+            }
             if let Some(connection) = connection.get() {
                 server.handle.remove(connection);
             }
             TimeoutAction::Drop
-        });
-        let token = handle.register_dispatcher(timer.clone())?;
-        Ok(Clock { timer, token, watched })
+        })?;
+        Ok(Clock { token, active, watched })
     }
 
     fn note(&self, progress: Progress, handle: &LoopHandle<'static, Server>) {
         match progress {
-            Progress::Moved => {
-                self.timer.as_source_mut().set_duration(IDLE_TIMEOUT);
-                handle.update(&self.token).unwrap_or_else(|error| common::fail("timer", error));
-            }
+            Progress::Moved => self.active.set(Instant::now()),
             Progress::Ended => handle.remove(self.token),
         }
     }
@@ -378,8 +379,9 @@ fn timers_cancel(cancels: Cancels) -> Outcome {
         let mut timers = Vec::with_capacity(count);
         let mut fired = 0;
         let since = Stopwatch::cpu();
+        let now = Instant::now();
         for delay in &delays {
-            timers.push(handle.insert_source(Timer::from_duration(*delay), count_firing)?);
+            timers.push(handle.insert_source(Timer::from_deadline(now + *delay), count_firing)?);
         }
         for &timer in &order {
             handle.remove(timers[timer]);
@@ -397,8 +399,9 @@ fn timers_fire(count: usize) -> Outcome {
     for _ in 0..REPETITIONS {
         let mut fired = 0;
         let since = Stopwatch::cpu();
+        let now = Instant::now();
         for delay in &delays {
-            handle.insert_source(Timer::from_duration(*delay), count_firing)?;
+            handle.insert_source(Timer::from_deadline(now + *delay), count_firing)?;
         }
         while fired < count as u64 {
             event_loop.dispatch(None, &mut fired)?;

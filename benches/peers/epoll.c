@@ -1,4 +1,4 @@
-// build: gcc -O2 -Wall -Wextra epoll.c -o OUT
+// build: gcc -O3 -Wall -Wextra epoll.c -o OUT
 //
 // Hand-written epoll, the floor: level-triggered, one read and one write for each message, no state but what the
 // kernel did not take. Only then is it copied, EPOLLOUT asked for and reading paused, so that a client which does not

@@ -1,4 +1,4 @@
-// build: gcc -O2 -Wall -Wextra libuv.c -o OUT -luv
+// build: gcc -O3 -Wall -Wextra libuv.c -o OUT -luv
 //
 // libuv, as its guide has it: one static buffer handed out to every read, since the bytes are gone when the callback
 // returns; uv_try_write first, and a uv_write with reading stopped for what did not fit, so that a client which does

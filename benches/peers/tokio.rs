@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
 use tokio::net::{TcpListener, TcpStream, UnixStream, tcp::OwnedWriteHalf, unix};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{LocalSet, spawn_local, unconstrained, yield_now};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 /// As much as a reader of `pipes` ever finds.
 const PIPES_BUFFER: usize = 1024;
@@ -208,6 +208,9 @@ async fn post(count: u64) -> Outcome {
 
 type Handler = Box<dyn FnOnce(&mut u64) + Send>;
 
+/// How many handlers are taken at a time.
+const MANY: usize = 1024;
+
 /// This task is the one that runs what the other thread sends.
 async fn post_remote(count: u64) -> Outcome {
     for _ in 0..REPETITIONS {
@@ -218,8 +221,9 @@ async fn post_remote(count: u64) -> Outcome {
             let one = 1; // A handler carries something, so its box is not empty.
             (0..count).all(|_| sender.send(Box::new(move |ran| *ran += one)).is_ok())
         });
-        while let Some(handler) = handlers.recv().await {
-            handler(&mut ran);
+        let mut taken = Vec::new();
+        while unconstrained(handlers.recv_many(&mut taken, MANY)).await > 0 {
+            taken.drain(..).for_each(|handler| handler(&mut ran));
         }
         common::print_checked("handlers", ran, count, since)?;
         if !poster.join().unwrap_or(false) {
@@ -248,8 +252,9 @@ async fn timers_cancel(cancels: Cancels) -> Outcome {
 
 async fn start(delays: &[Duration]) -> Vec<Option<Pin<Box<Sleep>>>> {
     let mut timers = Vec::with_capacity(delays.len());
+    let now = Instant::now();
     for delay in delays {
-        let mut timer = Box::pin(sleep(*delay));
+        let mut timer = Box::pin(sleep_until(now + *delay));
         if poll_fn(|context| Poll::Ready(timer.as_mut().poll(context).is_pending())).await {
             timers.push(Some(timer));
         }
@@ -262,10 +267,11 @@ async fn timers_fire(count: usize) -> Outcome {
     for _ in 0..REPETITIONS {
         let (fired, finished) = (Rc::new(Cell::new(0)), Rc::new(Notify::new()));
         let since = Stopwatch::cpu();
+        let now = Instant::now();
         for &delay in &delays {
             let (fired, finished) = (Rc::clone(&fired), Rc::clone(&finished));
             spawn_local(async move {
-                sleep(delay).await;
+                sleep_until(now + delay).await;
                 fired.set(fired.get() + 1);
                 if fired.get() == count as u64 {
                     finished.notify_one();

@@ -5,6 +5,7 @@ use crate::options::Options;
 use crate::peers::{Peer, Role};
 use crate::records::{RUN, Records};
 use std::io;
+use std::path::Path;
 use std::process::Command;
 
 /// What goes before a peer's title in the name of the fact that tells its version.
@@ -12,11 +13,12 @@ pub const VERSION_OF: &str = "version of ";
 
 /// The first line of a run.
 pub fn begin(records: &mut Records) -> io::Result<()> {
-    records.fact(RUN, &first_line("date", &["-u", "+%Y-%m-%d"]).unwrap_or_else(unknown))
+    records.fact(RUN, &first_line("date", &["-u", "+%Y-%m-%d, %H:%M UTC"]).unwrap_or_else(unknown))
 }
 
 /// Everything else, once the peers are there.
 pub fn note_down(lab: &Lab, options: &Options, peers: &[&Peer], records: &mut Records) -> io::Result<()> {
+    records.fact("commit", &commit(&lab.places.repository()).unwrap_or_else(unknown))?;
     records.fact("processor", &processor().unwrap_or_else(unknown))?;
     records.fact("kernel", &kernel().unwrap_or_else(unknown))?;
     records.fact("rustc", &first_line("rustc", &["--version"]).unwrap_or_else(unknown))?;
@@ -47,6 +49,17 @@ fn version(lab: &Lab, peer: &Peer) -> Option<String> {
 
 fn unknown() -> String {
     "unknown".into()
+}
+
+/// What was measured, as far as git knows.
+fn commit(repository: &Path) -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(repository).args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+    };
+    let number = git(&["rev-parse", "--short=10", "HEAD"])?;
+    let is_changed = !git(&["status", "--porcelain"])?.is_empty();
+    Some(number + if is_changed { " and what is changed since" } else { "" })
 }
 
 fn processor() -> Option<String> {

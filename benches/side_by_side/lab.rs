@@ -31,10 +31,10 @@ impl Lab {
         Running::start(command, "load", &self.scratch)?.output(LIMIT)
     }
 
-    /// The load generator as a server.
-    pub fn sink(&self) -> Outcome<Running> {
+    /// The load generator as a server, whose client must send so many bytes.
+    pub fn sink(&self, bytes: u64) -> Outcome<Running> {
         let mut command = self.processors.command(Place::Load, self.places.program("load"));
-        command.arg("sink");
+        command.args(["sink", "--bytes", &bytes.to_string()]);
         Running::start(command, "load sink", &self.scratch)
     }
 

@@ -96,6 +96,7 @@ fn measured(options: &Options) -> Result<Records, String> {
     let workloads = options.workloads();
     run.announce(options, &workloads);
     let peers = run.build(&options.peers)?;
+    run.build_without_log(&workloads, &peers)?;
     environment::note_down(&lab, options, &peers, &mut run.records).map_err(unwritten)?;
     run.workloads(options, &workloads, &peers)?;
     tell(&format!("the measurements are in {MEASUREMENTS} in cargo's target directory"));

@@ -42,7 +42,9 @@ fn served(lab: &Lab, peer: &Peer, workload: &str, mut load: Vec<String>) -> Outc
 }
 
 fn client(lab: &Lab, peer: &Peer, arguments: &[String]) -> Outcome<Figures> {
-    let mut sink = lab.sink()?;
+    let numbers: Option<Vec<u64>> = arguments.iter().map(|number| number.parse().ok()).collect();
+    let bytes = numbers.map_or(0, |numbers| numbers.iter().product()); // So many writes of this size.
+    let mut sink = lab.sink(bytes)?;
     let mut all = vec!["write-batch".to_string(), sink.port()?.to_string()];
     all.extend_from_slice(arguments);
     let printed = lab.alone(lab.peer(Place::Server, peer, &all), peer.title)?;

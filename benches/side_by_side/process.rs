@@ -117,7 +117,8 @@ impl Running {
             let _ = kill_process(pid, Signal::TERM);
         }
         match self.wait(END)? {
-            Some(_) => Ok(()),
+            Some(status) if status.signal() == Some(Signal::TERM.as_raw()) => Ok(()),
+            Some(status) => Err(self.trouble(status)), // It had failed by itself, just before.
             None => failed(format!("{}: does not end", self.what)),
         }
     }

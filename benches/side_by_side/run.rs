@@ -42,6 +42,18 @@ impl Run<'_> {
         Ok(built)
     }
 
+    /// Builds the program without `log`, if it will be counted: now, from what all the others are built from.
+    pub fn build_without_log(&mut self, workloads: &[Workload], peers: &[&Peer]) -> Done {
+        let is_counted = self.tools.valgrind && workloads.iter().any(|workload| matches!(workload.task, Task::Counted));
+        match peers.iter().find(|peer| is_counted && peer.name == SESSION) {
+            Some(session) => match self.lab.places.build_without_log(session) {
+                Ok(()) => Ok(()),
+                Err(why) => self.lacks(COUNTS, session.name, 0, Lack::Failed, &format!("without log: {why}")),
+            },
+            None => Ok(()),
+        }
+    }
+
     /// Says how long it will take.
     pub fn announce(&self, options: &Options, workloads: &[Workload]) {
         let seconds: f64 = workloads.iter().map(|workload| expected(options, workload, options.peers.len())).sum();
@@ -123,9 +135,6 @@ impl Run<'_> {
     }
 
     fn count_without_log(&mut self, session: &Peer) -> Done {
-        if let Err(why) = self.lab.places.build_without_log(session) {
-            return self.lacks(COUNTS, session.name, 0, Lack::Failed, &format!("without log: {why}"));
-        }
         let program = self.lab.places.program_without_log(session.executable);
         let count = self.instructions(session, &program);
         self.keep_count(session, WITHOUT_LOG, count)

@@ -16,9 +16,9 @@
 //! Most timers never fire: they are cancelled, or moved on, long before. So to arm a timer that is not due soon is to
 //! append it to a bin, and to disarm one is to empty its slot; only what comes near is sorted, a small bin at a time.
 //! The node of a disarmed timer stays behind, stale: its slot is empty, or has another order. It is dropped where it is
-//! met, and all of them are when one more timer is armed and they are three times as many as the others. So everything
-//! is O(1), but for the timers that come near, which take O(log n) of a bin, and a deadline that is moved a million times
-//! takes few nodes.
+//! met, and all of them are, once they are three times as many as the others, before one more is armed or a bin is drawn.
+//! So everything is O(1), amortised, but for the timers that come near, which take O(log n) of a bin, and a deadline that
+//! is moved a million times takes few nodes. (Amortised: one call may go through all nodes.)
 
 use slab::Slab;
 use std::cmp::Reverse;
@@ -47,7 +47,7 @@ pub(crate) struct TimerQueue<T> {
     limit: u64,
     /// How many nodes there are, stale ones included.
     nodes: usize,
-    /// How many timers there were at most since there were none.
+    /// How many timers there were at most since there were none; less, the longer that is ago.
     most: usize,
     /// From here the nodes count their nanoseconds.
     epoch: Instant,
@@ -203,18 +203,40 @@ impl<T: Touch> TimerQueue<T> {
 
     // Nodes.
 
-    /// The stale nodes are dropped when they are three times as many as the others: here, where nodes come from, because
-    /// whoever disarms one timer after the other will often disarm them all.
+    /// Whether the stale nodes are three times as many as the others. Asked where nodes come from and where they are gone
+    /// through, and not at each disarming, because whoever disarms one timer after the other will often disarm them all.
+    fn is_littered(&self) -> bool {
+        self.nodes > 4 * self.slots.len() + LITTER
+    }
+
     fn add(&mut self, node: Node) {
-        if self.nodes > 4 * self.slots.len() + LITTER {
+        if self.is_littered() {
             self.drop_stale_nodes();
         }
         self.nodes += 1;
-        if node.at < self.limit {
-            self.soon.push(Reverse(node));
-        } else {
+        if node.at >= self.limit {
             self.put_into_bin(node);
+            return;
         }
+        self.soon.push(Reverse(node));
+        let elsewhere = self.nodes - self.soon.len();
+        if self.soon.len() > FEW.max(3 * elsewhere) {
+            self.spread();
+        }
+    }
+
+    /// The first timer was far away when it was drawn, and of what came since nearly all is nearer, and in the heap: all of
+    /// it goes into bins again.
+    #[cold]
+    fn spread(&mut self) {
+        let mut all: Vec<Node> = self.soon.drain().map(|Reverse(node)| node).collect();
+        all.append(&mut self.drawn);
+        self.cold = 0;
+        self.bins.iter_mut().for_each(|bin| all.append(bin));
+        self.filled = 0;
+        self.base = all.iter().map(|node| node.at).min().unwrap_or(self.base);
+        self.limit = self.base;
+        all.into_iter().for_each(|node| self.put_into_bin(node));
     }
 
     fn put_into_bin(&mut self, node: Node) {
@@ -249,6 +271,7 @@ impl<T: Touch> TimerQueue<T> {
                     self.nodes -= 1;
                 }
                 None if self.filled == 0 => return None,
+                None if self.is_littered() => self.drop_stale_nodes(),
                 None => self.draw_near(),
             }
         }
@@ -320,15 +343,18 @@ impl<T: Touch> TimerQueue<T> {
         self.cold = self.drawn.len();
         self.soon.retain(|Reverse(node)| is_live(node));
         self.nodes = self.drawn.len() + self.soon.len();
+        // Memory that was needed will be needed again; what is not goes back after some more times here.
+        self.most = (self.most / 2).max(self.slots.len());
+        let room = (2 * self.most).max(LITTER / 16);
         for (bin, nodes) in self.bins.iter_mut().enumerate() {
             nodes.retain(is_live);
             self.nodes += nodes.len();
             if nodes.is_empty() {
                 self.filled &= !(1 << bin);
-                if nodes.capacity() > LITTER / 16 {
+                if nodes.capacity() > room {
                     *nodes = Vec::new();
                 }
-            } else if nodes.capacity() > 4 * LITTER.max(nodes.len()) {
+            } else if nodes.capacity() > room.max(4 * LITTER.max(nodes.len())) {
                 nodes.shrink_to_fit();
             }
         }
@@ -436,6 +462,25 @@ mod tests {
         assert!(queue.nodes <= LITTER + 4, "{} nodes", queue.nodes);
         let room = queue.soon.capacity() + queue.bins.iter().map(Vec::capacity).sum::<usize>();
         assert!(room <= 8 * LITTER && queue.slots.capacity() <= 4, "room for {room} nodes");
+    }
+
+    #[test]
+    fn a_timer_that_is_far_away_does_not_keep_nearer_ones_in_the_heap() {
+        let mut queue = TimerQueue::new();
+        let (epoch, far) = (queue.epoch, Duration::from_secs(7_200));
+        queue.insert(epoch + far, 0, 0);
+        assert_eq!(queue.earliest(), Some(epoch + far));
+        for n in 1..10_000 {
+            queue.insert(epoch + far - Duration::from_millis(n), n, n);
+            assert!(queue.soon.len() <= FEW.max(3 * (queue.nodes - queue.soon.len())), "{}", queue.soon.len());
+        }
+        let mut last = Duration::ZERO;
+        while let Some((key, deadline)) = queue.first_due(epoch + far, u64::MAX) {
+            assert!(deadline - epoch > last);
+            last = deadline - epoch;
+            queue.remove(key);
+        }
+        assert_eq!((last, queue.slots.len()), (far, 0));
     }
 
     #[test]

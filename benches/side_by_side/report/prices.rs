@@ -73,8 +73,9 @@ const SYSTEM_CALLS_BOUND: Bound = AtMost(SYSTEM_CALLS_ABOVE_FLOOR, SYSTEM_CALLS_
 /// A few at the start that differ between two runs are not one for each message.
 const NONE: Bound = AtMost(0.0, 0.005);
 
-/// The families whose load is `echo`.
-const ECHOING: [Family; 3] = [Family::Echo, Family::Idle, Family::Timeout];
+/// The families whose servers echo.
+const ECHOING: [Family; 6] =
+    [Family::Echo, Family::Stream, Family::PingPong, Family::Idle, Family::Churn, Family::Timeout];
 
 pub fn section(view: &View) -> Option<Section> {
     let mut table = Table::new(1, ["price", "goal", "gate", "measured", "met"]);
