@@ -164,7 +164,8 @@ fn over_sessions() -> io::Result<()> {
     Ok(())
 }
 
-/// A repetition costs nothing once it is armed; a posted handler costs its box, and no more, if it captures something.
+/// A repetition costs nothing once it is armed, an alarm that is moved nothing, and neither does a handler that posts its
+/// successor.
 fn over_timers_and_posts() -> io::Result<()> {
     let mut io = IoContext::new()?;
     let count = Rc::new(Cell::new(0));
@@ -180,6 +181,19 @@ fn over_timers_and_posts() -> io::Result<()> {
     let change = region.change();
     assert_eq!(change.allocations + change.reallocations, 0, "over a repetition");
     io.cancel(key);
+    io.restart();
+    fn chain(handle: ioctx::Handle, left: usize) {
+        if left > 0 {
+            handle.clone().post(move || chain(handle, left - 1));
+        }
+    }
+    for is_warm in [false, true] {
+        let region = Region::new(ALLOCATOR);
+        chain(io.handle().clone(), MEASURED);
+        assert_eq!(io.run()?, MEASURED);
+        let change = region.change();
+        assert!(!is_warm || change.allocations + change.reallocations == 0, "to post a successor: {change:?}");
+    }
     let alarm = io.alarm(|| None);
     alarm.set(Duration::from_secs(3600));
     for is_warm in [false, true] {

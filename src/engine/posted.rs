@@ -3,13 +3,18 @@
 use super::state::{Engine, Task};
 use crate::key::{Kind, Origin};
 use crate::outstanding::Work;
+use std::any::Any;
 use std::rc::Rc;
 use std::time::Instant;
+
+/// A larger box than this is not kept, in bytes.
+const SPARE: usize = 1024;
 
 struct Posted<H> {
     kind: &'static Kind,
     origin: Origin,
-    handler: H,
+    /// `None` in a box that has run.
+    handler: Option<H>,
 }
 
 impl Engine {
@@ -17,14 +22,33 @@ impl Engine {
     #[inline]
     pub(crate) fn post(&self, kind: &'static Kind, origin: Origin, handler: impl FnOnce() + 'static) {
         if self.is_alive() {
-            self.push(Box::new(Posted { kind, origin, handler }));
+            self.push(self.boxed(Posted { kind, origin, handler: Some(handler) }));
+        }
+    }
+
+    /// In the box of the task that has run last, if that was of the same type: a handler that posts its successor needs no
+    /// memory.
+    #[inline]
+    fn boxed<T: 'static>(&self, task: T) -> Box<T> {
+        match self.spare_task.take().map(<Box<dyn Any>>::downcast::<T>) {
+            Some(Ok(mut spare)) => {
+                *spare = task;
+                spare
+            }
+            _ => Box::new(task),
         }
     }
 }
 
-impl<H: FnOnce()> Task for Posted<H> {
-    fn run(self: Box<Self>, engine: &Rc<Engine>) {
-        let Posted { kind, origin, handler } = *self;
+impl<H: FnOnce() + 'static> Task for Posted<H> {
+    fn run(mut self: Box<Self>, engine: &Rc<Engine>) {
+        let (kind, origin) = (self.kind, self.origin);
+        let Some(handler) = self.handler.take() else {
+            return;
+        };
+        if size_of::<Self>() <= SPARE {
+            engine.spare_task.set(Some(self)); // Before the call, which may post.
+        }
         engine.call(kind.name, origin.location, handler);
     }
 

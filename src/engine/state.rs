@@ -103,6 +103,8 @@ pub(crate) struct Engine {
     pub(crate) buffers: Buffers,
     pub(crate) reactor: Reactor,
     pub(crate) scheduler: Scheduler<Box<dyn Task>>,
+    /// The emptied box of a task that has run, for the next one.
+    pub(crate) spare_task: Cell<Option<Box<dyn Any>>>,
     pub(crate) timers: RefCell<TimerQueue<Armed>>,
     pub(crate) inbox: Arc<Inbox<Mail>>,
     /// What step 1 takes the inbox's contents into; empty between turns, kept for its memory.
@@ -140,6 +142,7 @@ impl Engine {
             buffers: Buffers::default(),
             reactor,
             scheduler: Scheduler::new(),
+            spare_task: Cell::new(None),
             timers: RefCell::new(TimerQueue::new()),
             inbox: Arc::new(Inbox::new(waker)),
             mail: Cell::default(),
