@@ -22,7 +22,7 @@ fn resident() -> io::Result<usize> {
 #[test]
 fn what_has_ended_takes_no_memory() -> io::Result<()> {
     type Act = fn(&Handle, &Timer);
-    let acts: [(&str, Act); 6] = [
+    let acts: [(&str, Act); 7] = [
         ("re-armed with a wait", |_, timer| {
             timer.expires_after(LONG);
             timer.async_wait(|_| {});
@@ -32,6 +32,12 @@ fn what_has_ended_takes_no_memory() -> io::Result<()> {
         }),
         ("wait cancelled by key, timer kept", |io, timer| {
             io.cancel(timer.async_wait(|_| {}));
+        }),
+        ("alarms set, moved and dropped", |io, _| {
+            let alarm = io.alarm(|| None);
+            alarm.set(LONG);
+            alarm.set(2 * LONG);
+            alarm.unset();
         }),
         ("repetition", |io, _| {
             io.cancel(io.every(LONG, || {}));

@@ -452,4 +452,26 @@ mod by_descriptor {
             Ok(())
         })
     }
+
+    /// P32: the end of a deadline without a handler, outside of a turn, is seen by the host if it was the last work.
+    #[test]
+    fn a_deadline_taken_away_outside_a_turn_wakes_the_host() -> io::Result<()> {
+        const LONG: Duration = Duration::from_secs(3600);
+        with_each_host(&Config::new(), |io, host| {
+            assert!(io.as_fd().as_raw_fd() >= 0, "there is a host");
+            let alarm = io.alarm(|| None);
+            for by_key in [false, true] {
+                let key = by_key.then(|| io.every(LONG, || {}));
+                alarm.set(LONG);
+                assert!(host.sleep(io)?, "a deadline was set");
+                io.poll()?;
+                alarm.unset();
+                key.map(|key| io.cancel(key));
+                assert!(io.stopped());
+                assert!(host.sleep(io)?, "the host was left asleep");
+                io.restart();
+            }
+            Ok(())
+        })
+    }
 }

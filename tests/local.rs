@@ -7,7 +7,7 @@ use ioctx::local::Endpoint;
 use ioctx::local::stream::{Acceptor, Protocol, Socket, Wait};
 use ioctx::option::SendBufferSize;
 use ioctx::session::{self, Connection, Session};
-use ioctx::{Config, IoContext, Part, error};
+use ioctx::{Config, Interest, Io, IoContext, Next, Part, error, mio};
 use net::finish;
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use std::{fs, process};
-use util::{Record, context, send_with_descriptor};
+use util::{Record, context, send_with_descriptor, unix_pair};
 
 static COUNTER: AtomicUsize = AtomicUsize::new(0);
 
@@ -387,7 +387,8 @@ fn a_half_closed_socket_still_reads() -> io::Result<()> {
     Ok(())
 }
 
-/// P18: what is behind a descriptor that travels along is read, by an operation and by a session.
+/// P18: what is behind a descriptor that travels along is read, by an operation and by a session, also while the loop is
+/// kept busy by another source.
 #[test]
 fn what_is_behind_a_descriptor_is_read() -> io::Result<()> {
     struct Reader(Rc<RefCell<Vec<u8>>>);
@@ -401,8 +402,8 @@ fn what_is_behind_a_descriptor_is_read() -> io::Result<()> {
         }
     }
     let mut io = context();
-    for by_session in [false, true] {
-        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
+    for (by_session, busy) in [(false, false), (true, false), (false, true), (true, true)] {
+        let (ours, mut theirs) = UnixStream::pair()?;
         theirs.write_all(b"before")?;
         send_with_descriptor(&theirs, b"with");
         theirs.write_all(b"behind")?;
@@ -411,15 +412,41 @@ fn what_is_behind_a_descriptor_is_read() -> io::Result<()> {
         if by_session {
             session::adopt(socket, Reader(Rc::clone(&got)))?;
         } else {
-            let got = Rc::clone(&got);
-            socket.async_read(vec![0; 16], move |(read, bytes)| {
-                assert_eq!(read.unwrap(), 16);
-                got.replace(bytes);
-            });
+            read_all(socket, Rc::clone(&got));
+        }
+        let turns = Rc::new(Cell::new(0));
+        if busy {
+            keep_busy(&io, Rc::clone(&got), Rc::clone(&turns))?;
         }
         finish(&mut io);
         assert_eq!(*got.borrow(), b"beforewithbehind");
+        assert!(turns.get() < 200, "{} turns", turns.get());
     }
+    Ok(())
+}
+
+fn read_all(socket: Socket, got: Rc<RefCell<Vec<u8>>>) {
+    socket.clone().async_read_some([0; 64], move |(read, bytes)| {
+        got.borrow_mut().extend_from_slice(&bytes[..read.unwrap()]);
+        if got.borrow().len() < 16 {
+            read_all(socket, got);
+        }
+    });
+}
+
+/// Has the poller tell of something in every turn, until all 16 bytes are there.
+fn keep_busy(io: &IoContext, got: Rc<RefCell<Vec<u8>>>, turns: Rc<Cell<u32>>) -> io::Result<()> {
+    let (ours, mut back) = unix_pair();
+    back.write_all(b"x")?;
+    io.register(ours, Interest::READABLE, move |stream: &Io<mio::net::UnixStream>, _| {
+        stream.read(&mut [0; 64]).expect("its byte");
+        turns.set(turns.get() + 1);
+        if got.borrow().len() == 16 {
+            return Next::Release;
+        }
+        back.write_all(b"x").expect("room for a byte");
+        Next::Keep
+    })?;
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use util::{Record, context, run_until};
+use util::{Record, context, run_until, send_with_descriptor};
 
 /// Sends `bytes`, and resets the connection.
 fn say_and_reset(mut peer: TcpStream, bytes: &[u8]) -> io::Result<()> {
@@ -214,6 +214,28 @@ fn stopping_comes_after_all_that_had_arrived() -> io::Result<()> {
     let before = told[..stop].iter().filter(|line| line.starts_with("received")).count();
     let shown: usize = shown.take()[..before].iter().sum();
     assert!(shown >= arrived, "{shown} of {arrived} bytes");
+    Ok(())
+}
+
+/// P29: also what is behind a descriptor that travels along, where a read of a Unix socket stops short.
+#[test]
+fn stopping_comes_after_what_is_behind_a_descriptor() -> io::Result<()> {
+    let mut io = context();
+    let (ours, mut peer) = UnixStream::pair()?;
+    peer.write_all(b"before")?;
+    send_with_descriptor(&peer, b"with");
+    peer.write_all(b"behind")?;
+    let server = Server::without_listener(&io);
+    let told = Record::new();
+    server.adopt(local::stream::Socket::from_std(&io, ours)?, Script::new(&told))?;
+    server.shutdown(SOON);
+    run_until(&mut io, || told.len() >= 3);
+    drop(peer);
+    finish(&mut io);
+    let told = told.take();
+    let stop = told.iter().position(|line| line == "stopping").expect("told");
+    let before = told[..stop].iter().filter_map(|line| line.strip_prefix("received "));
+    assert_eq!(before.collect::<String>(), "beforewithbehind", "{told:?}");
     Ok(())
 }
 

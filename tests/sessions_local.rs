@@ -17,6 +17,27 @@ use std::rc::Rc;
 use std::time::Duration;
 use util::{Record, context, run_until};
 
+/// P18: a write that fails in the middle of a message does not keep the peer's last words from the session.
+#[test]
+fn the_last_words_of_a_peer_that_vanished_meanwhile_are_received() -> io::Result<()> {
+    let mut io = context();
+    let (ours, mut peer) = UnixStream::pair()?;
+    peer.write_all(b"first")?;
+    let (told, peer) = (Record::new(), std::cell::RefCell::new(Some(peer)));
+    let script = Script::new(&told).on_received(move |connection, bytes| {
+        if let Some(mut peer) = peer.take() {
+            peer.write_all(b"last words").expect("there is room");
+        }
+        connection.send(b"an answer that nobody is there to read");
+        bytes.len()
+    });
+    session::adopt(local::stream::Socket::from_std(&io, ours)?, script)?;
+    finish(&mut io);
+    let told = told.take();
+    assert_eq!(told[1..3], ["received first", "received last words"], "{told:?}");
+    Ok(())
+}
+
 /// A path that nobody else has.
 fn path(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("ioctx-{name}-{}", std::process::id()))

@@ -59,9 +59,11 @@ pub(crate) struct Reactor {
     /// Called in this turn, and something was left over: their next call is in the next turn.
     left_over: RefCell<VecDeque<Entry>>,
     /// Whose last read was short, which proves nothing: there may be more, of which the poller has told already.
-    doubts: RefCell<Vec<Token>>,
-    /// How many turns the first of them has waited.
+    doubts: RefCell<VecDeque<Token>>,
+    /// How many turns it has been since there were none.
     doubtful_turns: Cell<u32>,
+    /// How many events one turn delivers, and how many doubts it settles.
+    batch: usize,
     /// To be flushed when the dispatch in progress is over, and whether there are any.
     unflushed: RefCell<Vec<Entry>>,
     is_flush_due: Cell<bool>,
@@ -80,6 +82,7 @@ impl Reactor {
             left_over: RefCell::new(VecDeque::with_capacity(batch)),
             doubts: RefCell::default(),
             doubtful_turns: Cell::new(0),
+            batch: batch.max(1),
             unflushed: RefCell::default(),
             is_flush_due: Cell::new(false),
         }
@@ -221,21 +224,26 @@ impl Reactor {
         }
     }
 
-    /// Begins a turn. `quiet`: the poller has told of nothing. Then all doubts are settled, and at the latest after
-    /// [`DOUBT_TURNS`] turns, so that what is behind a short read waits for no more than that.
+    /// Begins a turn. `quiet`: the poller has told of nothing. Then doubts are settled, and at the latest after
+    /// [`DOUBT_TURNS`] turns, so that what is behind a short read waits for no more than that; a batch of them in a turn.
     pub(crate) fn settle_doubts(&self, quiet: bool) {
         if self.doubts.borrow().is_empty() {
             return;
         }
         self.doubtful_turns.set(self.doubtful_turns.get() + 1);
         if quiet || self.doubtful_turns.get() >= DOUBT_TURNS {
-            self.doubtful_turns.set(0);
-            let mut doubts = self.doubts.take();
-            for entry in doubts.drain(..).filter_map(|token| self.find(token)) {
-                entry.state().end_doubt();
-                self.enqueue(&entry);
+            for _ in 0..self.batch {
+                let Some(token) = self.doubts.borrow_mut().pop_front() else {
+                    break;
+                };
+                if let Some(entry) = self.find(token) {
+                    entry.state().end_doubt();
+                    self.enqueue(&entry);
+                }
             }
-            self.doubts.replace(doubts); // Its memory serves again.
+            if self.doubts.borrow().is_empty() {
+                self.doubtful_turns.set(0);
+            }
         }
     }
 

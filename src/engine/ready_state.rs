@@ -150,7 +150,7 @@ impl State {
     }
 
     /// If nothing has shown since whether there is more to read, a read shall.
-    pub(super) fn end_doubt(&self) {
+    pub(crate) fn end_doubt(&self) {
         if self.ready.get().contains(Ready::DOUBTFUL) {
             self.ready.set(self.ready.get().without(Ready::DOUBTFUL) | Ready::READABLE);
         }

@@ -82,14 +82,34 @@ pub(crate) struct Repeat {
     pub(crate) callback: RefCell<Box<dyn FnMut()>>,
 }
 
-/// What is behind an `Alarm`. Its callback answers with the delay after which it is to be called again, if it is.
-pub(crate) struct Ringing<F: ?Sized = dyn FnMut() -> Option<Duration>> {
+/// What is behind an `Alarm`.
+pub(crate) struct Ringing<F: ?Sized = dyn Ring> {
     pub(crate) origin: Origin,
     pub(crate) background: Cell<bool>,
     /// Of the deadline that was set last. It may have come, or gone: then the key finds nothing.
     pub(crate) key: Cell<Option<TimerKey>>,
     /// Borrowed while it runs. Handlers do not nest, so it is not called then.
     pub(crate) callback: RefCell<F>,
+}
+
+/// The callback of an alarm: an `Option` of it, empty once the context has gone.
+pub(crate) trait Ring {
+    /// Answers with the delay after which it is to be called again, if it is.
+    fn ring(&mut self) -> Option<Duration>;
+
+    /// Takes the user's closure out, to be dropped when nothing is borrowed.
+    fn take_out(&mut self) -> Option<Box<dyn Any>>;
+}
+
+impl<F: FnMut() -> Option<Duration> + 'static> Ring for Option<F> {
+    fn ring(&mut self) -> Option<Duration> {
+        self.as_mut()?()
+    }
+
+    fn take_out(&mut self) -> Option<Box<dyn Any>> {
+        let callback = self.take()?;
+        Some(Box::new(callback))
+    }
 }
 
 /// How many contexts this process has made.
@@ -199,6 +219,10 @@ impl Engine {
     /// Something that ends without a handler has ended. A host that sleeps is told when it was the last.
     pub(crate) fn work_finished(&self) {
         self.scheduler.work_finished();
+        self.kick_if_out_of_work();
+    }
+
+    pub(crate) fn kick_if_out_of_work(&self) {
         if !self.scheduler.has_work() {
             self.kick();
         }
@@ -303,7 +327,7 @@ impl Engine {
         };
         match armed.then {
             AtDeadline::Wait(wait) if self.alive.get() => self.push(wait.into_task()),
-            _ => {}
+            _ => self.kick_if_out_of_work(),
         }
         true
     }
@@ -420,7 +444,7 @@ impl Engine {
         loop {
             let mail = self.inbox.close();
             let tasks = self.scheduler.take_all();
-            let armed = self.timers.borrow_mut().take_all();
+            let armed: Vec<Given> = self.timers.borrow_mut().take_all().into_iter().map(Given).collect();
             let starved = self.starved.take();
             let entries: Vec<Abandoned> = self.reactor.take_all().into_iter().map(Abandoned).collect();
             let channels = self.channels.take();
@@ -431,6 +455,18 @@ impl Engine {
             drop((entries, mail, tasks, armed, starved, channels));
         }
         self.reactor.close();
+    }
+}
+
+/// A timer whose context goes. An alarm may be held by its own callback: so that is taken out.
+struct Given(Armed);
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        if let AtDeadline::Ring(alarm) = &self.0.then {
+            let callback = alarm.callback.try_borrow_mut().ok().and_then(|mut callback| callback.take_out());
+            drop(callback);
+        }
     }
 }
 

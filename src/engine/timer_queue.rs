@@ -252,7 +252,7 @@ impl<T: Touch> TimerQueue<T> {
     /// The first node that is not stale. What is before it goes.
     fn first(&mut self) -> Option<Node> {
         loop {
-            if self.cold == self.drawn.len() && self.cold > 0 {
+            if self.cold >= self.drawn.len() && self.cold > 0 {
                 self.look_ahead();
             }
             let (drawn, newer) = (self.drawn.last(), self.soon.peek().map(|Reverse(node)| node));
@@ -346,6 +346,8 @@ impl<T: Touch> TimerQueue<T> {
         // Memory that was needed will be needed again; what is not goes back after some more times here.
         self.most = (self.most / 2).max(self.slots.len());
         let room = (2 * self.most).max(LITTER / 16);
+        self.drawn.shrink_to(room.max(4 * LITTER));
+        self.soon.shrink_to(room.max(4 * LITTER));
         for (bin, nodes) in self.bins.iter_mut().enumerate() {
             nodes.retain(is_live);
             self.nodes += nodes.len();
@@ -357,6 +359,9 @@ impl<T: Touch> TimerQueue<T> {
             } else if nodes.capacity() > room.max(4 * LITTER.max(nodes.len())) {
                 nodes.shrink_to_fit();
             }
+        }
+        if self.slots.capacity() > 4 * self.most.max(LITTER) {
+            self.slots.shrink_to_fit(); // As far as the last one allows: slots do not move.
         }
     }
 }

@@ -244,7 +244,7 @@ impl Engine {
     fn ring(&self, alarm: &Rc<Ringing>) {
         let next = {
             let _call = self.begin_call("alarm", &alarm.origin);
-            (alarm.callback.borrow_mut())()
+            alarm.callback.borrow_mut().ring()
         };
         if let Some(delay) = next {
             self.set_alarm(alarm, self.clock.after(delay));

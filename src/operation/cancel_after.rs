@@ -43,7 +43,8 @@ impl<T: 'static, B: 'static> Outcome for (io::Result<T>, B) {
 /// An operation cancelled otherwise still ends as [aborted](error::is_aborted). Limits nest; the shorter wins.
 ///
 /// `context` is anything that leads to the loop: a context, a handle, a socket, a timer.
-/// Answers to `asio::cancel_after`. Costs two small allocations and a timer; an idle timeout around a read looks like this:
+/// Answers to `asio::cancel_after`. Costs two small allocations and a timer. (An idle timeout that every message pushes
+/// back is cheaper as an [`Alarm`](crate::Alarm) of the connection.) A read that must not take long looks like this:
 ///
 /// ```
 /// # use ioctx::{cancel_after, ip::tcp};

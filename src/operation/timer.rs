@@ -37,7 +37,7 @@ impl Handle {
 
     /// Calls `handler` once, when `deadline` has come; in the next turn if it has passed. Else as [`after`](Handle::after).
     ///
-    /// For many at once it is the cheaper one, because it does not read the clock.
+    /// For many at once it is the cheaper one, because a delay is counted from a reading of the clock, for each.
     ///
     /// ```
     /// # use std::time::{Duration, Instant};

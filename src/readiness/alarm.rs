@@ -13,7 +13,11 @@ impl Handle {
     /// [set](Alarm::set).
     ///
     /// What the callback returns sets the alarm anew: `Some(delay)` so long after the return; `None` leaves it as it
-    /// is, which is unset, unless the callback has set it itself. Each call counts as one handler.
+    /// is, which is unset, unless the callback has set it itself. Each call counts as one handler. A callback that
+    /// panics leaves it unset, and can be set again.
+    ///
+    /// An alarm that is owned by its own callback, by way of a connection for instance, goes with its context only if it is
+    /// set then. So let the callback hold a [`Weak`](std::rc::Weak).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -33,7 +37,7 @@ impl Handle {
             origin: self.engine.origin(Location::caller()),
             background: Cell::new(false),
             key: Cell::new(None),
-            callback: RefCell::new(callback),
+            callback: RefCell::new(Some(callback)),
         });
         Alarm { handle: self.clone(), ringing }
     }
@@ -42,12 +46,12 @@ impl Handle {
 /// A callback with a deadline, made by [`Handle::alarm`].
 ///
 /// For deadlines that nearly always move before they come, such as the idle timeout of a connection: setting, moving
-/// and unsetting one allocates nothing and makes no system call, and whoever unsets it is told, not the callback. Where each
-/// wait is to end in a handler of its own, take [`Handle::after`] or [`Timer`](crate::Timer).
+/// and unsetting one allocates nothing, once the loop has had as many, and whoever unsets it is told, not the callback.
+/// Where each wait is to end in a handler of its own, take [`Handle::after`] or [`Timer`](crate::Timer).
 ///
 /// Cheap to clone; clones are the same alarm. A set alarm is outstanding work, and keeps its callback although its last
-/// handle is dropped. Never early; equal deadlines come in the order in which they were set; one that is set by a
-/// handler of step 6 comes in the next turn at the earliest.
+/// handle is dropped. Never early; equal deadlines come in the order in which they were set; one that is set by a timer's
+/// handler or by an alarm comes in the next turn at the earliest.
 ///
 /// Answers to libuv's `uv_timer_t`.
 ///
@@ -73,7 +77,8 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// Sets the deadline to `delay` from now, whether there is one or not. Does nothing if the context has gone.
+    /// Sets the deadline to `delay` from now, whether there is one or not. A delay that does not fit the clock counts as
+    /// thirty years. Does nothing if the context has gone.
     pub fn set(&self, delay: Duration) {
         self.set_at(self.engine().clock.after(delay));
     }
@@ -84,14 +89,17 @@ impl Alarm {
         self.engine().set_alarm(&self.ringing, deadline);
     }
 
-    /// Takes the deadline away: the callback is not called, not even if it is due in this turn. `false` if there was
-    /// none.
+    /// Takes the deadline away: the callback is kept, and not called, not even if it is due in this turn. `false` if there
+    /// was none.
     pub fn unset(&self) -> bool {
         let armed = self.ringing.key.take().and_then(|key| self.engine().disarm(key));
+        if armed.is_some() {
+            self.engine().kick_if_out_of_work();
+        }
         armed.is_some()
     }
 
-    /// Whether there is a deadline that has not come.
+    /// Whether there is a deadline for which it has not been called.
     pub fn is_set(&self) -> bool {
         self.ringing.key.get().is_some_and(|key| self.engine().timers.borrow().get(key).is_some())
     }

@@ -420,7 +420,8 @@ fn short_transfer_drains<S: 'static>() -> bool {
     cfg!(not(mio_unsupported_force_poll_poll)) && TypeId::of::<S>() == TypeId::of::<mio::net::TcpStream>()
 }
 
-/// A Unix socket is short before and behind descriptors that it carries, and drained in any other case.
+/// A Unix socket is short where descriptors travel along, where the writer changes if that is asked for, and at urgent data;
+/// in nearly every case it is drained.
 #[inline]
 fn short_read_nearly_always_drains<S: 'static>() -> bool {
     cfg!(not(mio_unsupported_force_poll_poll)) && TypeId::of::<S>() == TypeId::of::<mio::net::UnixStream>()

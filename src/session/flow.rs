@@ -340,6 +340,11 @@ impl Flow {
         self.asked.get().has(Asked::STOPPING) && self.unread_before_stopping.get() == 0
     }
 
+    /// Whether it matters now what is behind a short read: there is something, and `stopping` waits for it.
+    pub(super) fn is_rest_wanted(&self) -> bool {
+        self.asked.get().has(Asked::STOPPING) && !self.is_stopping_due()
+    }
+
     /// Bytes were read.
     pub(super) fn note_read(&self, bytes: usize) {
         self.unread_before_stopping.set(self.unread_before_stopping.get().saturating_sub(bytes));

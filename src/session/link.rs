@@ -260,6 +260,7 @@ impl Link {
         if matches!(self.flow.phase.get(), Phase::Open | Phase::Closing) {
             self.reason.set(Some(Reason::Error(error)));
             self.flow.phase.set(if self.flow.phase.get() == Phase::Open { Phase::Broken } else { Phase::Ending });
+            self.state.set(Ready::READABLE); // A read shall show whether there is anything, whatever is known.
             self.disturb();
         }
     }

@@ -121,6 +121,9 @@ impl Visit<'_> {
         let link = self.link;
         loop {
             self.settle();
+            if link.flow.is_rest_wanted() {
+                link.state.end_doubt();
+            }
             let Some(duty) = link.flow.next_duty(link.state.wanted(), self.done.get()) else {
                 if link.flow.is_called_again(self.done.get()) {
                     link.state.demand_call();

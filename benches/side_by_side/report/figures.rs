@@ -46,6 +46,10 @@ impl Figure {
         }
     }
 
+    pub fn is_cpu(self) -> bool {
+        matches!(self, CpuPerMessage | CpuPerKibibyte)
+    }
+
     pub fn more_is_better(self) -> bool {
         matches!(self, MessagesPerSecond | MebibytesPerSecond)
     }

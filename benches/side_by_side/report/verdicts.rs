@@ -35,10 +35,22 @@ impl Pair<'_> {
     }
 }
 
+impl Telling {
+    /// The least processor time that a library's server needs, divided by ours. More than 1: ours needs less.
+    fn cpu_ratio(&self, view: &View, pair: &Pair) -> Option<f64> {
+        let figure = self.others.iter().copied().find(|figure| figure.is_cpu())?;
+        let of = |peer: &Peer| Some(figure.series(view.records, &pair.workload.name, peer.name)?.median);
+        let libraries = view.peers.iter().copied().filter(|peer| peer.role == Role::Library);
+        Some(libraries.filter_map(of).min_by(f64::total_cmp)? / of(pair.ours)?)
+    }
+}
+
 pub fn section(view: &View) -> Option<Section> {
-    let head = ["workload", "best peer", "ours", "verdict", "best", "ours", "ratio", "p99 µs best", "p99 µs ours"];
+    let head =
+        ["workload", "best peer", "ours", "verdict", "best", "ours", "ratio", "p99 µs best", "p99 µs ours", "CPU"];
     let mut table = Table::new(4, head);
-    for pair in TELLINGS.iter().flat_map(|telling| pairs(view, telling)) {
+    let pairs_told = |telling: &'static Telling| pairs(view, telling).into_iter().map(move |pair| (telling, pair));
+    for (telling, pair) in TELLINGS.iter().flat_map(pairs_told) {
         let (best_p99, our_p99) = pair
             .p99(view)
             .map_or((ABSENT.into(), ABSENT.into()), |(best, ours)| (number(best.median), number(ours.median)));
@@ -52,6 +64,7 @@ pub fn section(view: &View) -> Option<Section> {
             format!("{:.2}", pair.ratio()),
             best_p99,
             our_p99,
+            telling.cpu_ratio(view, &pair).map_or(ABSENT.into(), |ratio| format!("{ratio:.2}")),
         ]);
     }
     let (name, title) = ("verdicts".into(), "ioctx session beside the best peer".into());
