@@ -469,6 +469,7 @@ mod by_descriptor {
                 key.map(|key| io.cancel(key));
                 assert!(io.stopped());
                 assert!(host.sleep(io)?, "the host was left asleep");
+                io.poll()?;
                 io.restart();
             }
             Ok(())
