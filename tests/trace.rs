@@ -5,7 +5,6 @@
 mod util;
 
 use ioctx::ip::tcp;
-use ioctx::local;
 use ioctx::session::{self, Connection, Session};
 use ioctx::{Config, Handle, Interest, IoContext, Next, Timer};
 use std::cell::{Cell, RefCell};
@@ -219,7 +218,7 @@ fn a_short_read_of_a_unix_socket_is_looked_behind_when_the_loop_is_quiet() -> io
     collect();
     let mut io = IoContext::new()?;
     let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
-    session::adopt(local::stream::Socket::from_std(&io, ours)?, Reader)?;
+    session::adopt(ioctx::local::stream::Socket::from_std(&io, ours)?, Reader)?;
     while io.poll()? > 0 {}
     lines(log::Level::Trace);
     for _ in 0..10 {
