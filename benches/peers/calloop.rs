@@ -189,8 +189,8 @@ fn echo(mut stream: &TcpStream, buffer: &mut [u8], unsent: &mut Vec<u8>) -> io::
     }
 }
 
-/// The idle timeout of a connection. A message only notes the time; the timer looks at that when it fires. (To move a timer
-/// for every message would be a walk through all timers each time.)
+/// The idle timeout of a connection. A message only notes the time; the timer looks at that when it fires. (To move a
+/// timer for every message would be a walk through all timers each time.)
 struct Clock {
     token: RegistrationToken,
     active: Rc<Cell<Instant>>,

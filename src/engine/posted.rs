@@ -26,8 +26,8 @@ impl Engine {
         }
     }
 
-    /// In the box of the task that has run last, if that was of the same type: a handler that posts its successor needs no
-    /// memory.
+    /// In the box of the task that has run last, if that was of the same type: a handler that posts its successor
+    /// needs no memory.
     #[inline]
     fn boxed<T: 'static>(&self, task: T) -> Box<T> {
         match self.spare_task.take().map(<Box<dyn Any>>::downcast::<T>) {

@@ -1,4 +1,5 @@
-//! The reactor: the registering half of mio's poller, the slab of registrations, and the list of those that are due without an event.
+//! The reactor: the registering half of mio's poller, the slab of registrations, and the list of those that are due
+//! without an event.
 //!
 //! ```text
 //!   event --token--> slot { generation, entry } --Rc--> a handler { state, ... }
@@ -215,8 +216,8 @@ impl Reactor {
         }
     }
 
-    /// A read was short, and there may be more. The read that shows it is put off until the loop has nothing else to do:
-    /// under load the next event comes before that, and spares it.
+    /// A read was short, and there may be more. The read that shows it is put off until the loop has nothing else to
+    /// do: under load the next event comes before that, and spares it.
     #[inline]
     pub(crate) fn doubt(&self, state: &State) {
         if state.begin_doubt() {
@@ -225,7 +226,8 @@ impl Reactor {
     }
 
     /// Begins a turn. `quiet`: the poller has told of nothing. Then doubts are settled, and at the latest after
-    /// [`DOUBT_TURNS`] turns, so that what is behind a short read waits for no more than that; a batch of them in a turn.
+    /// [`DOUBT_TURNS`] turns, so that what is behind a short read waits for no more than that; a batch of them in a
+    /// turn.
     pub(crate) fn settle_doubts(&self, quiet: bool) {
         if self.doubts.borrow().is_empty() {
             return;

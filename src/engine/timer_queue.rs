@@ -15,10 +15,10 @@
 //!
 //! Most timers never fire: they are cancelled, or moved on, long before. So to arm a timer that is not due soon is to
 //! append it to a bin, and to disarm one is to empty its slot; only what comes near is sorted, a small bin at a time.
-//! The node of a disarmed timer stays behind, stale: its slot is empty, or has another order. It is dropped where it is
-//! met, and all of them are, once they are three times as many as the others, before one more is armed or a bin is drawn.
-//! So everything is O(1), amortised, but for the timers that come near, which take O(log n) of a bin, and a deadline that
-//! is moved a million times takes few nodes. (Amortised: one call may go through all nodes.)
+//! The node of a disarmed timer stays behind, stale: its slot is empty, or has another order. It is dropped where it
+//! is met, and all of them are, once they are three times as many as the others, before one more is armed or a bin is
+//! drawn. So everything is O(1), amortised, but for the timers that come near, which take O(log n) of a bin, and a
+//! deadline that is moved a million times takes few nodes. (Amortised: one call may go through all nodes.)
 
 use slab::Slab;
 use std::cmp::Reverse;
@@ -203,8 +203,9 @@ impl<T: Touch> TimerQueue<T> {
 
     // Nodes.
 
-    /// Whether the stale nodes are three times as many as the others. Asked where nodes come from and where they are gone
-    /// through, and not at each disarming, because whoever disarms one timer after the other will often disarm them all.
+    /// Whether the stale nodes are three times as many as the others. Asked where nodes come from and where they are
+    /// gone through, and not at each disarming, because whoever disarms one timer after the other will often disarm
+    /// them all.
     fn is_littered(&self) -> bool {
         self.nodes > 4 * self.slots.len() + LITTER
     }
@@ -225,8 +226,8 @@ impl<T: Touch> TimerQueue<T> {
         }
     }
 
-    /// The first timer was far away when it was drawn, and of what came since nearly all is nearer, and in the heap: all of
-    /// it goes into bins again.
+    /// The first timer was far away when it was drawn, and of what came since nearly all is nearer, and in the heap:
+    /// all of it goes into bins again.
     #[cold]
     fn spread(&mut self) {
         let mut all: Vec<Node> = self.soon.drain().map(|Reverse(node)| node).collect();
@@ -277,8 +278,9 @@ impl<T: Touch> TimerQueue<T> {
         }
     }
 
-    /// Looks at the next few drawn nodes and at what their timers hold, and drops those that are stale. One after the other
-    /// when they fire, each look would wait for memory that is in no cache; here the processor waits for several at once.
+    /// Looks at the next few drawn nodes and at what their timers hold, and drops those that are stale. One after the
+    /// other when they fire, each look would wait for memory that is in no cache; here the processor waits for
+    /// several at once.
     fn look_ahead(&mut self) {
         self.cold = self.drawn.len().saturating_sub(AHEAD);
         let (mut read, mut live) = (0, self.cold);
@@ -316,8 +318,8 @@ impl<T: Touch> TimerQueue<T> {
         }
     }
 
-    /// An empty slab fills up from its start; one that has emptied would fill up its holes, in any order. Memory is kept for
-    /// as many timers as there were; when there were many more before, all of it goes back.
+    /// An empty slab fills up from its start; one that has emptied would fill up its holes, in any order. Memory is
+    /// kept for as many timers as there were; when there were many more before, all of it goes back.
     fn begin_anew(&mut self) {
         if self.slots.capacity() > 4 * self.most.max(LITTER) {
             *self = TimerQueue { epoch: self.epoch, ..TimerQueue::new() };

@@ -216,9 +216,9 @@ fn pass_on(pipes: Pipes) -> Outcome {
     Ok(())
 }
 
-/// A timer is a wait of its own, whose handler is told how it ended. They are started by a handler, as in most programs,
-/// and their deadlines are counted from one reading of the clock. One more stands throughout: a queue that empties is spared
-/// its sweeping.
+/// A timer is a wait of its own, whose handler is told how it ended. They are started by a handler, as in most
+/// programs, and their deadlines are counted from one reading of the clock. One more stands throughout: a queue that
+/// empties is spared its sweeping.
 fn timers_cancel(cancels: Cancels) -> Outcome {
     let mut io = IoContext::new()?;
     let (delays, order) = common::delays_to_cancel(cancels);

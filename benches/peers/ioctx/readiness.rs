@@ -214,8 +214,9 @@ fn pass_on(pipes: Pipes) -> Outcome {
     Ok(())
 }
 
-/// One alarm for each timer, as one would have one for each connection: set, unset, and set again. Deadlines are counted
-/// from one reading of the clock. One more alarm stands throughout: a queue that empties is spared its sweeping.
+/// One alarm for each timer, as one would have one for each connection: set, unset, and set again. Deadlines are
+/// counted from one reading of the clock. One more alarm stands throughout: a queue that empties is spared its
+/// sweeping.
 fn timers_cancel(cancels: Cancels) -> Outcome {
     let mut io = IoContext::new()?;
     let (delays, order) = common::delays_to_cancel(cancels);

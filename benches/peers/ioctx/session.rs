@@ -78,8 +78,8 @@ fn write_batch(batch: Batch) -> Outcome {
     Ok(())
 }
 
-/// Reads its pair, and writes into the next one. Nothing ever arrives at a writing end, and there is always room for a byte:
-/// so it is a plain descriptor, as in the other programs.
+/// Reads its pair, and writes into the next one. Nothing ever arrives at a writing end, and there is always room for
+/// a byte: so it is a plain descriptor, as in the other programs.
 struct Reader {
     ring: Rc<Ring>,
     pair: usize,
