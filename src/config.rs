@@ -27,6 +27,8 @@ pub struct Config {
     pub(crate) handlers_per_dispatch: usize,
     pub(crate) accept_retry: Duration,
     pub(crate) read_buffer: usize,
+    /// What it grows to when reads fill it.
+    pub(crate) largest_read: usize,
     pub(crate) low_watermark: usize,
     pub(crate) high_watermark: usize,
     pub(crate) write_limit: usize,
@@ -47,6 +49,7 @@ impl Config {
             handlers_per_dispatch: 16,
             accept_retry: Duration::from_millis(100),
             read_buffer: 64 * 1024,
+            largest_read: 256 * 1024,
             low_watermark: 16 * 1024,
             high_watermark: 64 * 1024,
             write_limit: 16 * 1024 * 1024,
@@ -102,10 +105,13 @@ impl Config {
     }
 
     /// The loop's one read buffer, which sessions are lent in turn; at most this much is shown to a session at once.
-    /// Default 64 KiB: a larger one leaves the processor's cache and gains nothing.
+    /// Default 64 KiB, which is more than most messages have, and stays in the processor's cache; when a read fills it,
+    /// it becomes 128 KiB, then 256 KiB, for good: a stream gets through faster when its peer is woken less often. A
+    /// buffer that is set here keeps its size.
     #[must_use]
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.read_buffer = bytes.max(1);
+        self.largest_read = self.read_buffer;
         self
     }
 

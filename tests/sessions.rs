@@ -15,6 +15,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 use util::{Record, context, run_until};
 
@@ -65,6 +66,37 @@ fn lines_arrive_whole_however_they_are_cut() -> io::Result<()> {
         peer.shutdown(Shutdown::Write)?;
         finish(&mut io);
         assert!(*whole.borrow() == text.as_bytes(), "cut by {cut}");
+    }
+    Ok(())
+}
+
+/// P27: reads that fill the loop's buffer make it larger, up to 256 KiB, so that a stream is shown in fewer and larger
+/// pieces; a buffer whose size was set keeps it.
+#[test]
+fn a_stream_is_shown_in_larger_pieces() -> io::Result<()> {
+    const KIB: usize = 1024;
+    for (config, least, most) in [(Config::new(), 65 * KIB, 256 * KIB), (Config::new().read_buffer(KIB), KIB, KIB)] {
+        let mut io = IoContext::with_config(config)?;
+        util::watch(&io);
+        let (sizes, received) = (Record::new(), Rc::new(RefCell::new(Vec::new())));
+        let (seen, whole) = (sizes.clone(), Rc::clone(&received));
+        let script = Script::new(&Record::new()).on_received(move |_, bytes| {
+            seen.push(bytes.len());
+            whole.borrow_mut().extend_from_slice(bytes);
+            bytes.len()
+        });
+        let (_connection, mut peer) = adopted(&io, script)?;
+        let bytes = pattern(0, 8 * KIB * KIB);
+        thread::scope(|scope| {
+            let stream = &bytes;
+            scope.spawn(move || peer.write_all(stream).expect("written"));
+            run_until(&mut io, || received.borrow().len() == bytes.len());
+        });
+        assert!(*received.borrow() == bytes);
+        let sizes = sizes.take();
+        assert!(sizes[0] <= 64 * KIB, "the first piece has {} bytes", sizes[0]);
+        let largest = *sizes.iter().max().expect("pieces");
+        assert!((least..=most).contains(&largest), "the largest piece has {largest} bytes");
     }
     Ok(())
 }

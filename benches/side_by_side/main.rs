@@ -18,6 +18,7 @@ mod records;
 mod report;
 mod run;
 mod say;
+mod shuffle;
 mod statistics;
 mod summaries;
 mod table;

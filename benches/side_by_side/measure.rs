@@ -12,13 +12,14 @@ pub type Figures = Vec<(String, f64)>;
 /// What one operation took in one repetition. A round has several of these.
 pub const NANOSECONDS: &str = "ns";
 
-pub const WARM_UP: f64 = 0.3;
+/// So much of the measured time comes before it, unmeasured.
+pub const WARM_UP: f64 = 0.6;
 
 pub fn measure(lab: &Lab, workload: &Workload, peer: &Peer, seconds: f64) -> Outcome<Figures> {
     match &workload.task {
         Task::Served { workload, load } => {
             let mut load = load.clone();
-            load.extend(["--seconds".into(), seconds.to_string(), "--warm-up".into(), WARM_UP.to_string()]);
+            load.extend(["--seconds".into(), seconds.to_string(), "--warm-up".into(), (WARM_UP * seconds).to_string()]);
             served(lab, peer, workload, load)
         }
         Task::ServedOnce { load } => served(lab, peer, "echo", load.clone()),

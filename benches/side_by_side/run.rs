@@ -3,12 +3,13 @@
 use crate::building::Unbuilt;
 use crate::counts::{COUNTERS, INSTRUCTIONS, WITHOUT_LOG};
 use crate::lab::Lab;
-use crate::measure::{WARM_UP, measure};
+use crate::measure::measure;
 use crate::options::Options;
 use crate::peers::{Peer, SESSION};
 use crate::process::{Outcome, Trouble};
 use crate::records::{BUILD, Lack, Records};
 use crate::say::tell;
+use crate::shuffle::Shuffle;
 use crate::tools::{Tools, missing};
 use crate::workloads::{COUNTS, Task, Workload};
 use std::path::Path;
@@ -75,14 +76,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// In each round every peer has its turn, and another one begins: what changes slowly on the machine meets all.
+    /// In each round every peer has its turn, each time in another order: what changes on the machine meets all.
     fn rounds(&mut self, options: &Options, workload: &Workload, peers: &[&Peer]) -> Done {
-        let rounds = if workload.repeated() { options.rounds } else { 1 };
+        let (rounds, seconds) = workload.rounds(options.rounds, options.seconds);
+        let mut order = peers.to_vec();
+        let mut shuffle = Shuffle::new();
         for round in 0..rounds {
-            for turn in 0..peers.len() {
-                let peer = peers[(turn + round as usize) % peers.len()];
+            shuffle.shuffle(&mut order);
+            for peer in &order {
                 if self.worth_it(&workload.name, peer) {
-                    let outcome = measure(self.lab, workload, peer, options.seconds);
+                    let outcome = measure(self.lab, workload, peer, seconds);
                     self.keep(&workload.name, peer, round, outcome)?;
                 }
             }
@@ -154,7 +157,7 @@ impl Run<'_> {
 }
 
 fn expected(options: &Options, workload: &Workload, peers: usize) -> f64 {
-    workload.expected_seconds(options.rounds, options.seconds + WARM_UP, peers)
+    workload.expected_seconds(options.rounds, options.seconds, peers)
 }
 
 fn unwritten(error: std::io::Error) -> String {

@@ -42,21 +42,52 @@ impl Series {
     pub fn spread(&self) -> f64 {
         100.0 * (self.highest - self.lowest) / self.median
     }
+}
 
-    pub fn overlaps(&self, other: &Self) -> bool {
-        self.lowest <= other.highest && other.lowest <= self.highest
+/// Two beside each other, compared within each round: what changes from one round to the next meets both.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Paired {
+    /// The median of the rounds' ratios.
+    pub ratio: f64,
+    /// Where the median of ever more rounds would lie, in 99 of 100 runs; with fewer than eight rounds, where all of
+    /// them lie.
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Paired {
+    /// From the ratio of each round. More than 1 is better.
+    pub fn new(ratios: &[f64]) -> Option<Self> {
+        let mut sorted = ratios.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let left_out = left_out(sorted.len());
+        let (low, high) = (*sorted.get(left_out)?, *sorted.get(sorted.len() - 1 - left_out)?);
+        Some(Self { ratio: median(&sorted)?, low, high })
     }
 
-    /// How this one stands beside another. What lies within the spread of the two is no difference.
-    pub fn beside(&self, other: &Self, more_is_better: bool) -> Verdict {
-        if self.overlaps(other) {
-            Verdict::Level
-        } else if (self.median > other.median) == more_is_better {
+    pub fn verdict(&self) -> Verdict {
+        if self.low > 1.0 {
             Verdict::Ahead
-        } else {
+        } else if self.high < 1.0 {
             Verdict::Behind
+        } else {
+            Verdict::Level
         }
     }
+}
+
+/// How many of so many values can be left out at either end, and the true median is still between the others in 99 of
+/// 100 runs: each value is above it or below, as a coin falls.
+fn left_out(count: usize) -> usize {
+    let mut exactly = 0.5_f64.powi(i32::try_from(count).unwrap_or(i32::MAX)); // So many are below: none at first.
+    let mut at_most = exactly;
+    let mut rank = 0;
+    while at_most <= 0.005 {
+        rank += 1;
+        exactly *= (count - rank + 1) as f64 / rank as f64;
+        at_most += exactly;
+    }
+    usize::saturating_sub(rank, 1)
 }
 
 impl Verdict {
@@ -99,13 +130,26 @@ mod tests {
     }
 
     #[test]
+    fn few_rounds_lie_in_their_whole_range() {
+        assert_eq!(Paired::new(&[1.5, 0.5, 1.0]), Some(Paired { ratio: 1.0, low: 0.5, high: 1.5 }));
+        assert_eq!(Paired::new(&[]), None);
+        assert_eq!([1, 2, 7].map(left_out), [0, 0, 0]);
+    }
+
+    /// From tables of the binomial distribution: the ranks of the 99 % interval of a median.
+    #[test]
+    fn many_rounds_leave_out_what_is_far_away() {
+        assert_eq!([8, 10, 12, 20, 30, 50].map(left_out), [1, 1, 2, 4, 8, 16].map(|rank| rank - 1));
+    }
+
+    #[test]
     fn verdicts() {
-        let (slow, middle, fast) = (series(&[1.0, 3.0]), series(&[2.0, 4.0]), series(&[5.0, 6.0]));
-        assert_eq!(slow.beside(&middle, true), Verdict::Level);
-        assert_eq!(fast.beside(&middle, true), Verdict::Ahead);
-        assert_eq!(middle.beside(&fast, true), Verdict::Behind);
-        assert_eq!(fast.beside(&middle, false), Verdict::Behind);
-        assert_eq!(middle.beside(&fast, false), Verdict::Ahead);
-        assert_eq!(series(&[4.0, 5.0]).beside(&middle, true), Verdict::Level);
+        let verdict = |ratios: &[f64]| Paired::new(ratios).unwrap().verdict();
+        assert_eq!(verdict(&[0.9, 1.1, 1.2]), Verdict::Level);
+        assert_eq!(verdict(&[1.01, 1.1, 1.2]), Verdict::Ahead);
+        assert_eq!(verdict(&[0.7, 0.8, 0.99]), Verdict::Behind);
+        let mut many = vec![1.1; 29];
+        many.push(0.1);
+        assert_eq!(verdict(&many), Verdict::Ahead, "one round in thirty is no matter");
     }
 }

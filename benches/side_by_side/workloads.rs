@@ -1,5 +1,7 @@
 //! What is measured, as data: a new workload is one more line in `all`.
 
+use crate::measure::WARM_UP;
+
 /// Workloads that are told in one table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Family {
@@ -51,6 +53,11 @@ pub const WAKE_UPS: &str = "idle-wake-ups";
 
 pub const MANY_IDLE: usize = 18_000;
 pub const TIMERS: [usize; 3] = [1_000, 100_000, 1_000_000];
+
+/// A measurement that takes so many seconds more than what is measured is a costly one,
+const COSTLY: f64 = 0.45;
+/// and has fewer rounds, by this factor.
+const FEWER: u32 = 5;
 
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 1_000];
 const SIZES: [usize; 2] = [64, 4_096];
@@ -207,16 +214,25 @@ fn counts() -> Workload {
 }
 
 impl Workload {
-    /// Whether every round has it.
-    pub fn repeated(&self) -> bool {
-        !matches!(self.task, Task::ServedOnce { .. } | Task::Counted)
+    /// How many rounds it has, and how long a server is measured in each. Many short ones tell two peers apart better
+    /// than a few long ones, because what happens on the machine meanwhile meets both. Where much has to be prepared
+    /// each time, they are fewer and longer.
+    pub fn rounds(&self, rounds: u32, seconds: f64) -> (u32, f64) {
+        if matches!(self.task, Task::ServedOnce { .. } | Task::Counted) {
+            return (1, seconds);
+        }
+        if self.extra_seconds < COSTLY {
+            (rounds, seconds)
+        } else {
+            (rounds.div_ceil(FEWER), seconds * f64::from(FEWER))
+        }
     }
 
     /// How long it will take with so many peers.
-    pub fn expected_seconds(&self, rounds: u32, measured: f64, peers: usize) -> f64 {
-        let measured = if matches!(self.task, Task::Served { .. }) { measured } else { 0.0 };
-        let times = if self.repeated() { f64::from(rounds) } else { 1.0 };
-        times * peers as f64 * (measured + self.extra_seconds)
+    pub fn expected_seconds(&self, rounds: u32, seconds: f64, peers: usize) -> f64 {
+        let (rounds, seconds) = self.rounds(rounds, seconds);
+        let measured = if matches!(self.task, Task::Served { .. }) { seconds * (1.0 + WARM_UP) } else { 0.0 };
+        f64::from(rounds) * peers as f64 * (measured + self.extra_seconds)
     }
 }
 
@@ -248,6 +264,14 @@ mod tests {
         let all = all();
         let names: HashSet<_> = all.iter().map(|workload| &workload.name).collect();
         assert_eq!(names.len(), all.len());
+    }
+
+    #[test]
+    fn costly_rounds_are_fewer_and_longer() {
+        assert_eq!(echo(1, 64).rounds(30, 0.1), (30, 0.1));
+        assert_eq!(idle(MANY_IDLE).rounds(30, 0.1), (6, 0.5));
+        assert_eq!(idle(MANY_IDLE).rounds(1, 0.1), (1, 0.5));
+        assert_eq!(counts().rounds(30, 0.1).0, 1);
     }
 
     #[test]

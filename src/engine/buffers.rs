@@ -26,6 +26,16 @@ impl Buffers {
         }
     }
 
+    /// A read has filled the buffer: twice as much is lent from now on, at most `most`.
+    pub(crate) fn grow(&self, most: usize) {
+        if let Ok(mut buffer) = self.read.try_borrow_mut() {
+            let larger = buffer.len().saturating_mul(2).min(most);
+            if larger > buffer.len() {
+                *buffer = vec![0; larger];
+            }
+        }
+    }
+
     /// Whether a connection is being lent what was read.
     pub(crate) fn is_lent(&self) -> bool {
         self.read.try_borrow().is_err()

@@ -15,6 +15,9 @@ pub(crate) trait Dispatch: 'static {
     /// Does what can be done and is wanted. Called from step 5 of the turn, never nested.
     fn dispatch(&self);
 
+    /// Something is left over after a dispatch; the next one is in the next turn.
+    fn goes_on(&self) {}
+
     /// A panic has left the dispatch.
     fn has_panicked(&self) {}
 
@@ -73,8 +76,15 @@ fn dispatch_if_due<D: Dispatch>(handler: &Rc<D>) {
     let left_over = state.is_due();
     state.queued.set(left_over);
     if left_over {
-        handler.reactor().leave_over(handler.clone());
+        leave_over(handler);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn leave_over<D: Dispatch>(handler: &Rc<D>) {
+    handler.goes_on();
+    handler.reactor().leave_over(handler.clone());
 }
 
 /// A dispatch that ends by a panic: what is left over then is kept for the next turn as well.

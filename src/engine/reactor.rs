@@ -202,8 +202,6 @@ impl Reactor {
     }
 
     /// Keeps an entry for the next turn, because something was left over after its call.
-    #[cold]
-    #[inline(never)]
     pub(super) fn leave_over(&self, entry: Entry) {
         self.left_over.borrow_mut().push_back(entry);
     }

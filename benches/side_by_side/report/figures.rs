@@ -2,7 +2,7 @@
 
 use crate::measure::NANOSECONDS;
 use crate::records::{Record, Records};
-use crate::statistics::Series;
+use crate::statistics::{Paired, Series, median};
 use crate::workloads::{Family, thousands};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +74,22 @@ impl Figure {
             LoadBusy => per("load_cpu_ns", "seconds", 100.0 / 1e9),
         };
         value.filter(|value| value.is_finite()).into_iter().collect()
+    }
+
+    /// Its value in each round: the median, where a round has several.
+    fn rounds(self, records: &Records, workload: &str, peer: &str) -> Vec<(u32, f64)> {
+        let rounds = records.rounds(workload, peer);
+        rounds.iter().filter_map(|round| Some((round[0].round, median(&self.values(round))?))).collect()
+    }
+
+    /// A peer beside another, round by round. More than 1: it is better.
+    pub fn paired(self, records: &Records, workload: &str, peer: &str, other: &str) -> Option<Paired> {
+        let others = self.rounds(records, workload, other);
+        let ratio = |(round, value): (u32, f64)| {
+            let (_, other) = others.iter().find(|(same, _)| *same == round)?;
+            Some(if self.more_is_better() { value / other } else { other / value })
+        };
+        Paired::new(&self.rounds(records, workload, peer).into_iter().filter_map(ratio).collect::<Vec<_>>())
     }
 
     pub fn series(self, records: &Records, workload: &str, peer: &str) -> Option<Series> {
@@ -193,6 +209,19 @@ mod tests {
         assert_eq!(series(ServerBusy).map(|series| series.median), Some(50.0));
         assert_eq!(series(P99).map(|series| series.median), Some(1.5));
         assert_eq!(series(LoadBusy), None);
+    }
+
+    #[test]
+    fn rounds_are_compared_with_themselves() {
+        let mut records = Records::default();
+        for (peer, round, ns) in
+            [("us", 0, 10.0), ("us", 1, 20.0), ("us", 2, 1.0), ("them", 0, 20.0), ("them", 1, 30.0)]
+        {
+            records.record("post", peer, round, "ns", ns).unwrap();
+        }
+        let paired = Nanoseconds.paired(&records, "post", "us", "them");
+        assert_eq!(paired, Some(Paired { ratio: 1.75, low: 1.5, high: 2.0 }), "of the rounds that both have");
+        assert_eq!(Nanoseconds.paired(&records, "post", "us", "nobody"), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{Section, View};
 use crate::counts::{ALLOCATIONS, INSTRUCTIONS, SYSTEM_CALLS, WITHOUT_LOG};
 use crate::limits::SYSTEM_CALLS_ABOVE_FLOOR;
 use crate::peers::{FLOOR, PEERS, Role, SESSION};
+use crate::statistics::{Paired, Verdict};
 use crate::table::Table;
 use crate::workloads::{COUNTS, Family, WAKE_UPS};
 
@@ -31,7 +32,7 @@ enum Source {
     Logging,
     /// The lowest ratio to the best peer of all workloads that echo.
     EchoRatio,
-    /// In how many of them the 99th percentile is worse by more than the spread.
+    /// In how many of them the 99th percentile is worse beyond the noise.
     EchoTails,
     /// A session's time divided by another's.
     Time {
@@ -124,8 +125,9 @@ impl Source {
             Logging => Some(plain(count(SESSION, INSTRUCTIONS)? - count(SESSION, WITHOUT_LOG)?)),
             EchoRatio => {
                 let pairs = echoes(view);
-                let worst = pairs.iter().min_by(|one, other| one.ratio().total_cmp(&other.ratio()))?;
-                Some((worst.ratio(), format!(" ({})", worst.workload.name)))
+                let worst = pairs.iter().min_by(|one, other| one.paired.ratio.total_cmp(&other.paired.ratio))?;
+                let Paired { ratio, low, high } = worst.paired;
+                Some((ratio, format!(" ({}, between {low:.2} and {high:.2})", worst.workload.name)))
             }
             EchoTails => {
                 let tails: Vec<_> = echoes(view).iter().filter_map(|pair| worse_tail(view, pair)).collect();
@@ -156,8 +158,8 @@ fn echoes<'a>(view: &'a View) -> Vec<Pair<'a>> {
 
 /// The workload's name if ours is worse; nothing in there if it is not.
 fn worse_tail(view: &View, pair: &Pair) -> Option<Option<String>> {
-    let (best, ours) = pair.p99(view)?;
-    Some((ours.lowest > best.highest).then(|| pair.workload.name.clone()))
+    let tail = pair.tail(view)?;
+    Some((tail.verdict() == Verdict::Behind).then(|| pair.workload.name.clone()))
 }
 
 fn time(view: &View, workload: &str, peer: &str) -> Option<f64> {
@@ -198,7 +200,7 @@ mod tests {
         let workloads = all();
         let peers: Vec<_> = PEERS.iter().collect();
         let view = View { records: &records, peers: &peers, workloads: &workloads };
-        assert_eq!(EchoRatio.measured(&view), Some((0.98, " (echo-1x64)".into())));
+        assert_eq!(EchoRatio.measured(&view), Some((0.98, " (echo-1x64, between 0.98 and 0.98)".into())));
         assert_eq!(EchoTails.measured(&view), Some((1.0, " (echo-1x64)".into())));
         assert_eq!(Time { workload: "post", peer: "asio" }.measured(&view), Some((0.5, String::new())));
         assert_eq!(Memory.measured(&view), None);

@@ -4,7 +4,7 @@ use super::figures::{Figure, TELLINGS, Telling, number, ratio};
 use super::overview::ABSENT;
 use super::{Section, View};
 use crate::peers::{LAYERS, Peer, Role, SESSION, peer};
-use crate::statistics::{Series, Verdict};
+use crate::statistics::{Paired, Series};
 use crate::table::Table;
 use crate::workloads::Workload;
 
@@ -16,22 +16,20 @@ pub struct Pair<'a> {
     pub ours: &'static Peer,
     pub best_series: Series,
     pub our_series: Series,
+    /// Ours beside the best, round by round.
+    pub paired: Paired,
 }
 
 impl Pair<'_> {
-    /// More than 1: ours is faster.
-    pub fn ratio(&self) -> f64 {
-        ratio(self.figure, &self.our_series, &self.best_series)
-    }
-
-    pub fn verdict(&self) -> Verdict {
-        self.our_series.beside(&self.best_series, self.figure.more_is_better())
-    }
-
     /// The 99th percentile of the latency, the best peer's and ours.
-    pub fn p99(&self, view: &View) -> Option<(Series, Series)> {
+    fn p99(&self, view: &View) -> Option<(Series, Series)> {
         let of = |peer: &Peer| Figure::P99.series(view.records, &self.workload.name, peer.name);
         of(self.best).zip(of(self.ours))
+    }
+
+    /// The same, round by round.
+    pub fn tail(&self, view: &View) -> Option<Paired> {
+        Figure::P99.paired(view.records, &self.workload.name, self.ours.name, self.best.name)
     }
 }
 
@@ -46,8 +44,19 @@ impl Telling {
 }
 
 pub fn section(view: &View) -> Option<Section> {
-    let head =
-        ["workload", "best peer", "ours", "verdict", "best", "ours", "ratio", "p99 µs best", "p99 µs ours", "CPU"];
+    let head = [
+        "workload",
+        "best peer",
+        "ours",
+        "verdict",
+        "best",
+        "ours",
+        "ratio",
+        "between",
+        "p99 µs best",
+        "p99 µs ours",
+        "CPU",
+    ];
     let mut table = Table::new(4, head);
     let pairs_told = |telling: &'static Telling| pairs(view, telling).into_iter().map(move |pair| (telling, pair));
     for (telling, pair) in TELLINGS.iter().flat_map(pairs_told) {
@@ -58,10 +67,11 @@ pub fn section(view: &View) -> Option<Section> {
             format!("{} ({})", pair.workload.name, pair.figure.title()),
             pair.best.title.into(),
             pair.ours.name.into(),
-            pair.verdict().word().into(),
+            pair.paired.verdict().word().into(),
             number(pair.best_series.median),
             number(pair.our_series.median),
-            format!("{:.2}", pair.ratio()),
+            format!("{:.2}", pair.paired.ratio),
+            format!("{:.2} – {:.2}", pair.paired.low, pair.paired.high),
             best_p99,
             our_p99,
             telling.cpu_ratio(view, &pair).map_or(ABSENT.into(), |ratio| format!("{ratio:.2}")),
@@ -92,5 +102,6 @@ fn pair<'a>(view: &View, telling: &Telling, workload: &'a Workload, layer: &str)
     let (best, best_series) =
         libraries.reduce(|best, other| if ratio(figure, &other.1, &best.1) > 1.0 { other } else { best })?;
     let (ours, our_series) = of(peer(layer)?)?;
-    Some(Pair { workload, figure, best, ours, best_series, our_series })
+    let paired = figure.paired(view.records, &workload.name, ours.name, best.name)?;
+    Some(Pair { workload, figure, best, ours, best_series, our_series, paired })
 }
