@@ -27,8 +27,8 @@ pub struct Config {
     pub(crate) handlers_per_dispatch: usize,
     pub(crate) accept_retry: Duration,
     pub(crate) read_buffer: usize,
-    /// What it grows to when reads fill it.
-    pub(crate) largest_read: usize,
+    /// What it grows to, within the read budget.
+    largest_read: usize,
     pub(crate) low_watermark: usize,
     pub(crate) high_watermark: usize,
     pub(crate) write_limit: usize,
@@ -105,9 +105,10 @@ impl Config {
     }
 
     /// The loop's one read buffer, which sessions are lent in turn; at most this much is shown to a session at once.
-    /// Default 64 KiB, which is more than most messages have, and stays in the processor's cache; when a read fills it,
-    /// it becomes 128 KiB, then 256 KiB, for good: a stream gets through faster when its peer is woken less often. A
-    /// buffer that is set here keeps its size.
+    /// Default 64 KiB, which is more than most messages have, and stays in the processor's cache. Where as much is still
+    /// waiting after a read, the default becomes 128 KiB, then 256 KiB, for good: a stream gets through faster when its
+    /// peer is woken less often. A buffer whose size is set here keeps it: choose it if a session answers with many
+    /// times what it is shown.
     #[must_use]
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.read_buffer = bytes.max(1);
@@ -117,7 +118,8 @@ impl Config {
 
     /// Queued bytes of a session's connection at which its own reading resumes, and above which it pauses. Default
     /// 16 KiB and 64 KiB: as much as the kernel takes in one write, so that the socket never runs dry while the session
-    /// is being told. `low` above `high` counts as `high`. See
+    /// is being told. On top of `high` comes what a session sends when it is shown one more
+    /// [read buffer](Config::read_buffer). `low` above `high` counts as `high`. See
     /// [`Connection::set_watermarks`](crate::session::Connection::set_watermarks).
     #[must_use]
     pub fn watermarks(mut self, low: usize, high: usize) -> Self {
@@ -156,6 +158,12 @@ impl Config {
     pub fn slow_handler(mut self, threshold: Duration) -> Self {
         self.slow_handler = Some(threshold);
         self
+    }
+
+    /// What the read buffer grows to.
+    pub(crate) fn largest_read(&self) -> usize {
+        let budget = self.dispatch_bytes.unsigned_abs(); // At least 1.
+        self.largest_read.min(budget).max(self.read_buffer)
     }
 }
 

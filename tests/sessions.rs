@@ -86,6 +86,7 @@ fn a_stream_is_shown_in_larger_pieces() -> io::Result<()> {
             bytes.len()
         });
         let (_connection, mut peer) = adopted(&io, script)?;
+        peer.set_write_timeout(Some(SOON))?;
         let bytes = pattern(0, 8 * KIB * KIB);
         thread::scope(|scope| {
             let stream = &bytes;

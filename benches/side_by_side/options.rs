@@ -12,7 +12,8 @@ Measures ioctx and its peers side by side, and prints the tables.
 
   --rounds N      rounds of each workload; in a round every peer has its turn (30)
   --seconds S     how long a server is measured each time, after a warm-up (0.15);
-                  what takes long to prepare has a fifth of the rounds, each five times as long
+                  what takes long to prepare has a fifth of the rounds, and servers then five
+                  times as long
   --only TEXT     only workloads whose name contains TEXT; may be repeated
   --peer NAME     only this peer, or `ioctx` for all our layers; may be repeated
   --counts        only what is counted: instructions, system calls, allocations
@@ -87,8 +88,8 @@ impl Options {
     }
 
     fn complete(mut self) -> Result<Self, String> {
-        if self.rounds == 0 {
-            return Err("--rounds must be 1 or more".into());
+        if !(1..=1_000).contains(&self.rounds) {
+            return Err("--rounds must be between 1 and 1000".into());
         }
         if !(self.seconds >= 0.01 && self.seconds <= 5.0) {
             return Err("--seconds must be between 0.01 and 5".into());
@@ -186,7 +187,7 @@ mod tests {
     fn mistakes_are_one_line() {
         let mistakes: [&[&str]; 10] = [
             &["--rounds", "0"],
-            &["--rounds", "many"],
+            &["--rounds", "1001"],
             &["--seconds", "nan"],
             &["--only", "nothing of that name"],
             &["--peer", "nobody"],

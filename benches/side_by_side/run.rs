@@ -21,6 +21,7 @@ pub struct Run<'a> {
     pub lab: &'a Lab,
     pub tools: &'a Tools,
     pub records: Records,
+    pub shuffle: Shuffle,
 }
 
 type Done = Result<(), String>;
@@ -80,9 +81,8 @@ impl Run<'_> {
     fn rounds(&mut self, options: &Options, workload: &Workload, peers: &[&Peer]) -> Done {
         let (rounds, seconds) = workload.rounds(options.rounds, options.seconds);
         let mut order = peers.to_vec();
-        let mut shuffle = Shuffle::new();
         for round in 0..rounds {
-            shuffle.shuffle(&mut order);
+            self.shuffle.shuffle(&mut order);
             for peer in &order {
                 if self.worth_it(&workload.name, peer) {
                     let outcome = measure(self.lab, workload, peer, seconds);

@@ -54,9 +54,9 @@ pub const WAKE_UPS: &str = "idle-wake-ups";
 pub const MANY_IDLE: usize = 18_000;
 pub const TIMERS: [usize; 3] = [1_000, 100_000, 1_000_000];
 
-/// A measurement that takes so many seconds more than what is measured is a costly one,
+/// A measurement is costly that takes so many seconds beyond what is measured.
 const COSTLY: f64 = 0.45;
-/// and has fewer rounds, by this factor.
+/// It has fewer rounds, by this factor.
 const FEWER: u32 = 5;
 
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 1_000];

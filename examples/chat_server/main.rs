@@ -16,7 +16,7 @@ mod tests;
 
 use cli::{Failure, failed};
 use ioctx::ip::tcp::{Acceptor, Endpoint};
-use ioctx::{IoContext, session};
+use ioctx::{Config, IoContext, session};
 use member::Member;
 use room::{Room, Slow};
 use std::process::ExitCode;
@@ -47,7 +47,7 @@ struct Options {
 }
 
 fn serve(options: &Options) -> Result<(), Failure> {
-    let mut io = IoContext::new()?;
+    let mut io = IoContext::with_config(Config::new().read_buffer(room::READ))?;
     let acceptor = Acceptor::listen_on(&io, options.endpoint).map_err(failed(options.endpoint))?;
     let endpoint = acceptor.local_endpoint()?;
     let room = Rc::new(Room::new(options.slow));

@@ -26,6 +26,9 @@ struct Seat {
     missed: Cell<Option<u64>>,
 }
 
+/// So much is read of a member at once, at most.
+pub const READ: usize = 64 * 1024;
+
 /// A member is slow when so many bytes are queued for it, and has caught up when these are. One read of somebody's
 /// shortest lines may become ten times as long, with the name before each: that alone makes nobody slow.
 pub const SLOW: usize = 1024 * 1024;

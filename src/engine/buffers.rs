@@ -13,25 +13,28 @@ pub(crate) struct Buffers {
     spare: Cell<Vec<u8>>,
 }
 
-/// A spare larger than this is given back to the system.
-const SPARE: usize = 256 * 1024;
+/// A spare larger than this is given back to the system. What was left unconsumed and another read fit.
+const SPARE: usize = 512 * 1024;
 
 impl Buffers {
-    /// The read buffer comes with the first connection: a loop without any pays nothing for it.
-    pub(crate) fn provide(&self, read: usize) {
+    /// The read buffer comes with the first connection: a loop without any pays nothing for it. What it may grow to is
+    /// reserved at once, and costs nothing until it is used: memory that came later would lie, in the allocator's heap,
+    /// above everything the connections have needed, and keep all of that from the system.
+    pub(crate) fn provide(&self, read: usize, most: usize) {
         if let Ok(mut buffer) = self.read.try_borrow_mut() {
             if buffer.is_empty() {
-                *buffer = vec![0; read];
+                *buffer = vec![0; most];
+                buffer.truncate(read);
             }
         }
     }
 
-    /// A read has filled the buffer: twice as much is lent from now on, at most `most`.
-    pub(crate) fn grow(&self, most: usize) {
+    /// Doubles the read buffer, if `waiting` bytes would fill it, up to `most`. Asks only while it may grow.
+    pub(crate) fn grow_if_full(&self, waiting: impl FnOnce() -> usize, most: usize) {
         if let Ok(mut buffer) = self.read.try_borrow_mut() {
-            let larger = buffer.len().saturating_mul(2).min(most);
-            if larger > buffer.len() {
-                *buffer = vec![0; larger];
+            let size = buffer.len();
+            if size < most && waiting() >= size {
+                buffer.resize(size.saturating_mul(2).min(most), 0);
             }
         }
     }

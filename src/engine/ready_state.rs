@@ -51,14 +51,6 @@ impl State {
         self.ready.set(self.ready.get() | bits);
     }
 
-    /// A short read proves that the socket is drained, unless the end of the stream came with the same edge, or the
-    /// read stopped at urgent data: in both cases no other event will tell of what is behind.
-    #[inline]
-    pub(crate) fn has_more_behind_a_short_read(&self) -> bool {
-        let ready = self.ready();
-        ready.is_read_closed() || ready.is_priority()
-    }
-
     pub(crate) fn note_unseen(&self) {
         self.unseen.set(true);
     }

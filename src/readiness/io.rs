@@ -210,9 +210,17 @@ impl<S: 'static> Tracked<'_, S> {
                 self.state.set(Ready::READ_CLOSED);
                 self.state.clear(Ready::READABLE);
             }
-        } else if short_transfer_drains::<S>() && !self.state.has_more_behind_a_short_read() {
+        } else if short_transfer_drains::<S>() && !self.has_more_behind_a_short_read() {
             self.state.clear(Ready::READABLE);
         }
+    }
+
+    /// A short read proves that the socket is drained, unless the end of the stream came with the same edge, or the
+    /// read stopped at urgent data: in both cases no other event will tell of what is behind.
+    #[inline]
+    fn has_more_behind_a_short_read(&self) -> bool {
+        let ready = self.state.ready();
+        ready.is_read_closed() || ready.is_priority()
     }
 
     /// Makes a call that writes at most `asked` bytes.
@@ -270,7 +278,7 @@ impl<S: Stream> Tracked<'_, S> {
     #[inline(always)]
     fn look_behind_later<E>(&self, received: &Result<usize, E>, asked: usize) {
         let is_doubtful = short_read_nearly_always_drains::<S>();
-        if is_doubtful && matches!(received, Ok(n) if (1..asked).contains(n)) && !self.state.has_more_behind_a_short_read() {
+        if is_doubtful && matches!(received, Ok(n) if (1..asked).contains(n)) && !self.has_more_behind_a_short_read() {
             self.engine.reactor.doubt(self.state);
         }
     }

@@ -109,7 +109,7 @@ impl Link {
         roster: Option<&Rc<Roster<Link>>>,
     ) -> Rc<Link> {
         let engine = &handle.engine;
-        engine.buffers.provide(engine.config.read_buffer);
+        engine.buffers.provide(engine.config.read_buffer, engine.config.largest_read());
         Rc::new(Link {
             state: State::default(),
             handle: handle.clone(),

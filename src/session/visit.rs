@@ -37,13 +37,11 @@ impl Dispatch for Link {
         engine.reactor.flush();
     }
 
-    /// What can still be read after a read, but for the end of the stream and for what is behind urgent data, is what the
-    /// buffer had no room for. (On mio's poll(2) backend a short read leaves that open as well.)
+    /// Where so much waits that the next read will fill the buffer too, a larger one is lent from then on.
     fn goes_on(&self) {
         let engine = self.engine();
-        if self.state.wanted() == Ready::READABLE && !self.state.has_more_behind_a_short_read() {
-            engine.buffers.grow(engine.config.largest_read);
-        }
+        let waiting = || self.transport.borrow().as_ref().map_or(0, |transport| transport.unread());
+        engine.buffers.grow_if_full(waiting, engine.config.largest_read());
     }
 
     fn has_panicked(&self) {

@@ -11,6 +11,7 @@ use crate::peers::{FLOOR, PEERS, Role, SESSION};
 use crate::statistics::{Paired, Verdict};
 use crate::table::Table;
 use crate::workloads::{COUNTS, Family, WAKE_UPS};
+use std::cmp::Ordering::Equal;
 
 /// What a price is compared with. Between goal and gate it is not yet what it should be, and no reason to stop.
 #[derive(Clone, Copy)]
@@ -30,8 +31,8 @@ enum Source {
     Memory,
     WakeUps,
     Logging,
-    /// The lowest ratio to the best peer of all workloads that echo.
-    EchoRatio,
+    /// The lowest ratio to the best peer of all workloads of these families, surely too low ones first.
+    LowestRatio(&'static [Family]),
     /// In how many of them the 99th percentile is worse beyond the noise.
     EchoTails,
     /// A session's time divided by another's.
@@ -60,7 +61,8 @@ const PRICES: &[(&str, Bound, Source)] = &[
     ("KiB per idle session", AtMost(0.5, 0.6), Memory),
     ("wake-ups in 10 s, 2,000 idle sessions", AtMost(0.0, 0.0), WakeUps),
     ("instructions per message that switched-off logging adds", AtMost(10.0, 10.0), Logging),
-    ("echo: rate / best peer's, the lowest of all", AtLeast(0.97), EchoRatio),
+    ("echo: rate / best peer's, the lowest of all", AtLeast(RATIO), LowestRatio(ECHOING)),
+    ("streams: rate / best peer's, the lowest of all", AtLeast(RATIO), LowestRatio(STREAMING)),
     ("echo: workloads whose p99 is worse than the best peer's", AtMost(0.0, 0.0), EchoTails),
     ("post: time / Boost.Asio's", AtMost(1.0, 1.0), Time { workload: "post", peer: "asio" }),
     ("post from another thread: time / tokio's", AtMost(1.0, 1.0), Time { workload: "post-remote", peer: "tokio" }),
@@ -74,9 +76,12 @@ const SYSTEM_CALLS_BOUND: Bound = AtMost(SYSTEM_CALLS_ABOVE_FLOOR, SYSTEM_CALLS_
 /// A few at the start that differ between two runs are not one for each message.
 const NONE: Bound = AtMost(0.0, 0.005);
 
-/// The families whose servers echo.
-const ECHOING: [Family; 6] =
-    [Family::Echo, Family::Stream, Family::PingPong, Family::Idle, Family::Churn, Family::Timeout];
+const RATIO: f64 = 0.97;
+
+/// The families whose servers echo messages,
+const ECHOING: &[Family] = &[Family::Echo, Family::Idle, Family::Churn, Family::Timeout];
+/// and those whose servers echo streams.
+const STREAMING: &[Family] = &[Family::Stream, Family::PingPong];
 
 pub fn section(view: &View) -> Option<Section> {
     let mut table = Table::new(1, ["price", "goal", "gate", "measured", "met"]);
@@ -84,10 +89,9 @@ pub fn section(view: &View) -> Option<Section> {
     for (what, bound, source) in PRICES {
         let measured = source.measured(view);
         any |= measured.is_some();
-        let (value, which) = measured.map_or((None, String::new()), |(value, which)| (Some(value), which));
         let (goal, gate) = bound.words();
-        let value_word = value.map_or(ABSENT.into(), |value| format!("{}{which}", number(value)));
-        table.row([what.to_string(), goal, gate, value_word, bound.met(value).into()]);
+        let words = measured.as_ref().map_or(ABSENT.into(), |found| format!("{}{}", number(found.value), found.words));
+        table.row([what.to_string(), goal, gate, words, bound.met(measured.as_ref()).into()]);
     }
     any.then(|| Section { name: "prices".into(), title: "Price tags".into(), text: table.text() })
 }
@@ -101,58 +105,79 @@ impl Bound {
         }
     }
 
-    fn met(self, value: Option<f64>) -> &'static str {
-        match (self, value) {
-            (_, None) => "not measured",
-            (AtMost(goal, _), Some(value)) if value <= goal => "yes",
-            (AtMost(_, gate), Some(value)) if value <= gate => "within the gate",
-            (AtLeast(goal), Some(value)) if value >= goal => "yes",
+    fn met(self, measured: Option<&Measured>) -> &'static str {
+        let Some(Measured { value, high, .. }) = measured else {
+            return "not measured";
+        };
+        match self {
+            AtMost(goal, _) if *value <= goal => "yes",
+            AtMost(_, gate) if *value <= gate => "within the gate",
+            AtLeast(goal) if *value >= goal => "yes",
+            AtLeast(goal) if *high >= goal => "not decided",
             _ => "NO",
         }
     }
 }
 
+/// What was found.
+#[derive(Clone, Debug, PartialEq)]
+struct Measured {
+    value: f64,
+    /// What else there is to say about it.
+    words: String,
+    /// What it may truly be, at most.
+    high: f64,
+}
+
+impl Measured {
+    fn plain(value: f64) -> Self {
+        Self { value, words: String::new(), high: value }
+    }
+}
+
 impl Source {
-    /// The figure, and what else there is to say about it.
-    fn measured(self, view: &View) -> Option<(f64, String)> {
+    fn measured(self, view: &View) -> Option<Measured> {
         let count = |peer, figure| view.records.single(COUNTS, peer, figure);
-        let plain = |value: f64| (value, String::new());
         match self {
-            Count(layer, figure) => count(layer, figure).map(plain),
-            SystemCalls(layer) => Some(plain(count(layer, SYSTEM_CALLS)? - count(FLOOR, SYSTEM_CALLS)?)),
-            Memory => memory_per_connection(view.records, SESSION).map(plain),
-            WakeUps => view.records.single(WAKE_UPS, SESSION, "wakeups").map(plain),
-            Logging => Some(plain(count(SESSION, INSTRUCTIONS)? - count(SESSION, WITHOUT_LOG)?)),
-            EchoRatio => {
-                let pairs = echoes(view);
-                let worst = pairs.iter().min_by(|one, other| one.paired.ratio.total_cmp(&other.paired.ratio))?;
+            Count(layer, figure) => count(layer, figure).map(Measured::plain),
+            SystemCalls(layer) => Some(Measured::plain(count(layer, SYSTEM_CALLS)? - count(FLOOR, SYSTEM_CALLS)?)),
+            Memory => memory_per_connection(view.records, SESSION).map(Measured::plain),
+            WakeUps => view.records.single(WAKE_UPS, SESSION, "wakeups").map(Measured::plain),
+            Logging => Some(Measured::plain(count(SESSION, INSTRUCTIONS)? - count(SESSION, WITHOUT_LOG)?)),
+            LowestRatio(families) => {
+                let rank = |pair: &Pair| (pair.paired.high >= RATIO, pair.paired.ratio);
+                let pairs = echoes(view, families);
+                let worst = pairs.iter().min_by(|one, other| rank(one).partial_cmp(&rank(other)).unwrap_or(Equal))?;
                 let Paired { ratio, low, high } = worst.paired;
-                Some((ratio, format!(" ({}, between {low:.2} and {high:.2})", worst.workload.name)))
+                let words = format!(" ({}, between {low:.2} and {high:.2})", worst.workload.name);
+                Some(Measured { value: ratio, words, high })
             }
             EchoTails => {
-                let tails: Vec<_> = echoes(view).iter().filter_map(|pair| worse_tail(view, pair)).collect();
+                let tails: Vec<_> = echoes(view, ECHOING).iter().filter_map(|pair| worse_tail(view, pair)).collect();
                 let worse: Vec<_> = tails.iter().flatten().cloned().collect();
                 let which = if worse.is_empty() { String::new() } else { format!(" ({})", worse.join(", ")) };
-                (!tails.is_empty()).then_some((worse.len() as f64, which))
+                (!tails.is_empty()).then(|| Measured { words: which, ..Measured::plain(worse.len() as f64) })
             }
-            Time { workload, peer } => Some(plain(time(view, workload, SESSION)? / time(view, workload, peer)?)),
+            Time { workload, peer } => {
+                Some(Measured::plain(time(view, workload, SESSION)? / time(view, workload, peer)?))
+            }
             Cancelled(layer) => {
                 let workload = "timers-cancel-1000000";
-                Some(plain(time(view, workload, layer)? / time(view, workload, "asio")?))
+                Some(Measured::plain(time(view, workload, layer)? / time(view, workload, "asio")?))
             }
             Fired(layer) => {
                 let workload = "timers-fire-1000000";
                 let libraries = PEERS.iter().filter(|peer| peer.role == Role::Library);
                 let best = libraries.filter_map(|peer| time(view, workload, peer.name)).min_by(f64::total_cmp)?;
-                Some(plain(time(view, workload, layer)? / best))
+                Some(Measured::plain(time(view, workload, layer)? / best))
             }
         }
     }
 }
 
 /// Where a session was measured beside a peer.
-fn echoes<'a>(view: &'a View) -> Vec<Pair<'a>> {
-    let tellings = TELLINGS.iter().filter(|telling| ECHOING.contains(&telling.family));
+fn echoes<'a>(view: &'a View, families: &[Family]) -> Vec<Pair<'a>> {
+    let tellings = TELLINGS.iter().filter(|telling| families.contains(&telling.family));
     tellings.flat_map(|telling| pairs(view, telling)).filter(|pair| pair.ours.name == SESSION).collect()
 }
 
@@ -179,9 +204,11 @@ mod tests {
     #[test]
     fn goals_and_gates() {
         let bound = AtMost(170.0, 240.0);
-        let words = [None, Some(170.0), Some(171.0), Some(241.0)].map(|value| bound.met(value));
-        assert_eq!(words, ["not measured", "yes", "within the gate", "NO"]);
-        assert_eq!([0.97, 0.96].map(|value| AtLeast(0.97).met(Some(value))), ["yes", "NO"]);
+        let words = [170.0, 171.0, 241.0].map(|value| bound.met(Some(&Measured::plain(value))));
+        assert_eq!(words, ["yes", "within the gate", "NO"]);
+        assert_eq!(bound.met(None), "not measured");
+        let up_to = |value, high| AtLeast(0.97).met(Some(&Measured { high, ..Measured::plain(value) }));
+        assert_eq!([up_to(0.97, 1.2), up_to(0.96, 0.98), up_to(0.96, 0.965)], ["yes", "not decided", "NO"]);
     }
 
     #[test]
@@ -200,9 +227,12 @@ mod tests {
         let workloads = all();
         let peers: Vec<_> = PEERS.iter().collect();
         let view = View { records: &records, peers: &peers, workloads: &workloads };
-        assert_eq!(EchoRatio.measured(&view), Some((0.98, " (echo-1x64, between 0.98 and 0.98)".into())));
-        assert_eq!(EchoTails.measured(&view), Some((1.0, " (echo-1x64)".into())));
-        assert_eq!(Time { workload: "post", peer: "asio" }.measured(&view), Some((0.5, String::new())));
+        let found = |value, words: &str| Some(Measured { words: words.into(), ..Measured::plain(value) });
+        let lowest = LowestRatio(ECHOING).measured(&view);
+        assert_eq!(lowest, found(0.98, " (echo-1x64, between 0.98 and 0.98)"));
+        assert_eq!(LowestRatio(STREAMING).measured(&view), None);
+        assert_eq!(EchoTails.measured(&view), found(1.0, " (echo-1x64)"));
+        assert_eq!(Time { workload: "post", peer: "asio" }.measured(&view), found(0.5, ""));
         assert_eq!(Memory.measured(&view), None);
     }
 }

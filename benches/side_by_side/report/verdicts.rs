@@ -1,6 +1,6 @@
-//! ioctx beside the best peer of each workload.
+//! ioctx beside the best peer of each workload: the one that it stands worst beside, round by round.
 
-use super::figures::{Figure, TELLINGS, Telling, number, ratio};
+use super::figures::{Figure, TELLINGS, Telling, number};
 use super::overview::ABSENT;
 use super::{Section, View};
 use crate::peers::{LAYERS, Peer, Role, SESSION, peer};
@@ -97,11 +97,9 @@ fn pairs_of<'a>(view: &View, telling: &Telling, workload: &'a Workload) -> Vec<P
 fn pair<'a>(view: &View, telling: &Telling, workload: &'a Workload, layer: &str) -> Option<Pair<'a>> {
     let figure = telling.head;
     let of = |peer: &'static Peer| Some((peer, figure.series(view.records, &workload.name, peer.name)?));
-    let libraries = view.peers.iter().copied().filter(|peer| peer.role == Role::Library).filter_map(of);
-    // Of ratios, not of figures: then more is always better.
-    let (best, best_series) =
-        libraries.reduce(|best, other| if ratio(figure, &other.1, &best.1) > 1.0 { other } else { best })?;
-    let (ours, our_series) = of(peer(layer)?)?;
-    let paired = figure.paired(view.records, &workload.name, ours.name, best.name)?;
+    let libraries = view.peers.iter().copied().filter(|peer| peer.role == Role::Library);
+    let beside = |other: &'static Peer| Some((other, figure.paired(view.records, &workload.name, layer, other.name)?));
+    let (best, paired) = libraries.filter_map(beside).min_by(|one, other| one.1.ratio.total_cmp(&other.1.ratio))?;
+    let ((best, best_series), (ours, our_series)) = (of(best)?, of(peer(layer)?)?);
     Some(Pair { workload, figure, best, ours, best_series, our_series, paired })
 }
