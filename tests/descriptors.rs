@@ -22,16 +22,18 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the process has open: number and what it is.
+/// What the process has open: number and what it is. Without what others have for a moment: this listing its directory,
+/// and a thread that waits for its turn, once, when it first allocates, the C library's list of processors.
 fn open() -> io::Result<BTreeMap<i32, String>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir("/proc/self/fd")? {
         let entry = entry?;
-        let what = fs::read_link(entry.path()).unwrap_or_default().to_string_lossy().into_owned();
-        let number = entry.file_name().to_string_lossy().parse().expect("a number");
-        all.insert(number, what);
+        if let Ok(what) = fs::read_link(entry.path()) {
+            let number = entry.file_name().to_string_lossy().parse().expect("a number");
+            all.insert(number, what.to_string_lossy().into_owned());
+        } // Else it has gone meanwhile.
     }
-    all.retain(|_, what| !what.starts_with("/proc/"));
+    all.retain(|_, what| !["/proc/", "/sys/"].iter().any(|passing| what.starts_with(passing)));
     Ok(all)
 }
 

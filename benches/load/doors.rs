@@ -9,9 +9,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 /// The ports that connections come from, on each of the sixteen addresses. They are counted through here, not chosen by
-/// the system: it would take none of those that a finished connection holds for a minute, and run out.
-const FIRST_PORT: u16 = 16_384;
-const PORTS: u32 = 49_151;
+/// the system: it would take none of those that a finished connection holds for a minute, and run out. And they are
+/// others than those the system chooses from, 32,768 and above: or a program that connects after us would run out.
+const FIRST_PORT: u16 = 1_024;
+const PORTS: u32 = 31_744;
 
 /// How many taken ports in a row are bad luck. More are a reason to give up.
 const ATTEMPTS: u32 = 5_000;
