@@ -105,9 +105,9 @@ impl Config {
     }
 
     /// The loop's one read buffer, which sessions are lent in turn; at most this much is shown to a session at once.
-    /// Default 64 KiB, which is more than most messages have, and stays in the processor's cache. Where as much is still
-    /// waiting after a read, the default becomes 128 KiB, then 256 KiB, for good: a stream gets through faster when its
-    /// peer is woken less often. A buffer whose size is set here keeps it: choose it if a session answers with many
+    /// Default 64 KiB, which is more than most messages have, and stays in the processor's cache. Where as much is waiting
+    /// when a connection's turn is over, the default becomes 128 KiB, then 256 KiB, for good: a stream gets through faster
+    /// when its peer is woken less often. A buffer whose size is set here keeps it: choose it if a session answers with many
     /// times what it is shown.
     #[must_use]
     pub fn read_buffer(mut self, bytes: usize) -> Self {

@@ -70,8 +70,8 @@ fn lines_arrive_whole_however_they_are_cut() -> io::Result<()> {
     Ok(())
 }
 
-/// P27: reads that fill the loop's buffer make it larger, up to 256 KiB, so that a stream is shown in fewer and larger
-/// pieces; a buffer whose size was set keeps it.
+/// P27: where as much waits as the loop's buffer takes, it becomes larger, up to 256 KiB, so that a stream is shown in
+/// fewer and larger pieces; a buffer whose size was set keeps it.
 #[test]
 fn a_stream_is_shown_in_larger_pieces() -> io::Result<()> {
     const KIB: usize = 1024;
@@ -94,9 +94,7 @@ fn a_stream_is_shown_in_larger_pieces() -> io::Result<()> {
             run_until(&mut io, || received.borrow().len() == bytes.len());
         });
         assert!(*received.borrow() == bytes);
-        let sizes = sizes.take();
-        assert!(sizes[0] <= 64 * KIB, "the first piece has {} bytes", sizes[0]);
-        let largest = *sizes.iter().max().expect("pieces");
+        let largest = sizes.take().into_iter().max().expect("pieces");
         assert!((least..=most).contains(&largest), "the largest piece has {largest} bytes");
     }
     Ok(())
