@@ -20,7 +20,7 @@ mod session;
 mod tests;
 
 use cli::Failure;
-use ioctx::IoContext;
+use ioctx::{Config, IoContext};
 use serving::Options;
 use session::Client;
 use std::cell::RefCell;
@@ -43,8 +43,12 @@ fn main() -> ExitCode {
     cli::run(USAGE, |arguments| serve(&Options::parse(arguments, 6379)?))
 }
 
+/// So much is read of a client at once, at most: what it asks may be answered with many times as much, and who does not
+/// take that has all of it queued.
+const READ: usize = 64 * 1024;
+
 fn serve(options: &Options) -> Result<(), Failure> {
-    let mut io = IoContext::new()?;
+    let mut io = IoContext::with_config(Config::new().read_buffer(READ))?;
     let store = Rc::new(RefCell::new(Store::new(Instant::now)));
     store::sweep(&store, io.handle());
     let idle = options.idle;
