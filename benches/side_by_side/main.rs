@@ -18,7 +18,6 @@ mod records;
 mod report;
 mod run;
 mod say;
-mod shuffle;
 mod statistics;
 mod summaries;
 mod table;
@@ -36,7 +35,6 @@ use records::Records;
 use report::Report;
 use run::Run;
 use say::{print, tell};
-use shuffle::Shuffle;
 use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
@@ -94,7 +92,7 @@ fn measured(options: &Options) -> Result<Records, String> {
     let unwritten = |error| format!("{MEASUREMENTS}: {error}");
     let mut records = Records::kept_in(&file).map_err(unwritten)?;
     environment::begin(&mut records).map_err(unwritten)?;
-    let mut run = Run { lab: &lab, tools: &tools, records, shuffle: Shuffle::new() };
+    let mut run = Run { lab: &lab, tools: &tools, records, random: run::random() };
     let workloads = options.workloads();
     run.announce(options, &workloads);
     let peers = run.build(&options.peers)?;
@@ -120,7 +118,7 @@ fn check() -> Result<(), String> {
     let (lab, tools) = prepare()?;
     let peers: Vec<&'static Peer> =
         PEERS.iter().filter(|peer| peer.name == FLOOR || LAYERS.contains(&peer.name)).collect();
-    let mut run = Run { lab: &lab, tools: &tools, records: Records::default(), shuffle: Shuffle::new() };
+    let mut run = Run { lab: &lab, tools: &tools, records: Records::default(), random: run::random() };
     let built = run.build(&peers)?;
     run.counts(&built)?;
     let checked = limits::check(&run.records);

@@ -4,16 +4,13 @@ use crate::lab::Lab;
 use crate::peers::Peer;
 use crate::process::{Outcome, Running, failed};
 use crate::processors::Place;
-use crate::workloads::{Task, Workload};
+use crate::workloads::{Task, WARM_UP, Workload};
 
 /// Figures by name, as they were printed.
 pub type Figures = Vec<(String, f64)>;
 
 /// What one operation took in one repetition. A round has several of these.
 pub const NANOSECONDS: &str = "ns";
-
-/// So much of the measured time comes before it, unmeasured.
-pub const WARM_UP: f64 = 0.6;
 
 pub fn measure(lab: &Lab, workload: &Workload, peer: &Peer, seconds: f64) -> Outcome<Figures> {
     match &workload.task {

@@ -185,8 +185,9 @@ mod tests {
 
     #[test]
     fn mistakes_are_one_line() {
-        let mistakes: [&[&str]; 10] = [
+        let mistakes: [&[&str]; 11] = [
             &["--rounds", "0"],
+            &["--rounds", "many"],
             &["--rounds", "1001"],
             &["--seconds", "nan"],
             &["--only", "nothing of that name"],

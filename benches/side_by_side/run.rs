@@ -9,9 +9,9 @@ use crate::peers::{Peer, SESSION};
 use crate::process::{Outcome, Trouble};
 use crate::records::{BUILD, Lack, Records};
 use crate::say::tell;
-use crate::shuffle::Shuffle;
 use crate::tools::{Tools, missing};
 use crate::workloads::{COUNTS, Task, Workload};
+use fastrand::Rng;
 use std::path::Path;
 
 /// So many failures of a peer in a workload are enough: the next one would be the same, and take its minute again.
@@ -21,7 +21,7 @@ pub struct Run<'a> {
     pub lab: &'a Lab,
     pub tools: &'a Tools,
     pub records: Records,
-    pub shuffle: Shuffle,
+    pub random: Rng,
 }
 
 type Done = Result<(), String>;
@@ -82,7 +82,7 @@ impl Run<'_> {
         let (rounds, seconds) = workload.rounds(options.rounds, options.seconds);
         let mut order = peers.to_vec();
         for round in 0..rounds {
-            self.shuffle.shuffle(&mut order);
+            self.random.shuffle(&mut order);
             for peer in &order {
                 if self.worth_it(&workload.name, peer) {
                     let outcome = measure(self.lab, workload, peer, seconds);
@@ -154,6 +154,11 @@ impl Run<'_> {
     fn keep_count(&mut self, peer: &Peer, figure: &str, count: Outcome<f64>) -> Done {
         self.keep(COUNTS, peer, 0, count.map(|count| vec![(figure.into(), count)]))
     }
+}
+
+/// The same orders in every run.
+pub fn random() -> Rng {
+    Rng::with_seed(0)
 }
 
 fn expected(options: &Options, workload: &Workload, peers: usize) -> f64 {

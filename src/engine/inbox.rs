@@ -15,8 +15,7 @@ use crate::key::Origin;
 use crate::outstanding::Work;
 use slab::Slab;
 use std::mem;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -121,9 +120,8 @@ impl<T> Inbox<T> {
         !self.has_mail() && !self.stop_requested()
     }
 
-    /// Relaxed, because this comes with every turn: a sender that sees the loop asleep for longer wakes it for nothing.
     pub(crate) fn awake(&self) {
-        self.asleep.store(false, Relaxed);
+        self.asleep.store(false, SeqCst);
     }
 
     pub(crate) fn has_mail(&self) -> bool {
