@@ -151,7 +151,7 @@ impl Handle {
         if engine.is_interrupted() || engine.is_busy() || engine.inbox.has_mail() || owes_a_look {
             return Some(Duration::ZERO);
         }
-        let deadline = engine.timers.borrow_mut().earliest()?;
+        let deadline = engine.earliest_timer()?;
         Some(deadline.saturating_duration_since(engine.clock.now()))
     }
 

@@ -164,8 +164,8 @@ fn over_sessions() -> io::Result<()> {
     Ok(())
 }
 
-/// A repetition costs nothing once it is armed, an alarm that is moved nothing, and neither does a handler that posts its
-/// successor.
+/// A repetition costs nothing once it is armed, an alarm that is moved nothing, a wait nothing where there were as many, and
+/// neither does a handler that posts its successor.
 fn over_timers_and_posts() -> io::Result<()> {
     let mut io = IoContext::new()?;
     let count = Rc::new(Cell::new(0));
@@ -206,16 +206,24 @@ fn over_timers_and_posts() -> io::Result<()> {
         assert!(!is_warm || change.allocations + change.reallocations == 0, "to move an alarm: {change:?}");
     }
     alarm.unset();
+    let mut waits = Vec::with_capacity(MEASURED);
     for is_warm in [false, true] {
         let wait = |_| io.after(Duration::from_secs(3600), |waited| assert!(waited.is_err()));
-        let waits: Vec<_> = (0..MEASURED).map(wait).collect();
         let region = Region::new(ALLOCATOR);
-        for wait in waits {
-            io.cancel(wait);
-        }
+        waits.extend((0..MEASURED).map(wait));
+        waits.drain(..).for_each(|wait| _ = io.cancel(wait));
         assert_eq!(io.run()?, MEASURED);
         let change = region.change();
-        assert!(!is_warm || change.allocations + change.reallocations == 0, "to cancel waits: {change:?}");
+        assert!(!is_warm || change.allocations + change.reallocations == 0, "to start and cancel waits: {change:?}");
+    }
+    for is_warm in [false, true] {
+        let region = Region::new(ALLOCATOR);
+        for _ in 0..MEASURED {
+            io.after(Duration::ZERO, |waited| assert!(waited.is_ok()));
+            assert_eq!(io.run()?, 1);
+        }
+        let change = region.change();
+        assert!(!is_warm || change.allocations + change.reallocations == 0, "to start waits that end: {change:?}");
     }
     Ok(())
 }

@@ -409,6 +409,48 @@ fn a_stale_key_never_cancels_the_timer_that_took_its_place() -> io::Result<()> {
     Ok(())
 }
 
+/// P5: every handler runs exactly once, whatever its type and its size, in the order of the deadlines or of the cancels.
+#[test]
+fn waits_with_handlers_of_every_size_end_once_and_in_order() -> io::Result<()> {
+    let mut io = context();
+    let ended = Record::new();
+    let told = |name: usize| {
+        let ended = ended.clone();
+        move |waited: io::Result<()>| ended.push((name, waited.is_ok()))
+    };
+    let deadline = Instant::now() + ms(1);
+    let mut keys = Vec::new();
+    for round in 0..100 {
+        let (small, large, huge) = (told(round * 4 + 1), told(round * 4 + 2), told(round * 4 + 3));
+        let (some, many) = ([round; 31], [round; 1000]);
+        keys.push(io.at(deadline, told(round * 4)));
+        keys.push(io.at(deadline, small));
+        keys.push(io.at(deadline, move |waited| {
+            assert_eq!(some, [round; 31]);
+            large(waited);
+        }));
+        keys.push(io.at(deadline, move |waited| {
+            assert_eq!(many, [round; 1000]);
+            huge(waited);
+        }));
+    }
+    let cancelled: Vec<usize> = (0..400).rev().filter(|wait| wait % 3 == 0).collect();
+    for &wait in &cancelled {
+        assert_eq!(io.cancel(keys[wait]), Cancel::Requested);
+    }
+    assert_eq!(io.outstanding().len(), 400);
+    assert_eq!(io.run()?, 400);
+    let fired = (0..400).filter(|wait| wait % 3 > 0).map(|wait| (wait, true));
+    let (mut ok, mut aborted) = (Vec::new(), Vec::new());
+    for end in ended.take() {
+        if end.1 { ok.push(end) } else { aborted.push(end.0) }
+    }
+    assert_eq!(ok, fired.collect::<Vec<_>>());
+    assert_eq!(aborted, cancelled);
+    assert!(keys.iter().all(|&key| io.cancel(key) == Cancel::AlreadyDone));
+    Ok(())
+}
+
 /// P8: a wait may cancel itself, start itself again, and drop its timer, from inside.
 #[test]
 fn a_wait_may_do_anything_to_its_own_timer() -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! Closures in the ready queue.
 
-use super::state::{Engine, Task};
+use super::state::{Engine, Queued, Task};
 use crate::key::{Kind, Origin};
 use crate::outstanding::Work;
 use std::any::Any;
@@ -22,7 +22,7 @@ impl Engine {
     #[inline]
     pub(crate) fn post(&self, kind: &'static Kind, origin: Origin, handler: impl FnOnce() + 'static) {
         if self.is_alive() {
-            self.push(self.boxed(Posted { kind, origin, handler: Some(handler) }));
+            self.push(Queued::Task(self.boxed(Posted { kind, origin, handler: Some(handler) })));
         }
     }
 

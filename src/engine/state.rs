@@ -3,11 +3,12 @@
 use super::buffers::Buffers;
 use super::clock::Clock;
 use super::inbox::Inbox;
+use super::per_type::PerType;
 use super::progress::Progress;
 use super::reactor::{Entry, Reactor};
 use super::ready_state::State;
 use super::scheduler::Scheduler;
-use super::timer_queue::{TimerKey, TimerQueue, Touch};
+use super::timer_queue::{TimerKey, TimerQueue};
 use super::token::WAKER;
 use super::trace::{Teller, tell};
 use crate::config::Config;
@@ -37,35 +38,47 @@ pub(crate) trait Task {
 /// The same, on its way from another thread.
 pub(crate) type Mail = Box<dyn Task + Send>;
 
-/// The handler of a wait for a deadline. Run as a task, it is told that the wait was aborted.
-pub(crate) trait Wait: Task + Touch {
-    fn end(self: Box<Self>, engine: &Rc<Engine>);
-
-    fn into_task(self: Box<Self>) -> Box<dyn Task>;
+/// What the ready queue holds.
+pub(crate) enum Queued {
+    Task(Box<dyn Task>),
+    /// A wait that was cancelled; its handler is still to be told.
+    Aborted(Wait),
 }
 
-/// What the timer queue holds.
-pub(crate) struct Armed {
-    /// Not counted as outstanding.
-    pub(crate) background: bool,
-    pub(crate) then: AtDeadline,
+/// The handlers of the waits for a deadline that have handlers of one type; see `waits.rs`.
+pub(crate) trait WaitSlab {
+    /// Takes the handler out and calls it.
+    fn end(&self, index: u32, engine: &Engine, outcome: io::Result<()>);
+
+    /// What it is; `None` if there is none.
+    fn describe(&self, index: u32) -> Option<Work>;
+
+    /// Reads something of the handler's memory, and returns it.
+    fn touch(&self, index: u32) -> usize;
 }
 
-impl Touch for Armed {
-    fn touch(&self) -> usize {
-        match &self.then {
-            AtDeadline::Wait(wait) => wait.touch(),
-            AtDeadline::Repeat(repeat) => Rc::strong_count(repeat),
-            AtDeadline::Ring(alarm) => Rc::strong_count(alarm),
-            AtDeadline::Internal(_) => 0,
-        }
-    }
+/// One such, also as what it is.
+pub(crate) struct AnyWaits {
+    pub(crate) slab: Rc<dyn WaitSlab>,
+    pub(crate) any: Rc<dyn Any>,
 }
 
-/// What happens at a deadline.
+/// Where the handler of a wait is. There is one of these for each: who has it ends the wait.
+///
+/// Aligned so that it is read and written as one.
+#[derive(Debug)]
+#[repr(align(8))]
+pub(crate) struct Wait {
+    pub(crate) slab: u32,
+    pub(crate) index: u32,
+}
+
+/// What happens at a deadline, and what the timer queue holds. With a tag as wide as a word, so that it is copied word
+/// by word: else the processor would wait for pieces of words that it has only just written.
+#[repr(u64)]
 pub(crate) enum AtDeadline {
     /// The end of a wait.
-    Wait(Box<dyn Wait>),
+    Wait { wait: Wait, background: bool },
     /// A callback, called once a period.
     Repeat(Rc<Repeat>),
     /// A callback whose deadline is set again and again.
@@ -74,11 +87,34 @@ pub(crate) enum AtDeadline {
     Internal(Act),
 }
 
+impl AtDeadline {
+    /// Not counted as outstanding.
+    fn is_background(&self) -> bool {
+        match self {
+            AtDeadline::Wait { background, .. } => *background,
+            AtDeadline::Repeat(repeat) => repeat.background.get(),
+            AtDeadline::Ring(alarm) => alarm.background.get(),
+            AtDeadline::Internal(_) => true,
+        }
+    }
+
+    /// Returns whether it was in the background already.
+    fn put_into_background(&mut self) -> bool {
+        match self {
+            AtDeadline::Wait { background, .. } => mem::replace(background, true),
+            AtDeadline::Repeat(repeat) => repeat.background.replace(true),
+            AtDeadline::Ring(alarm) => alarm.background.replace(true),
+            AtDeadline::Internal(_) => true,
+        }
+    }
+}
+
 pub(crate) type Act = Box<dyn FnOnce(&Rc<Engine>)>;
 
 pub(crate) struct Repeat {
     pub(crate) origin: Origin,
     pub(crate) period: Duration,
+    pub(crate) background: Cell<bool>,
     pub(crate) callback: RefCell<Box<dyn FnMut()>>,
 }
 
@@ -122,10 +158,11 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) buffers: Buffers,
     pub(crate) reactor: Reactor,
-    pub(crate) scheduler: Scheduler<Box<dyn Task>>,
+    pub(crate) scheduler: Scheduler<Queued>,
     /// The emptied box of a task that has run, for the next one.
     pub(crate) spare_task: Cell<Option<Box<dyn Any>>>,
-    pub(crate) timers: RefCell<TimerQueue<Armed>>,
+    pub(crate) timers: RefCell<TimerQueue<AtDeadline>>,
+    pub(crate) waits: RefCell<PerType<AnyWaits>>,
     pub(crate) inbox: Arc<Inbox<Mail>>,
     /// What step 1 takes the inbox's contents into; empty between turns, kept for its memory.
     pub(crate) mail: Cell<Vec<Mail>>,
@@ -164,6 +201,7 @@ impl Engine {
             scheduler: Scheduler::new(),
             spare_task: Cell::new(None),
             timers: RefCell::new(TimerQueue::new()),
+            waits: RefCell::default(),
             inbox: Arc::new(Inbox::new(waker)),
             mail: Cell::default(),
             mail_came: Cell::new(Instant::now()),
@@ -241,18 +279,26 @@ impl Engine {
 
     /// Queues a handler of a context that is alive. Inlined, because the price of a post is in its calls.
     #[inline(always)]
-    pub(crate) fn push(&self, task: Box<dyn Task>) {
+    pub(crate) fn push(&self, queued: Queued) {
         if self.teller.tracing() {
-            self.tell_of_post(&*task);
+            self.tell_of_post(&queued);
         }
-        self.scheduler.push(task);
+        self.scheduler.push(queued);
         self.kick();
     }
 
     #[cold]
-    fn tell_of_post(&self, task: &dyn Task) {
-        let work = task.describe(self.mail_came.get());
-        tell!(self, "posted {} from {}", work.kind(), work.location());
+    fn tell_of_post(&self, queued: &Queued) {
+        if let Some(work) = self.describe(queued) {
+            tell!(self, "posted {} from {}", work.kind(), work.location());
+        }
+    }
+
+    pub(crate) fn describe(&self, queued: &Queued) -> Option<Work> {
+        match queued {
+            Queued::Task(task) => Some(task.describe(self.mail_came.get())),
+            Queued::Aborted(wait) => self.slab_of(wait)?.describe(wait.index),
+        }
     }
 
     /// Makes sure that a host which sleeps on the descriptor notices work made outside a turn.
@@ -265,20 +311,32 @@ impl Engine {
 
     // Timers.
 
-    /// Arms a timer; drops it and returns `None` if the context has gone.
+    /// Arms a timer that holds what `make` makes, and that is in the background or not; returns `None` if the context
+    /// has gone.
     ///
     /// A deadline before the turn's clock counts as that clock's reading: so a timer that is armed with a past
     /// deadline again and again cannot get ahead of those already due.
-    pub(crate) fn arm(&self, deadline: Instant, armed: Armed) -> Option<TimerKey> {
+    #[inline(always)]
+    pub(crate) fn arm(
+        &self,
+        deadline: Instant,
+        background: bool,
+        make: impl FnOnce() -> AtDeadline,
+    ) -> Option<TimerKey> {
         if !self.alive.get() {
             return None;
         }
-        if !armed.background {
+        if !background {
             self.scheduler.work_started();
         }
         let deadline = deadline.max(self.turn.now());
         self.kick_if_earlier(deadline);
-        Some(self.timers.borrow_mut().insert(deadline, self.next_sequence(), armed))
+        Some(self.timers.borrow_mut().insert(deadline, self.next_sequence(), make))
+    }
+
+    /// Arms something of the loop's own, which is not counted as outstanding.
+    pub(crate) fn arm_act(&self, deadline: Instant, act: impl FnOnce(&Rc<Engine>) + 'static) -> Option<TimerKey> {
+        self.arm(deadline, true, || AtDeadline::Internal(Box::new(act)))
     }
 
     /// Sets the alarm's deadline: moves the one it has, or arms one. Does nothing if the context has gone.
@@ -290,31 +348,57 @@ impl Engine {
                 return;
             }
         }
-        let then = AtDeadline::Ring(Rc::clone(alarm));
-        alarm.key.set(self.arm(deadline, Armed { background: alarm.background.get(), then }));
+        alarm.key.set(self.arm(deadline, alarm.background.get(), || AtDeadline::Ring(Rc::clone(alarm))));
     }
 
     /// A host that sleeps is told of a deadline earlier than all others.
     fn kick_if_earlier(&self, deadline: Instant) {
         let may_sleep = self.embedded.get() && !self.turn.is_running();
-        if may_sleep && self.timers.borrow_mut().earliest().is_none_or(|earliest| deadline < earliest) {
+        if may_sleep && self.earliest_timer().is_none_or(|earliest| deadline < earliest) {
             self.kick();
         }
     }
 
+    /// When to wake at the latest.
+    #[inline(always)]
+    pub(crate) fn earliest_timer(&self) -> Option<Instant> {
+        if self.has_timers() { self.look_for_earliest() } else { None }
+    }
+
+    /// Asked first, in every turn: most servers have none.
+    #[inline(always)]
+    pub(crate) fn has_timers(&self) -> bool {
+        !self.timers.borrow().is_empty()
+    }
+
+    #[inline(never)]
+    fn look_for_earliest(&self) -> Option<Instant> {
+        self.timers.borrow_mut().earliest(|then| self.touch(then))
+    }
+
+    /// Reads something of the memory behind a timer.
+    pub(crate) fn touch(&self, then: &AtDeadline) -> usize {
+        match then {
+            AtDeadline::Wait { wait, .. } => self.slab_of(wait).map_or(0, |slab| slab.touch(wait.index)),
+            AtDeadline::Repeat(repeat) => Rc::strong_count(repeat),
+            AtDeadline::Ring(alarm) => Rc::strong_count(alarm),
+            AtDeadline::Internal(_) => 0,
+        }
+    }
+
     /// Takes a timer out of the queue; what it holds is for the caller to end.
-    pub(crate) fn disarm(&self, key: TimerKey) -> Option<Armed> {
-        let armed = self.timers.borrow_mut().remove(key)?;
-        if !armed.background {
+    #[inline(always)]
+    pub(crate) fn disarm(&self, key: TimerKey) -> Option<AtDeadline> {
+        let then = self.timers.borrow_mut().remove(key)?;
+        if !then.is_background() {
             self.scheduler.work_finished();
         }
-        Some(armed)
+        Some(then)
     }
 
     /// Stops counting a timer as outstanding. Does nothing if it has gone.
     pub(crate) fn put_into_background(&self, key: TimerKey) {
-        let was_counted =
-            self.timers.borrow_mut().get_mut(key).is_some_and(|armed| !mem::replace(&mut armed.background, true));
+        let was_counted = self.timers.borrow_mut().get_mut(key).is_some_and(|then| !then.put_into_background());
         if was_counted {
             self.work_finished();
         }
@@ -322,14 +406,25 @@ impl Engine {
 
     /// Ends a wait as aborted, or a repetition silently; `false` if it had gone.
     pub(crate) fn cancel_timer(&self, key: TimerKey) -> bool {
-        let Some(armed) = self.disarm(key) else {
+        let Some(then) = self.disarm(key) else {
             return false;
         };
-        match armed.then {
-            AtDeadline::Wait(wait) if self.alive.get() => self.push(wait.into_task()),
+        match then {
+            AtDeadline::Wait { wait, .. } => self.push(Queued::Aborted(wait)),
             _ => self.kick_if_out_of_work(),
         }
         true
+    }
+
+    /// Calls the handler of a wait, which has ended.
+    pub(crate) fn end_wait(&self, wait: Wait, outcome: io::Result<()>) {
+        if let Some(slab) = self.slab_of(&wait) {
+            slab.end(wait.index, self, outcome);
+        }
+    }
+
+    fn slab_of(&self, wait: &Wait) -> Option<Rc<dyn WaitSlab>> {
+        self.waits.borrow().get(wait.slab).map(|waits| Rc::clone(&waits.slab))
     }
 
     /// The timer that an operation's key means, if it is one of this context.
@@ -381,8 +476,7 @@ impl Engine {
     /// Leaves the entry alone for a while, whatever becomes ready; its readiness is remembered.
     pub(crate) fn pause(&self, entry: &Entry, pause: Duration) -> Option<TimerKey> {
         let paused = Rc::clone(entry);
-        let then = AtDeadline::Internal(Box::new(move |engine| engine.resume(&paused)));
-        let key = self.arm(self.clock.after(pause), Armed { background: true, then });
+        let key = self.arm_act(self.clock.after(pause), move |engine| engine.resume(&paused));
         if let Some(former) = entry.state().set_paused(key) {
             drop(self.disarm(former));
         }
@@ -421,16 +515,22 @@ impl Engine {
         for entry in self.reactor.entries() {
             entry.describe(&mut |work| all.push(work));
         }
-        let came = self.mail_came.get();
-        for armed in self.timers.borrow().values().filter(|armed| !armed.background) {
-            match &armed.then {
-                AtDeadline::Wait(wait) => all.push(wait.describe(came)),
+        for then in self.timers.borrow().values().filter(|then| !then.is_background()) {
+            match then {
+                AtDeadline::Wait { wait, .. } => {
+                    self.slab_of(wait)
+                        .and_then(|slab| slab.describe(wait.index))
+                        .into_iter()
+                        .for_each(|work| all.push(work));
+                }
                 AtDeadline::Ring(alarm) => all.push(Work::new("alarm", "Alarm", None, alarm.origin)),
                 AtDeadline::Repeat(repeat) => all.push(Work::new("every", "Timer", None, repeat.origin)),
                 AtDeadline::Internal(_) => {}
             }
         }
-        self.scheduler.with_ready(|ready| ready.iter().for_each(|task| all.push(task.describe(came))));
+        self.scheduler.with_ready(|ready| {
+            ready.iter().filter_map(|queued| self.describe(queued)).for_each(|work| all.push(work))
+        });
         for (_, origin) in &*self.guards.borrow() {
             all.push(Work::new("work_guard", "IoContext", None, *origin));
         }
@@ -444,26 +544,27 @@ impl Engine {
         loop {
             let mail = self.inbox.close();
             let tasks = self.scheduler.take_all();
-            let armed: Vec<Given> = self.timers.borrow_mut().take_all().into_iter().map(Given).collect();
+            let timers: Vec<Given> = self.timers.borrow_mut().take_all().into_iter().map(Given).collect();
             let starved = self.starved.take();
             let entries: Vec<Abandoned> = self.reactor.take_all().into_iter().map(Abandoned).collect();
             let channels = self.channels.take();
-            if mail.is_empty() && tasks.is_empty() && armed.is_empty() && entries.is_empty() && channels.is_empty() {
+            let waits = self.waits.take();
+            if mail.is_empty() && tasks.is_empty() && timers.is_empty() && entries.is_empty() && channels.is_empty() {
                 break;
             }
             // When one destructor panics, the others still run: that is how Rust drops a tuple of collections.
-            drop((entries, mail, tasks, armed, starved, channels));
+            drop((entries, mail, tasks, timers, waits, starved, channels));
         }
         self.reactor.close();
     }
 }
 
 /// A timer whose context goes. An alarm may be held by its own callback: so that is taken out.
-struct Given(Armed);
+struct Given(AtDeadline);
 
 impl Drop for Given {
     fn drop(&mut self) {
-        if let AtDeadline::Ring(alarm) = &self.0.then {
+        if let AtDeadline::Ring(alarm) = &self.0 {
             let callback = alarm.callback.try_borrow_mut().ok().and_then(|mut callback| callback.take_out());
             drop(callback);
         }

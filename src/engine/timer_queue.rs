@@ -16,11 +16,13 @@
 //! Most timers never fire: they are cancelled, or moved on, long before. So to arm a timer that is not due soon is to
 //! append it to a bin, and to disarm one is to empty its slot; only what comes near is sorted, a small bin at a time.
 //! The node of a disarmed timer stays behind, stale: its slot is empty, or has another order. It is dropped where it
-//! is met, and all of them are, once they are three times as many as the others, before one more is armed or a bin is
-//! drawn. So everything is O(1), amortised, but for the timers that come near, which take O(log n) of a bin, and a
-//! deadline that is moved a million times takes few nodes. (Amortised: one call may go through all nodes.)
+//! is met, or with its whole bin, when no timer in that is armed. And all stale nodes are dropped once they are three
+//! times as many as the others, before one more is armed or a bin is drawn. So everything is O(1), amortised, but for
+//! the timers that come near, which take O(log n) of a bin, and a deadline that is moved a million times takes few
+//! nodes. (Amortised: one call may go through all nodes.)
 
-use slab::Slab;
+use super::places::Places;
+use super::timer_bins::{Bins, FEW, Node};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hint;
@@ -30,42 +32,25 @@ use std::time::{Duration, Instant};
 /// Timers ordered by deadline; equal deadlines by the order in which they were armed.
 #[derive(Debug)]
 pub(crate) struct TimerQueue<T> {
-    slots: Slab<Slot<T>>,
+    slots: Places<Slot<T>>,
     /// What was in the bin that was drawn last, in order: the least at the end.
     drawn: Vec<Node>,
     /// How many of them, from the start, were not looked at together with others.
     cold: usize,
     /// The other nodes before `limit`, the least on top.
     soon: BinaryHeap<Reverse<Node>>,
-    /// The other nodes. Bin `i` has those whose `at` and `base` differ in bit `i` and in none above it (bin 0 also
-    /// those that do not differ). None of them is before `base`, so whatever is in a bin is before all that is in the
-    /// next.
-    bins: [Vec<Node>; 64],
-    /// Bit `i` is set exactly while bin `i` holds something.
-    filled: u64,
-    base: u64,
+    /// The other nodes. None of them is before `limit`.
+    bins: Bins,
     limit: u64,
-    /// How many nodes there are, stale ones included.
-    nodes: usize,
-    /// How many timers there were at most since there were none; less, the longer that is ago.
-    most: usize,
     /// From here the nodes count their nanoseconds.
     epoch: Instant,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Node {
-    /// The deadline: nanoseconds since the epoch.
-    at: u64,
-    /// Breaks ties: a heap alone returns equal deadlines in any order. Also tells newcomers from those who waited, and
-    /// a node from a stale one.
-    order: u64,
-    slot: u32,
-}
-
 #[derive(Debug)]
 struct Slot<T> {
-    /// The order of its one node that is not stale.
+    /// Where its one node that is not stale is.
+    at: u64,
+    /// And the order of that.
     order: u64,
     /// The timer's identity: slots are reused, sequence numbers are not.
     sequence: u64,
@@ -79,51 +64,41 @@ pub(crate) struct TimerKey {
     pub(crate) sequence: u64,
 }
 
-/// What is about to be needed.
-pub(crate) trait Touch {
-    /// Reads something of the memory behind the value, and returns it.
-    fn touch(&self) -> usize;
-}
-
-/// A bin of no more nodes is drawn as it is; a larger one is first divided among the bins before it.
-const FEW: usize = 512;
-
 /// So many nodes are looked at together, if there are so many.
 const AHEAD: usize = 64;
 
-/// So many stale nodes are not worth looking for; and an emptied bin keeps room for so many.
+/// So many stale nodes are not worth looking for.
 const LITTER: usize = 1024;
 
-impl<T: Touch> TimerQueue<T> {
+impl<T> TimerQueue<T> {
     pub(crate) fn new() -> Self {
         TimerQueue {
-            slots: Slab::new(),
+            slots: Places::new(),
             drawn: Vec::new(),
             cold: 0,
             soon: BinaryHeap::new(),
-            // With room from the start: a timer that is armed again and again visits one after the other.
-            bins: std::array::from_fn(|_| Vec::with_capacity(4)),
-            filled: 0,
-            base: 0,
+            bins: Bins::new(),
             limit: 0,
-            nodes: 0,
-            most: 0,
             epoch: Instant::now(),
         }
     }
 
-    /// Arms a timer. `sequence` is its identity and its place among equal deadlines.
-    pub(crate) fn insert(&mut self, deadline: Instant, sequence: u64, value: T) -> TimerKey {
-        let slot = self.slots.insert(Slot { order: sequence, sequence, value }) as u32;
-        self.add(Node { at: self.at(deadline), order: sequence, slot });
-        self.most = self.most.max(self.slots.len());
+    /// Arms a timer that holds what `make` makes. `sequence` is its identity and its place among equal deadlines.
+    #[inline(always)]
+    pub(crate) fn insert(&mut self, deadline: Instant, sequence: u64, make: impl FnOnce() -> T) -> TimerKey {
+        self.tidy();
+        let at = self.at(deadline);
+        let slot = self.slots.insert_with(|| Slot { at, order: sequence, sequence, value: make() });
+        self.add(at, sequence, slot);
         TimerKey { slot, sequence }
     }
 
     /// Disarms a timer; `None` if it has gone.
+    #[inline(always)]
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
         self.get(key)?;
-        let slot = self.slots.remove(key.slot as usize);
+        let slot = self.slots.take(key.slot)?;
+        self.forget(slot.at);
         if self.slots.is_empty() {
             self.begin_anew();
         }
@@ -132,31 +107,38 @@ impl<T: Touch> TimerQueue<T> {
 
     /// Moves a timer to a new deadline, as if armed now; its key stays. `false` if it has gone.
     pub(crate) fn rearm(&mut self, key: TimerKey, deadline: Instant, order: u64) -> bool {
+        self.tidy();
         let at = self.at(deadline);
-        match self.slots.get_mut(key.slot as usize) {
-            Some(slot) if slot.sequence == key.sequence => slot.order = order,
+        let former = match self.slots.get_mut(key.slot) {
+            Some(slot) if slot.sequence == key.sequence => {
+                slot.order = order;
+                mem::replace(&mut slot.at, at)
+            }
             _ => return false,
-        }
-        self.add(Node { at, order, slot: key.slot });
+        };
+        self.forget(former);
+        self.add(at, order, key.slot);
         true
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: TimerKey) -> Option<&T> {
-        let slot = self.slots.get(key.slot as usize)?;
+        let slot = self.slots.get(key.slot)?;
         (slot.sequence == key.sequence).then_some(&slot.value)
     }
 
     pub(crate) fn get_mut(&mut self, key: TimerKey) -> Option<&mut T> {
-        let slot = self.slots.get_mut(key.slot as usize)?;
+        let slot = self.slots.get_mut(key.slot)?;
         (slot.sequence == key.sequence).then_some(&mut slot.value)
     }
 
-    #[inline]
-    pub(crate) fn earliest(&mut self) -> Option<Instant> {
-        if self.nodes == 0 {
-            return None; // Looked at here, because it is so in most turns of most servers.
-        }
-        let first = self.first()?;
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The earliest deadline. `touch` is as in [`first_due`](TimerQueue::first_due).
+    pub(crate) fn earliest(&mut self, touch: impl Fn(&T) -> usize) -> Option<Instant> {
+        let first = self.first(touch)?;
         Some(self.deadline(first))
     }
 
@@ -164,37 +146,42 @@ impl<T: Touch> TimerQueue<T> {
     ///
     /// A newcomer never hides an older due timer below it: `Engine::arm` gives it no deadline before the turn's
     /// reading of the clock, and among equal deadlines the older comes first.
+    ///
+    /// `touch` is called for timers that will be due soon: it reads something of the memory behind one, and returns it.
     #[inline]
-    pub(crate) fn first_due(&mut self, now: Instant, cut: u64) -> Option<(TimerKey, Instant)> {
-        if self.nodes == 0 {
+    pub(crate) fn first_due(
+        &mut self,
+        now: Instant,
+        cut: u64,
+        touch: impl Fn(&T) -> usize,
+    ) -> Option<(TimerKey, Instant)> {
+        let now = self.at(now);
+        let node = self.first(touch)?;
+        if node.at > now || node.order >= cut {
             return None;
         }
-        let now = self.at(now);
-        let node = self.first()?;
-        (node.at <= now && node.order < cut).then(|| {
-            let sequence = self.slots[node.slot as usize].sequence;
-            let slot = node.slot;
-            (TimerKey { slot, sequence }, self.deadline(node))
-        })
+        let sequence = self.slots.get(node.slot)?.sequence;
+        Some((TimerKey { slot: node.slot, sequence }, self.deadline(node)))
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().map(|(_, slot)| &slot.value)
+        self.slots.iter().map(|slot| &slot.value)
     }
 
     /// Empties the queue and hands out what it held, for the caller to drop when nothing is borrowed.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
-        let values = self.slots.drain().map(|slot| slot.value).collect();
+        let values = self.slots.take_all().map(|slot| slot.value).collect();
         self.begin_anew();
         values
     }
 
     // Deadlines as numbers.
 
-    /// What does not fit is almost six hundred years away.
+    /// What does not fit is almost six hundred years away. The last number is no deadline: a limit is beyond all.
     fn at(&self, deadline: Instant) -> u64 {
         let since = deadline.saturating_duration_since(self.epoch);
-        since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into())
+        let nanos = since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into());
+        nanos.min(u64::MAX - 1)
     }
 
     fn deadline(&self, node: Node) -> Instant {
@@ -203,26 +190,45 @@ impl<T: Touch> TimerQueue<T> {
 
     // Nodes.
 
+    /// How many there are, stale ones included.
+    fn nodes(&self) -> usize {
+        self.drawn.len() + self.soon.len() + self.bins.len()
+    }
+
     /// Whether the stale nodes are three times as many as the others. Asked where nodes come from and where they are
     /// gone through, and not at each disarming, because whoever disarms one timer after the other will often disarm
     /// them all.
     fn is_littered(&self) -> bool {
-        self.nodes > 4 * self.slots.len() + LITTER
+        self.nodes() > 4 * self.slots.len() + LITTER
     }
 
-    fn add(&mut self, node: Node) {
-        if self.is_littered() {
+    /// Before one more is armed.
+    #[inline(always)]
+    fn tidy(&mut self) {
+        if self.is_littered() || self.slots.wants_a_look() {
             self.drop_stale_nodes();
         }
-        self.nodes += 1;
-        if node.at >= self.limit {
-            self.put_into_bin(node);
+    }
+
+    /// Adds a node. Its fields travel in registers: as a whole it would go through memory, piece by piece, and the
+    /// processor would wait for the pieces.
+    fn add(&mut self, at: u64, order: u64, slot: u32) {
+        let node = Node { at, order, slot };
+        if at >= self.limit {
+            self.bins.put(node);
             return;
         }
         self.soon.push(Reverse(node));
-        let elsewhere = self.nodes - self.soon.len();
-        if self.soon.len() > FEW.max(3 * elsewhere) {
+        if self.soon.len() > FEW.max(3 * (self.drawn.len() + self.bins.len())) {
             self.spread();
+        }
+    }
+
+    /// The node with this deadline, of one timer, is stale from here on.
+    #[inline(always)]
+    fn forget(&mut self, at: u64) {
+        if at >= self.limit {
+            self.bins.forget(at);
         }
     }
 
@@ -230,31 +236,19 @@ impl<T: Touch> TimerQueue<T> {
     /// all of it goes into bins again.
     #[cold]
     fn spread(&mut self) {
-        let mut all: Vec<Node> = self.soon.drain().map(|Reverse(node)| node).collect();
-        all.append(&mut self.drawn);
+        let slots = &self.slots;
+        let is_armed = |node: &Node| is_armed(slots, node);
+        let soon = self.soon.drain().map(|Reverse(node)| node);
+        let near = soon.chain(self.drawn.drain(..)).filter(is_armed).collect();
         self.cold = 0;
-        self.bins.iter_mut().for_each(|bin| all.append(bin));
-        self.filled = 0;
-        self.base = all.iter().map(|node| node.at).min().unwrap_or(self.base);
-        self.limit = self.base;
-        all.into_iter().for_each(|node| self.put_into_bin(node));
-    }
-
-    fn put_into_bin(&mut self, node: Node) {
-        let bin = ((node.at ^ self.base) | 1).ilog2() as usize;
-        self.bins[bin].push(node);
-        self.filled |= 1 << bin;
-    }
-
-    fn is_stale(&self, node: Node) -> bool {
-        self.slots.get(node.slot as usize).is_none_or(|slot| slot.order != node.order)
+        self.limit = self.bins.fill(near, is_armed);
     }
 
     /// The first node that is not stale. What is before it goes.
-    fn first(&mut self) -> Option<Node> {
+    fn first(&mut self, touch: impl Fn(&T) -> usize) -> Option<Node> {
         loop {
             if self.cold >= self.drawn.len() && self.cold > 0 {
-                self.look_ahead();
+                self.look_ahead(&touch);
             }
             let (drawn, newer) = (self.drawn.last(), self.soon.peek().map(|Reverse(node)| node));
             let is_drawn = match (drawn, newer) {
@@ -262,16 +256,15 @@ impl<T: Touch> TimerQueue<T> {
                 (drawn, _) => drawn.is_some(),
             };
             match if is_drawn { drawn } else { newer } {
-                Some(&node) if !self.is_stale(node) => return Some(node),
+                Some(&node) if is_armed(&self.slots, &node) => return Some(node),
                 Some(_) => {
                     if is_drawn {
                         self.drawn.pop();
                     } else {
                         self.soon.pop();
                     }
-                    self.nodes -= 1;
                 }
-                None if self.filled == 0 => return None,
+                None if self.bins.is_empty() => return None,
                 None if self.is_littered() => self.drop_stale_nodes(),
                 None => self.draw_near(),
             }
@@ -281,91 +274,58 @@ impl<T: Touch> TimerQueue<T> {
     /// Looks at the next few drawn nodes and at what their timers hold, and drops those that are stale. One after the
     /// other when they fire, each look would wait for memory that is in no cache; here the processor waits for
     /// several at once.
-    fn look_ahead(&mut self) {
+    fn look_ahead(&mut self, touch: impl Fn(&T) -> usize) {
         self.cold = self.drawn.len().saturating_sub(AHEAD);
         let (mut read, mut live) = (0, self.cold);
         for next in self.cold..self.drawn.len() {
             let node = self.drawn[next];
-            if let Some(slot) = self.slots.get(node.slot as usize).filter(|slot| slot.order == node.order) {
-                read ^= slot.value.touch();
+            if let Some(slot) = self.slots.get(node.slot).filter(|slot| slot.order == node.order) {
+                read ^= touch(&slot.value);
                 self.drawn[live] = node;
                 live += 1;
             }
         }
         hint::black_box(read); // Or the compiler would leave the reading out.
-        self.nodes -= self.drawn.len() - live;
         self.drawn.truncate(live);
     }
 
-    /// Moves on to the first bin. Its nodes are drawn, if they are few, or else go into the bins before it, which are
-    /// empty.
     fn draw_near(&mut self) {
-        let bin = self.filled.trailing_zeros();
-        let mut nodes = mem::take(&mut self.bins[bin as usize]);
-        self.filled &= !(1 << bin);
-        self.base = (self.base >> bin | 1) << bin;
-        if nodes.len() <= FEW || bin == 0 {
-            nodes.sort_unstable_by(|one, other| other.cmp(one));
-            self.limit = nodes.first().map_or(self.base, |last| last.at.saturating_add(1));
-            self.cold = nodes.len();
-            mem::swap(&mut self.drawn, &mut nodes); // That is empty, and its memory serves again.
-        } else {
-            self.limit = self.base;
-            nodes.drain(..).for_each(|node| self.put_into_bin(node));
-        }
-        if nodes.capacity() <= LITTER {
-            self.bins[bin as usize] = nodes;
-        }
+        self.limit = self.bins.draw(&mut self.drawn, |node| is_armed(&self.slots, node));
+        self.cold = self.drawn.len();
     }
 
-    /// An empty slab fills up from its start; one that has emptied would fill up its holes, in any order. Memory is
-    /// kept for as many timers as there were; when there were many more before, all of it goes back.
+    /// Memory is kept for as many timers as there were; when there were many more before, all of it goes back.
     fn begin_anew(&mut self) {
-        if self.slots.capacity() > 4 * self.most.max(LITTER) {
+        if self.slots.begin_anew() {
             *self = TimerQueue { epoch: self.epoch, ..TimerQueue::new() };
             return;
         }
-        self.most = 0;
-        self.slots.clear();
         self.drawn.clear();
         self.cold = 0;
         self.soon.clear();
-        self.nodes = 0;
-        while self.filled != 0 {
-            self.bins[self.filled.trailing_zeros() as usize].clear();
-            self.filled &= self.filled - 1;
-        }
+        self.bins.clear();
     }
 
     #[cold]
     fn drop_stale_nodes(&mut self) {
+        self.slots.look_at_memory();
         let slots = &self.slots;
-        let is_live = |node: &Node| slots.get(node.slot as usize).is_some_and(|slot| slot.order == node.order);
-        self.drawn.retain(is_live);
-        self.cold = self.drawn.len();
-        self.soon.retain(|Reverse(node)| is_live(node));
-        self.nodes = self.drawn.len() + self.soon.len();
-        // Memory that was needed will be needed again; what is not goes back after some more times here.
-        self.most = (self.most / 2).max(self.slots.len());
-        let room = (2 * self.most).max(LITTER / 16);
+        let is_armed = |node: &Node| is_armed(slots, node);
+        // Nodes have room for as long as their slots have.
+        let room = (2 * slots.room()).max(LITTER / 16);
+        self.drawn.retain(is_armed);
         self.drawn.shrink_to(room.max(4 * LITTER));
+        self.cold = self.drawn.len();
+        self.soon.retain(|Reverse(node)| is_armed(node));
         self.soon.shrink_to(room.max(4 * LITTER));
-        for (bin, nodes) in self.bins.iter_mut().enumerate() {
-            nodes.retain(is_live);
-            self.nodes += nodes.len();
-            if nodes.is_empty() {
-                self.filled &= !(1 << bin);
-                if nodes.capacity() > room {
-                    *nodes = Vec::new();
-                }
-            } else if nodes.capacity() > room.max(4 * LITTER.max(nodes.len())) {
-                nodes.shrink_to_fit();
-            }
-        }
-        if self.slots.capacity() > 4 * self.most.max(LITTER) {
-            self.slots.shrink_to_fit(); // As far as the last one allows: slots do not move.
-        }
+        self.bins.sweep(room, is_armed);
     }
+}
+
+/// Whether the node is not stale.
+#[inline]
+fn is_armed<T>(slots: &Places<Slot<T>>, node: &Node) -> bool {
+    slots.get(node.slot).is_some_and(|slot| slot.order == node.order)
 }
 
 #[cfg(test)]
@@ -373,20 +333,13 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    macro_rules! nothing_behind {
-        ($($type:ty),*) => {
-            $(impl Touch for $type {
-                fn touch(&self) -> usize {
-                    0
-                }
-            })*
-        };
+    fn nothing_behind<T>(_: &T) -> usize {
+        0
     }
-    nothing_behind!(u32, u64, char, ());
 
     fn drain(queue: &mut TimerQueue<u32>, now: Instant) -> Vec<u32> {
         let mut fired = Vec::new();
-        while let Some((key, _)) = queue.first_due(now, u64::MAX) {
+        while let Some((key, _)) = queue.first_due(now, u64::MAX, nothing_behind) {
             fired.push(queue.remove(key).unwrap());
         }
         fired
@@ -397,7 +350,7 @@ mod tests {
         let now = Instant::now();
         let mut queue = TimerQueue::new();
         for n in 0..100 {
-            queue.insert(now, n.into(), n);
+            queue.insert(now, n.into(), || n);
         }
         assert_eq!(drain(&mut queue, now), (0..100).collect::<Vec<_>>());
     }
@@ -432,17 +385,19 @@ mod tests {
                 }
                 _ => {
                     let value = sequence as u32;
-                    let key = queue.insert(at, sequence, value);
+                    let key = queue.insert(at, sequence, || value);
                     model.push((ms, sequence, value, key));
                 }
             }
             assert_eq!(queue.slots.len(), model.len());
-            assert!(queue.nodes <= 4 * model.len() + LITTER + 1, "{} nodes for {}", queue.nodes, model.len());
+            let far = queue.slots.iter().filter(|slot| slot.at >= queue.limit).count();
+            assert_eq!(queue.bins.armed(), far, "the bins know how many of their timers are armed");
+            assert!(queue.nodes() <= 4 * model.len() + LITTER + 1, "{} nodes for {}", queue.nodes(), model.len());
             if pick % 3 > 0 {
                 continue;
             }
             let least = model.iter().map(|m| m.0).min();
-            assert_eq!(queue.earliest(), least.map(|ms| epoch + Duration::from_millis(ms)));
+            assert_eq!(queue.earliest(nothing_behind), least.map(|ms| epoch + Duration::from_millis(ms)));
         }
         model.sort_by_key(|m| (m.0, m.1));
         let expected: Vec<u32> = model.iter().map(|m| m.2).collect();
@@ -453,36 +408,36 @@ mod tests {
     fn a_newcomer_is_not_due_in_the_pass_that_armed_it() {
         let now = Instant::now();
         let mut queue = TimerQueue::new();
-        queue.insert(now, 7, ());
-        assert!(queue.first_due(now, 7).is_none());
-        assert!(queue.first_due(now, 8).is_some());
+        queue.insert(now, 7, || ());
+        assert!(queue.first_due(now, 7, nothing_behind).is_none());
+        assert!(queue.first_due(now, 8, nothing_behind).is_some());
     }
 
     #[test]
     fn rearming_for_ever_grows_nothing() {
         let now = Instant::now();
         let mut queue = TimerQueue::new();
-        let key = queue.insert(now, 0, ());
+        let key = queue.insert(now, 0, || ());
         for n in 1..100_000_u32 {
             queue.rearm(key, now + Duration::from_micros(n.into()), n.into());
         }
-        assert!(queue.nodes <= LITTER + 4, "{} nodes", queue.nodes);
-        let room = queue.soon.capacity() + queue.bins.iter().map(Vec::capacity).sum::<usize>();
-        assert!(room <= 8 * LITTER && queue.slots.capacity() <= 4, "room for {room} nodes");
+        assert!(queue.nodes() <= LITTER + 4, "{} nodes", queue.nodes());
+        let room = queue.soon.capacity() + queue.bins.room();
+        assert!(room <= 8 * LITTER && queue.slots.room() <= 4, "room for {room} nodes");
     }
 
     #[test]
     fn a_timer_that_is_far_away_does_not_keep_nearer_ones_in_the_heap() {
         let mut queue = TimerQueue::new();
         let (epoch, far) = (queue.epoch, Duration::from_secs(7_200));
-        queue.insert(epoch + far, 0, 0);
-        assert_eq!(queue.earliest(), Some(epoch + far));
+        queue.insert(epoch + far, 0, || 0);
+        assert_eq!(queue.earliest(nothing_behind), Some(epoch + far));
         for n in 1..10_000 {
-            queue.insert(epoch + far - Duration::from_millis(n), n, n);
-            assert!(queue.soon.len() <= FEW.max(3 * (queue.nodes - queue.soon.len())), "{}", queue.soon.len());
+            queue.insert(epoch + far - Duration::from_millis(n), n, || n);
+            assert!(queue.soon.len() <= FEW.max(3 * (queue.nodes() - queue.soon.len())), "{}", queue.soon.len());
         }
         let mut last = Duration::ZERO;
-        while let Some((key, deadline)) = queue.first_due(epoch + far, u64::MAX) {
+        while let Some((key, deadline)) = queue.first_due(epoch + far, u64::MAX, nothing_behind) {
             assert!(deadline - epoch > last);
             last = deadline - epoch;
             queue.remove(key);
@@ -495,15 +450,32 @@ mod tests {
         const MANY: u32 = 100_000;
         let mut queue = TimerQueue::new();
         let mut round = |timers| {
-            let arm = |n| queue.insert(queue.epoch + Duration::from_secs(n), n, n);
+            let arm = |n| queue.insert(queue.epoch + Duration::from_secs(n), n, || n);
             let mut keys: Vec<_> = (0..timers).map(arm).collect();
             keys.drain(..).for_each(|key| assert!(queue.remove(key).is_some()));
-            (queue.slots.capacity(), queue.bins.iter().map(Vec::capacity).sum::<usize>())
+            (queue.slots.room(), queue.bins.room())
         };
         let (slots, nodes) = round(u64::from(MANY));
         assert!(slots >= MANY as usize && nodes >= MANY as usize, "room for {slots} slots and {nodes} nodes");
         round(1);
         let (slots, nodes) = round(1);
+        assert!(slots <= 4 * LITTER && nodes <= 64 * LITTER, "room for {slots} slots and {nodes} nodes");
+    }
+
+    #[test]
+    fn memory_goes_back_although_one_timer_stays() {
+        let mut queue = TimerQueue::new();
+        let epoch = queue.epoch;
+        let arm = |queue: &mut TimerQueue<u64>, n| queue.insert(epoch + Duration::from_secs(n), n, || n);
+        arm(&mut queue, 0);
+        let keys: Vec<_> = (1..100_000).map(|n| arm(&mut queue, n)).collect();
+        keys.into_iter().for_each(|key| assert!(queue.remove(key).is_some()));
+        assert!(queue.nodes() <= LITTER, "{} nodes for one timer", queue.nodes());
+        for n in 100_000..300_000 {
+            let key = arm(&mut queue, n);
+            assert_eq!(queue.remove(key), Some(n));
+        }
+        let (slots, nodes) = (queue.slots.room(), queue.bins.room());
         assert!(slots <= 4 * LITTER && nodes <= 64 * LITTER, "room for {slots} slots and {nodes} nodes");
     }
 
@@ -517,24 +489,24 @@ mod tests {
             seed >> 33
         };
         for sequence in 0..30_000 {
-            queue.insert(epoch + Duration::from_micros(next() % 100_000), sequence, sequence);
+            queue.insert(epoch + Duration::from_micros(next() % 100_000), sequence, || sequence);
         }
         let (mut fired, mut last, mut now) = (0, (Duration::ZERO, 0), epoch);
         for newcomer in 30_000..31_000 {
             now += Duration::from_micros(next() % 200);
-            while let Some((key, deadline)) = queue.first_due(now, newcomer) {
+            while let Some((key, deadline)) = queue.first_due(now, newcomer, nothing_behind) {
                 let this = (deadline - epoch, queue.remove(key).unwrap());
                 assert!(last < this, "{last:?} before {this:?}");
                 (fired, last) = (fired + 1, this);
             }
-            queue.insert(now + Duration::from_micros(next() % 100), newcomer, newcomer);
+            queue.insert(now + Duration::from_micros(next() % 100), newcomer, || newcomer);
         }
-        while let Some((key, deadline)) = queue.first_due(epoch + Duration::from_secs(9), u64::MAX) {
+        while let Some((key, deadline)) = queue.first_due(epoch + Duration::from_secs(9), u64::MAX, nothing_behind) {
             let this = (deadline - epoch, queue.remove(key).unwrap());
             assert!(last < this, "{last:?} before {this:?}");
             (fired, last) = (fired + 1, this);
         }
-        assert_eq!((fired, queue.earliest()), (31_000, None));
+        assert_eq!((fired, queue.earliest(nothing_behind)), (31_000, None));
     }
 
     #[test]
@@ -542,12 +514,12 @@ mod tests {
         let now = Instant::now();
         let mut queue = TimerQueue::new();
         let far = now + Duration::from_secs(u64::MAX / 1_000_000_000 * 2);
-        let (last, first) = (queue.insert(far, 1, 'b'), queue.insert(now + Duration::from_secs(1), 2, 'a'));
-        assert_eq!(queue.earliest(), Some(now + Duration::from_secs(1)));
+        let (last, first) = (queue.insert(far, 1, || 'b'), queue.insert(now + Duration::from_secs(1), 2, || 'a'));
+        assert_eq!(queue.earliest(nothing_behind), Some(now + Duration::from_secs(1)));
         assert_eq!(queue.remove(first), Some('a'));
-        assert!(queue.earliest() > Some(now + Duration::from_secs(1 << 33)));
-        queue.insert(far, 3, 'c');
+        assert!(queue.earliest(nothing_behind) > Some(now + Duration::from_secs(1 << 33)));
+        queue.insert(far, 3, || 'c');
         assert_eq!(queue.remove(last), Some('b'));
-        assert!(queue.first_due(far, u64::MAX).is_some());
+        assert!(queue.first_due(far, u64::MAX, nothing_behind).is_some());
     }
 }

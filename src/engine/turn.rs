@@ -3,8 +3,9 @@
 use super::clock::deadline_after;
 use super::poller::Poller;
 use super::progress::Step;
-use super::state::{AtDeadline, Engine, Ringing, Task};
+use super::state::{AtDeadline, Engine, Queued, Ringing};
 use super::trace::{Teller, tell};
+use crate::error;
 use crate::key::Origin;
 use crate::ready::Ready;
 use std::collections::VecDeque;
@@ -74,7 +75,7 @@ impl Engine {
         let first = self.scheduler.len();
         let mut mail = self.mail.take();
         self.mail_came.set(self.inbox.take(&mut mail));
-        self.scheduler.extend(mail.drain(..).map(|task| task as Box<dyn Task>));
+        self.scheduler.extend(mail.drain(..).map(|task| Queued::Task(task)));
         self.mail.set(mail);
         if self.teller.tracing() {
             self.tell_of_mail(first);
@@ -84,9 +85,8 @@ impl Engine {
     /// Told when nothing can be lost any more, whatever the logger does.
     #[cold]
     fn tell_of_mail(&self, first: usize) {
-        let came = self.mail_came.get();
         let describe =
-            |ready: &VecDeque<Box<dyn Task>>| ready.iter().skip(first).map(|task| task.describe(came)).collect();
+            |ready: &VecDeque<Queued>| ready.iter().skip(first).filter_map(|queued| self.describe(queued)).collect();
         let mail: Vec<_> = self.scheduler.with_ready(describe);
         for work in mail {
             tell!(self, "{} from {}", work.kind(), work.location());
@@ -116,7 +116,7 @@ impl Engine {
             Patience::Forever => (None, "until an event"),
             Patience::Until(deadline) => (Some(deadline), "until the caller's deadline"),
         };
-        let timer = self.timers.borrow_mut().earliest();
+        let timer = self.earliest_timer();
         let (until, why) = match (until, timer) {
             (until, Some(timer)) if until.is_none_or(|until| timer < until) => (Some(timer), "until the next timer"),
             _ => (until, why),
@@ -204,19 +204,20 @@ impl Engine {
     }
 
     fn complete_timers(self: &Rc<Self>) -> Result<(), Left> {
-        while self.complete_one_timer() {
+        while self.has_timers() && self.complete_one_timer() {
             self.may_go_on()?;
         }
         Ok(())
     }
 
+    #[inline(never)] // As `take_mail`.
     fn complete_one_timer(self: &Rc<Self>) -> bool {
         let (now, cut) = (self.turn.now(), self.turn.timer_cut());
         let mut timers = self.timers.borrow_mut();
-        let Some((key, deadline)) = timers.first_due(now, cut) else {
+        let Some((key, deadline)) = timers.first_due(now, cut, |then| self.touch(then)) else {
             return false;
         };
-        let repeat = timers.get(key).and_then(|armed| match &armed.then {
+        let repeat = timers.get(key).and_then(|then| match then {
             AtDeadline::Repeat(repeat) => Some(Rc::clone(repeat)),
             _ => None,
         });
@@ -229,10 +230,10 @@ impl Engine {
             return true;
         }
         drop(timers);
-        if let Some(armed) = self.disarm(key) {
+        if let Some(then) = self.disarm(key) {
             tell!(self, "fired {:.3?} after its deadline", now - deadline);
-            match armed.then {
-                AtDeadline::Wait(wait) => wait.end(self),
+            match then {
+                AtDeadline::Wait { wait, .. } => self.end_wait(wait, Ok(())),
                 AtDeadline::Ring(alarm) => self.ring(&alarm),
                 AtDeadline::Internal(act) => act(self),
                 AtDeadline::Repeat(_) => {}
@@ -253,10 +254,13 @@ impl Engine {
 
     fn run_handlers(self: &Rc<Self>) -> Result<(), Left> {
         while self.turn.take_one() {
-            let Some(task) = self.scheduler.pop() else {
+            let Some(queued) = self.scheduler.pop() else {
                 break;
             };
-            task.run(self);
+            match queued {
+                Queued::Task(task) => task.run(self),
+                Queued::Aborted(wait) => self.end_wait(wait, Err(error::aborted(0))),
+            }
             self.may_go_on()?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! A limit on the time of any operation.
 
-use crate::engine::state::{Armed, AtDeadline};
+use crate::engine::state::Engine;
 use crate::error;
 use crate::handle::Handle;
 use crate::key::{Cancel, Operation};
@@ -118,18 +118,16 @@ pub fn cancel_at<R: Outcome>(
         }
     };
     let operation = initiate(Box::new(done));
-    let armed = Armed {
-        background: true, // The operation itself is what is outstanding.
-        then: AtDeadline::Internal({
-            let limit = Rc::clone(&limit);
-            Box::new(move |engine| {
-                limit.timer.set(None);
-                // If somebody else has cancelled it already, it ends as aborted.
-                limit.expired.set(engine.cancel(operation) == Cancel::Requested);
-            })
-        }),
+    let expire = {
+        let limit = Rc::clone(&limit);
+        move |engine: &Rc<Engine>| {
+            limit.timer.set(None);
+            // If somebody else has cancelled it already, it ends as aborted.
+            limit.expired.set(engine.cancel(operation) == Cancel::Requested);
+        }
     };
-    limit.timer.set(engine.arm(deadline, armed));
+    // Not counted as outstanding: the operation itself is.
+    limit.timer.set(engine.arm_act(deadline, expire));
     operation
 }
 

@@ -1,11 +1,9 @@
 //! Timers: `Timer`, Asio's `steady_timer`, and `at`, `after` and `every` for those who need no object.
 
-use crate::engine::state::{Armed, AtDeadline, Engine, Repeat, Task, Wait};
-use crate::engine::timer_queue::{TimerKey, Touch};
-use crate::error;
+use crate::engine::state::{AtDeadline, Engine, Repeat};
+use crate::engine::timer_queue::TimerKey;
 use crate::handle::Handle;
-use crate::key::{Operation, Origin, Place};
-use crate::outstanding::Work;
+use crate::key::{Kind, Operation, Place};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,7 +17,8 @@ impl Handle {
     /// Calls `handler` once, after `delay`. Never early; a delay that does not fit the clock counts as thirty years.
     ///
     /// The wait is outstanding work and ends, like every operation, exactly once: with `Ok(())` when it is due, or as
-    /// [aborted](crate::error::is_aborted) when it was cancelled by its key.
+    /// [aborted](crate::error::is_aborted) when it was cancelled by its key. It allocates nothing where as many with a handler
+    /// of this type were outstanding before.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -32,7 +31,7 @@ impl Handle {
     pub fn after(&self, delay: Duration, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let origin = self.engine.origin(Location::caller());
         let deadline = self.engine.clock.after(delay);
-        operation(&self.engine, arm_wait(&self.engine, deadline, "after", origin, false, handler))
+        operation(&self.engine, self.engine.arm_wait(deadline, const { &kind("after") }, origin, false, handler))
     }
 
     /// Calls `handler` once, when `deadline` has come; in the next turn if it has passed. Else as [`after`](Handle::after).
@@ -50,7 +49,7 @@ impl Handle {
     #[track_caller]
     pub fn at(&self, deadline: Instant, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let origin = self.engine.origin(Location::caller());
-        operation(&self.engine, arm_wait(&self.engine, deadline, "at", origin, false, handler))
+        operation(&self.engine, self.engine.arm_wait(deadline, const { &kind("at") }, origin, false, handler))
     }
 
     /// Calls `callback` once a `period`, for the first time after one period, until it is cancelled by its key.
@@ -77,9 +76,10 @@ impl Handle {
     #[track_caller]
     pub fn every(&self, period: Duration, callback: impl FnMut() + 'static) -> Operation {
         let origin = self.engine.origin(Location::caller());
-        let repeat = Repeat { origin, period, callback: RefCell::new(Box::new(callback)) };
-        let armed = Armed { background: false, then: AtDeadline::Repeat(Rc::new(repeat)) };
-        operation(&self.engine, self.engine.arm(self.engine.clock.after(period), armed))
+        let callback: RefCell<Box<dyn FnMut()>> = RefCell::new(Box::new(callback));
+        let repeat = Rc::new(Repeat { origin, period, background: Cell::new(false), callback });
+        let deadline = self.engine.clock.after(period);
+        operation(&self.engine, self.engine.arm(deadline, false, || AtDeadline::Repeat(repeat)))
     }
 
     /// Stops counting a wait started by [`at`](Handle::at), [`after`](Handle::after) or [`every`](Handle::every) as outstanding: it does
@@ -100,57 +100,8 @@ impl Handle {
     }
 }
 
-fn arm_wait(
-    engine: &Engine,
-    deadline: Instant,
-    kind: &'static str,
-    origin: Origin,
-    background: bool,
-    handler: impl FnOnce(io::Result<()>) + 'static,
-) -> Option<TimerKey> {
-    if !engine.is_alive() {
-        return None;
-    }
-    let wait = Box::new(Waiting { kind, origin, handler });
-    engine.arm(deadline, Armed { background, then: AtDeadline::Wait(wait) })
-}
-
-struct Waiting<H> {
-    kind: &'static str,
-    origin: Origin,
-    handler: H,
-}
-
-impl<H: FnOnce(io::Result<()>)> Waiting<H> {
-    fn call(self, engine: &Engine, outcome: io::Result<()>) {
-        engine.call(self.kind, self.origin.location, || (self.handler)(outcome));
-    }
-}
-
-impl<H: FnOnce(io::Result<()>) + 'static> Wait for Waiting<H> {
-    fn end(self: Box<Self>, engine: &Rc<Engine>) {
-        self.call(engine, Ok(()));
-    }
-
-    fn into_task(self: Box<Self>) -> Box<dyn Task> {
-        self
-    }
-}
-
-impl<H> Touch for Waiting<H> {
-    fn touch(&self) -> usize {
-        self.kind.len()
-    }
-}
-
-impl<H: FnOnce(io::Result<()>)> Task for Waiting<H> {
-    fn run(self: Box<Self>, engine: &Rc<Engine>) {
-        self.call(engine, Err(error::aborted(0)));
-    }
-
-    fn describe(&self, _: Instant) -> Work {
-        Work::new(self.kind, "Timer", None, self.origin)
-    }
+const fn kind(name: &'static str) -> Kind {
+    Kind { name, object: "Timer" }
 }
 
 fn operation(engine: &Engine, key: Option<TimerKey>) -> Operation {
@@ -279,7 +230,7 @@ impl Timer {
     pub fn async_wait(&self, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let Shared { handle: Handle { engine }, expiry, background, waits } = &*self.shared;
         let origin = engine.origin(Location::caller());
-        let key = arm_wait(engine, expiry.get(), "async_wait", origin, background.get(), handler);
+        let key = engine.arm_wait(expiry.get(), const { &kind("async_wait") }, origin, background.get(), handler);
         if let Some(key) = key {
             let mut waits = waits.borrow_mut();
             if waits.keys.len() >= waits.prune_at {

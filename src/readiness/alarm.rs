@@ -108,10 +108,10 @@ impl Alarm {
     /// [`run`](crate::IoContext::run) alive.
     #[must_use = "this is the alarm"]
     pub fn background(self) -> Alarm {
-        self.ringing.background.set(true);
         if let Some(key) = self.ringing.key.get() {
-            self.engine().put_into_background(key);
+            self.engine().put_into_background(key); // Before the mark is set, which tells that it has been done.
         }
+        self.ringing.background.set(true);
         self
     }
 

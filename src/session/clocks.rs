@@ -4,7 +4,6 @@ use super::flow::{Asked, OurEnd, Phase};
 use super::link::Link;
 use super::outcome::Reason;
 use super::timing::Timing;
-use crate::engine::state::{Armed, AtDeadline};
 use crate::engine::timer_queue::TimerKey;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -79,8 +78,7 @@ impl Link {
     fn arm_at(self: &Rc<Self>, at: Instant, act: impl FnOnce(&Rc<Link>) + 'static) -> Option<TimerKey> {
         let engine = self.engine();
         let link = Rc::clone(self);
-        let then = AtDeadline::Internal(Box::new(move |_| act(&link)));
-        engine.arm(at, Armed { background: true, then })
+        engine.arm_act(at, move |_| act(&link))
     }
 
     pub(super) fn disarm(&self, key: Option<TimerKey>) {

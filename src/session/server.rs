@@ -8,7 +8,7 @@ use super::kind::SessionProtocol;
 use super::link::{Connection, Link};
 use super::outcome::Reason;
 use super::roster::Roster;
-use crate::engine::state::{Armed, AtDeadline};
+use crate::engine::state::Engine;
 use crate::handle::Handle;
 use crate::socket::{StreamAcceptor, StreamSocket};
 use crate::work::WorkGuard;
@@ -242,14 +242,14 @@ impl Server {
             return;
         }
         let roster = Rc::clone(&shared.roster);
-        let then = AtDeadline::Internal(Box::new(move |_| {
+        let end_all = move |_: &Rc<Engine>| {
             for link in roster.members() {
                 link.fail(Reason::DeadlinePassed);
             }
-        }));
+        };
         let engine = &shared.handle.engine;
         let at = engine.clock.after(deadline);
-        engine.arm(at, Armed { background: true, then });
+        engine.arm_act(at, end_all);
     }
 
     /// What was counted so far.

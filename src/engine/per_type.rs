@@ -1,0 +1,68 @@
+//! One value for each type that asks: found by the type where work is started, by a number from then on.
+
+use std::any::TypeId;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+#[derive(Debug)]
+pub(crate) struct PerType<V> {
+    values: Vec<(TypeId, V)>,
+    numbers: BTreeMap<TypeId, u32>,
+    /// The number that was asked for last. It is likely to be asked for again, and a look costs less than a search.
+    latest: Cell<u32>,
+}
+
+impl<V> Default for PerType<V> {
+    fn default() -> Self {
+        PerType { values: Vec::new(), numbers: BTreeMap::new(), latest: Cell::new(0) }
+    }
+}
+
+impl<V> PerType<V> {
+    #[inline]
+    pub(crate) fn number_of<T: 'static>(&self) -> Option<u32> {
+        let (latest, wanted) = (self.latest.get(), TypeId::of::<T>());
+        if self.values.get(latest as usize).is_some_and(|(latest, _)| *latest == wanted) {
+            return Some(latest);
+        }
+        self.search(wanted)
+    }
+
+    #[inline(never)]
+    fn search(&self, wanted: TypeId) -> Option<u32> {
+        let number = self.numbers.get(&wanted).copied()?;
+        self.latest.set(number);
+        Some(number)
+    }
+
+    /// Adds the value of a type that has none.
+    pub(crate) fn add<T: 'static>(&mut self, value: V) -> u32 {
+        let number = self.values.len() as u32;
+        self.values.push((TypeId::of::<T>(), value));
+        self.numbers.insert(TypeId::of::<T>(), number);
+        number
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, number: u32) -> Option<&V> {
+        self.values.get(number as usize).map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_finds_its_own() {
+        let mut values = PerType::default();
+        assert_eq!(values.number_of::<u8>(), None);
+        let numbers = [values.add::<u8>('a'), values.add::<u16>('b'), values.add::<[u8; 2]>('c')];
+        for _ in 0..2 {
+            let found = [values.number_of::<u8>(), values.number_of::<u16>(), values.number_of::<[u8; 2]>()];
+            assert_eq!(found, numbers.map(Some));
+        }
+        assert_eq!(numbers.map(|number| values.get(number).copied()), ['a', 'b', 'c'].map(Some));
+        assert_eq!((values.number_of::<i8>(), values.get(3)), (None, None));
+    }
+}

@@ -1,0 +1,263 @@
+//! A slab for what comes and goes in great numbers: it begins anew when it has emptied, and builds what it holds in
+//! its place.
+//!
+//! The crate `slab`, which serves everywhere else, moves a value in. On its way it is written to the stack piece by
+//! piece and read again as a whole, and for that the processor waits; a timer is so little work that it shows.
+
+use std::mem;
+
+#[derive(Debug)]
+pub(crate) struct Places<T> {
+    entries: Vec<Entry<T>>,
+    /// Those from here on have not been used since there were none. They are vacant, whatever they say comes next.
+    used: usize,
+    /// The vacant one that is used next, if it is before `used`.
+    free: usize,
+    len: usize,
+    /// How many there were at most since there were none; less, the longer that is ago.
+    most: usize,
+    /// How many came since the memory was looked at.
+    came: usize,
+}
+
+#[derive(Debug)]
+enum Entry<T> {
+    /// And the next of those before `used`.
+    Vacant(usize),
+    Occupied(T),
+}
+
+/// No entry.
+const NONE: usize = usize::MAX;
+
+/// So many are made vacant at once.
+const SOME: usize = 63;
+
+/// Room for so many is kept, however few there are.
+pub(crate) const FEW: usize = 1024;
+
+impl<T> Places<T> {
+    pub(crate) const fn new() -> Self {
+        Places { entries: Vec::new(), used: 0, free: NONE, len: 0, most: 0, came: 0 }
+    }
+
+    /// Puts a value where there is room. It is made when there is, in its place.
+    #[inline(always)]
+    pub(crate) fn insert_with(&mut self, make: impl FnOnce() -> T) -> u32 {
+        let index = self.vacant();
+        if let Some(entry) = self.entries.get_mut(index) {
+            match entry {
+                Entry::Vacant(next) if index < self.used => self.free = *next,
+                _ => self.used += 1,
+            }
+            *entry = Entry::Occupied(make());
+            self.len += 1;
+            self.came += 1;
+            self.most = self.most.max(self.len);
+        }
+        index as u32
+    }
+
+    #[inline(always)]
+    fn vacant(&mut self) -> usize {
+        if self.free != NONE {
+            return self.free;
+        }
+        if self.used == self.entries.len() {
+            self.grow();
+        }
+        self.used
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        self.entries.push(Entry::Vacant(NONE)); // Which makes room for many, if there is none.
+        let room = self.entries.capacity().min(self.entries.len() + SOME);
+        self.entries.resize_with(room, || Entry::Vacant(NONE));
+    }
+
+    #[inline(always)]
+    pub(crate) fn take(&mut self, index: u32) -> Option<T> {
+        let entry = self.entries.get_mut(index as usize)?;
+        if let Entry::Vacant(_) = entry {
+            return None;
+        }
+        let taken = mem::replace(entry, Entry::Vacant(self.free));
+        self.free = index as usize;
+        self.len -= 1;
+        match taken {
+            Entry::Occupied(value) => Some(value),
+            Entry::Vacant(_) => None,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        match self.entries.get(index as usize)? {
+            Entry::Occupied(value) => Some(value),
+            Entry::Vacant(_) => None,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        match self.entries.get_mut(index as usize)? {
+            Entry::Occupied(value) => Some(value),
+            Entry::Vacant(_) => None,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// For how many there is room.
+    pub(crate) fn room(&self) -> usize {
+        self.entries.capacity()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Occupied(value) => Some(value),
+            Entry::Vacant(_) => None,
+        })
+    }
+
+    /// Takes all out, and gives the memory back.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> {
+        mem::replace(self, Places::new()).entries.into_iter().filter_map(|entry| match entry {
+            Entry::Occupied(value) => Some(value),
+            Entry::Vacant(_) => None,
+        })
+    }
+
+    /// To be called when it has emptied: it is filled from its start then, where it would otherwise be filled in the order
+    /// in which it was emptied. Gives the memory back, and says so, if there was room for many more than there were.
+    pub(crate) fn begin_anew(&mut self) -> bool {
+        debug_assert!(self.is_empty());
+        if self.is_too_large() {
+            *self = Places::new();
+            return true;
+        }
+        (self.used, self.free, self.most, self.came) = (0, NONE, 0, 0);
+        false
+    }
+
+    /// Whether to look at the memory: there is room for many more than there are, and so many have come since the last
+    /// look that going through all the room costs each of them little.
+    #[inline(always)]
+    pub(crate) fn wants_a_look(&self) -> bool {
+        self.room() > 4 * self.len.max(FEW) && self.came > self.room() / 4
+    }
+
+    /// Gives memory back if not a quarter of it was needed lately, as far as the last one allows: what it holds does
+    /// not move.
+    #[cold]
+    pub(crate) fn look_at_memory(&mut self) {
+        self.most = (self.most / 2).max(self.len);
+        self.came = 0;
+        if self.is_too_large() {
+            self.shrink();
+        }
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.room() > 4 * self.most.max(FEW)
+    }
+
+    fn shrink(&mut self) {
+        let is_occupied = |entry: &Entry<T>| matches!(entry, Entry::Occupied(_));
+        self.used = self.entries.iter().rposition(is_occupied).map_or(0, |last| last + 1);
+        self.entries.truncate(self.used);
+        self.entries.shrink_to_fit();
+        // The first is the next that is used: so that the last may be vacant at the next look.
+        self.free = NONE;
+        for (index, entry) in self.entries.iter_mut().enumerate().rev() {
+            if let Entry::Vacant(next) = entry {
+                *next = mem::replace(&mut self.free, index);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: it agrees with a map under any mix of insert, take, look and beginning anew.
+    #[test]
+    fn a_long_random_walk_agrees_with_a_map() {
+        let mut places = Places::new();
+        let mut model = std::collections::BTreeMap::new();
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        for n in 0..200_000_u64 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            // It grows for a while, then it shrinks, down to nothing.
+            let grows = n / 20_000 % 2 == 0;
+            if seed % 100 < if grows { 70 } else { 25 } {
+                let index = places.insert_with(|| n);
+                assert_eq!(model.insert(index, n), None, "a place is used by one");
+            } else if let Some((&index, _)) = model.range((seed >> 40) as u32 % 20_000..).next().or(model.iter().next())
+            {
+                assert_eq!(places.get(index), model.get(&index));
+                assert_eq!(places.take(index), model.remove(&index));
+                assert_eq!(places.take(index), None);
+            }
+            if model.is_empty() {
+                places.begin_anew();
+            } else if seed >> 32 & 1023 == 0 {
+                places.look_at_memory();
+                assert!(places.iter().eq(model.values()), "nothing moves");
+            }
+            assert_eq!((places.len(), places.is_empty()), (model.len(), model.is_empty()));
+        }
+        assert!(places.take_all().eq(model.into_values()));
+    }
+
+    #[test]
+    fn what_has_emptied_is_filled_from_its_start() {
+        let mut places = Places::new();
+        for _ in 0..3 {
+            let indices: Vec<u32> = (0..1000).map(|n| places.insert_with(|| n)).collect();
+            assert!(indices.iter().copied().eq(0..1000));
+            for index in [500, 3, 998].into_iter().chain(0..1000) {
+                places.take(index);
+            }
+            places.begin_anew();
+        }
+    }
+
+    #[test]
+    fn memory_goes_back_when_there_are_few_and_when_there_were_few() {
+        let mut places = Places::new();
+        (0..100_000).for_each(|n| assert_eq!(places.insert_with(|| n), n));
+        (10..100_000).for_each(|n| assert_eq!(places.take(n), Some(n)));
+        let mut looks = 0;
+        while places.room() > 4 * FEW {
+            let index = places.insert_with(|| 10);
+            assert_eq!(places.take(index), Some(10));
+            if places.wants_a_look() {
+                places.look_at_memory();
+                looks += 1;
+            }
+        }
+        assert!(looks <= 4, "{looks} times through all of it");
+        assert!(places.room() <= 4 * FEW, "room for {}", places.room());
+        assert!(places.iter().copied().eq(0..10));
+
+        let mut places = Places::new();
+        for round in [100_000, 1, 1] {
+            (0..round).for_each(|n| assert_eq!(places.insert_with(|| n), n));
+            (0..round).for_each(|n| assert_eq!(places.take(n), Some(n)));
+            assert_eq!(places.begin_anew(), places.room() == 0, "after {round}");
+        }
+        assert!(places.room() <= 4 * FEW, "room for {}", places.room());
+    }
+}

@@ -1,0 +1,166 @@
+//! The far half of the timer queue: nodes in bins, in no order within a bin.
+//!
+//! A bin counts its timers that are armed: with the last of them all its nodes go, at once, however many are stale.
+
+use std::mem;
+
+/// One deadline of a timer, in the timer queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Node {
+    /// The deadline: nanoseconds since the queue's epoch.
+    pub(super) at: u64,
+    /// Breaks ties: a heap alone returns equal deadlines in any order. Also tells newcomers from those who waited, and
+    /// a node from a stale one.
+    pub(super) order: u64,
+    pub(super) slot: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Bins {
+    /// Bin `i` has the nodes whose `at` and `base` differ in bit `i` and in none above it (bin 0 also those that do not
+    /// differ). None of them is before `base`, so whatever is in a bin is before all that is in the next.
+    bins: [Bin; 64],
+    /// Bit `i` is set exactly while bin `i` holds something.
+    filled: u64,
+    base: u64,
+    /// How many nodes there are, stale ones included.
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Bin {
+    nodes: Vec<Node>,
+    /// How many of them are not stale. Never 0 while there are nodes.
+    armed: usize,
+}
+
+/// A bin of no more nodes is drawn as it is; a larger one is first divided among the bins before it.
+pub(super) const FEW: usize = 512;
+
+/// An emptied bin keeps room for so many.
+const ROOM: usize = 1024;
+
+impl Bins {
+    pub(super) fn new() -> Self {
+        // With room from the start: a timer that is armed again and again visits one after the other.
+        let bin = |_| Bin { nodes: Vec::with_capacity(4), armed: 0 };
+        Bins { bins: std::array::from_fn(bin), filled: 0, base: 0, len: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// How many are not stale.
+    #[cfg(test)]
+    pub(super) fn armed(&self) -> usize {
+        self.bins.iter().map(|bin| bin.armed).sum()
+    }
+
+    /// For how many there is room.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.bins.iter().map(|bin| bin.nodes.capacity()).sum()
+    }
+
+    /// Adds the node of an armed timer, which is not before the base.
+    #[inline(always)]
+    pub(super) fn put(&mut self, node: Node) {
+        let index = self.index(node.at);
+        let bin = &mut self.bins[index];
+        bin.nodes.push(node);
+        bin.armed += 1;
+        self.filled |= 1 << index;
+        self.len += 1;
+    }
+
+    /// The node with this deadline, of one timer, is stale from here on.
+    #[inline(always)]
+    pub(super) fn forget(&mut self, at: u64) {
+        let index = self.index(at);
+        let bin = &mut self.bins[index];
+        bin.armed -= 1;
+        if bin.armed == 0 {
+            self.len -= bin.nodes.len();
+            bin.nodes.clear();
+            self.filled &= !(1 << index);
+        }
+    }
+
+    #[inline(always)]
+    fn index(&self, at: u64) -> usize {
+        ((at ^ self.base) | 1).ilog2() as usize
+    }
+
+    /// Moves on to the first bin. Its nodes are drawn, in order and the least at the end, if they are few; or else they
+    /// go into the bins before it, which are empty. Answers with the end of what was drawn: all that is still here is
+    /// not before that.
+    pub(super) fn draw(&mut self, drawn: &mut Vec<Node>, is_armed: impl Fn(&Node) -> bool) -> u64 {
+        let index = self.filled.trailing_zeros();
+        let bin = &mut self.bins[index as usize];
+        let armed = mem::take(&mut bin.armed);
+        let mut nodes = mem::take(&mut bin.nodes);
+        self.len -= nodes.len();
+        self.filled &= !(1 << index);
+        self.base = (self.base >> index | 1) << index;
+        if armed < nodes.len() {
+            nodes.retain(is_armed);
+        }
+        let mut end = self.base;
+        if nodes.len() <= FEW || index == 0 {
+            nodes.sort_unstable_by(|one, other| other.cmp(one));
+            end = nodes.first().map_or(self.base, |last| last.at.saturating_add(1));
+            mem::swap(drawn, &mut nodes); // That is empty, and its memory serves again.
+        } else {
+            nodes.drain(..).for_each(|node| self.put(node));
+        }
+        if nodes.capacity() <= ROOM {
+            self.bins[index as usize].nodes = nodes;
+        }
+        end
+    }
+
+    /// Takes all out, and begins anew with these, none of which is stale. Answers with the new base.
+    pub(super) fn fill(&mut self, mut nodes: Vec<Node>, is_armed: impl Fn(&Node) -> bool) -> u64 {
+        for bin in &mut self.bins {
+            nodes.extend(bin.nodes.drain(..).filter(&is_armed));
+            bin.armed = 0;
+        }
+        (self.filled, self.len) = (0, 0);
+        self.base = nodes.iter().map(|node| node.at).min().unwrap_or(self.base);
+        nodes.into_iter().for_each(|node| self.put(node));
+        self.base
+    }
+
+    /// Drops the stale ones, and the memory of bins that had room for many more than `room`.
+    pub(super) fn sweep(&mut self, room: usize, is_armed: impl Fn(&Node) -> bool) {
+        self.len = 0;
+        for bin in &mut self.bins {
+            if bin.armed < bin.nodes.len() {
+                bin.nodes.retain(&is_armed);
+            }
+            self.len += bin.nodes.len();
+            if bin.nodes.is_empty() {
+                if bin.nodes.capacity() > room {
+                    bin.nodes = Vec::new();
+                }
+            } else if bin.nodes.capacity() > room.max(4 * ROOM.max(bin.nodes.len())) {
+                bin.nodes.shrink_to_fit();
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        while self.filled != 0 {
+            let bin = &mut self.bins[self.filled.trailing_zeros() as usize];
+            bin.nodes.clear();
+            bin.armed = 0;
+            self.filled &= self.filled - 1;
+        }
+        self.len = 0;
+    }
+}

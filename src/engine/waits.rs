@@ -1,0 +1,106 @@
+//! Waits for a deadline: their handlers, those of one type side by side in a slab.
+//!
+//! So a wait allocates nothing where its slab has had as many, and the million handlers of a million timers lie in the
+//! order in which they were started, not wherever the allocator had room.
+
+use super::places::Places;
+use super::state::{AnyWaits, AtDeadline, Engine, Wait, WaitSlab};
+use super::timer_queue::TimerKey;
+use crate::key::{Kind, Origin};
+use crate::outstanding::Work;
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// A larger handler is put into a box of its own, in bytes: what holds many moves them when it grows.
+const LARGE: usize = 256;
+
+/// The outcome of a wait.
+pub(crate) type Waited = io::Result<()>;
+
+struct Waiting<H> {
+    kind: &'static Kind,
+    origin: Origin,
+    handler: H,
+}
+
+/// The waits whose handlers are of one type.
+struct Waits<H>(Places<Waiting<H>>);
+
+impl Engine {
+    /// Arms a timer that ends in a call of the handler, exactly once. Drops it and returns `None` if the context has
+    /// gone.
+    pub(crate) fn arm_wait<H: FnOnce(Waited) + 'static>(
+        &self,
+        deadline: Instant,
+        kind: &'static Kind,
+        origin: Origin,
+        background: bool,
+        handler: H,
+    ) -> Option<TimerKey> {
+        if !self.is_alive() {
+            return None;
+        }
+        let wait = if size_of::<H>() > LARGE {
+            let handler = Box::new(handler);
+            self.keep(|| Waiting { kind, origin, handler })?
+        } else {
+            self.keep(|| Waiting { kind, origin, handler })?
+        };
+        self.arm(deadline, background, || AtDeadline::Wait { wait, background })
+    }
+
+    #[inline(always)]
+    fn keep<H: FnOnce(Waited) + 'static>(&self, make: impl FnOnce() -> Waiting<H>) -> Option<Wait> {
+        let number = self.waits.borrow().number_of::<H>();
+        let slab = number.unwrap_or_else(|| self.add_waits::<H>());
+        let waits = self.waits.borrow();
+        let waits: &RefCell<Waits<H>> = waits.get(slab)?.any.downcast_ref()?;
+        let index = waits.borrow_mut().insert_with(make);
+        Some(Wait { slab, index })
+    }
+
+    #[cold]
+    fn add_waits<H: FnOnce(Waited) + 'static>(&self) -> u32 {
+        let waits = Rc::new(RefCell::new(Waits::<H>(Places::new())));
+        self.waits.borrow_mut().add::<H>(AnyWaits { slab: waits.clone(), any: waits })
+    }
+}
+
+impl<H> Waits<H> {
+    #[inline(always)]
+    fn insert_with(&mut self, make: impl FnOnce() -> Waiting<H>) -> u32 {
+        if self.0.wants_a_look() {
+            self.0.look_at_memory();
+        }
+        self.0.insert_with(make)
+    }
+
+    fn take(&mut self, index: u32) -> Option<Waiting<H>> {
+        let waiting = self.0.take(index);
+        if self.0.is_empty() {
+            self.0.begin_anew();
+        }
+        waiting
+    }
+}
+
+impl<H: FnOnce(Waited) + 'static> WaitSlab for RefCell<Waits<H>> {
+    fn end(&self, index: u32, engine: &Engine, outcome: Waited) {
+        let taken = self.borrow_mut().take(index);
+        if let Some(Waiting { kind, origin, handler }) = taken {
+            engine.call(kind.name, origin.location, || handler(outcome));
+        }
+    }
+
+    fn describe(&self, index: u32) -> Option<Work> {
+        let waits = self.borrow();
+        let waiting = waits.0.get(index)?;
+        Some(Work::new(waiting.kind.name, waiting.kind.object, None, waiting.origin))
+    }
+
+    fn touch(&self, index: u32) -> usize {
+        self.borrow().0.get(index).map_or(0, |waiting| waiting.kind.name.len())
+    }
+}
