@@ -4,6 +4,7 @@ use super::state::{Engine, Queued, Task};
 use crate::key::{Kind, Origin};
 use crate::outstanding::Work;
 use std::any::Any;
+use std::mem;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -32,7 +33,7 @@ impl Engine {
     fn boxed<T: 'static>(&self, task: T) -> Box<T> {
         match self.spare_task.take().map(<Box<dyn Any>>::downcast::<T>) {
             Some(Ok(mut spare)) => {
-                *spare = task;
+                mem::forget(mem::replace(&mut *spare, task)); // It has run: there is nothing in it to drop.
                 spare
             }
             _ => Box::new(task),

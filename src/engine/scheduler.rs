@@ -1,39 +1,52 @@
 //! The scheduler: the queue of handlers that are ready, and the count of work that is outstanding.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::mem;
 
 /// A first-in-first-out queue of ready handlers and the count that keeps `run` going.
 ///
 /// What is queued counts as outstanding until it is taken out to run.
 #[derive(Debug)]
 pub(crate) struct Scheduler<T> {
-    ready: RefCell<VecDeque<T>>,
+    /// What has become ready, the first at the start.
+    ready: RefCell<Vec<T>>,
+    /// What step 7 of the turn in progress has still to run, the first at the end; empty between turns. A queue of two
+    /// stacks: so that neither goes round in a ring.
+    due: RefCell<Vec<T>>,
     /// Operations, waits, registrations and guards that are outstanding; what is queued is counted by the queue.
     started: Cell<usize>,
 }
 
 impl<T> Scheduler<T> {
     pub(crate) fn new() -> Self {
-        Scheduler { ready: RefCell::new(VecDeque::new()), started: Cell::new(0) }
+        Scheduler { ready: RefCell::default(), due: RefCell::default(), started: Cell::new(0) }
     }
 
     #[inline(always)]
     pub(crate) fn push(&self, task: T) {
-        self.ready.borrow_mut().push_back(task);
+        self.ready.borrow_mut().push(task);
     }
 
     pub(crate) fn extend(&self, tasks: impl Iterator<Item = T>) {
         self.ready.borrow_mut().extend(tasks);
     }
 
-    /// Takes the handler that became ready first; it stops being outstanding here, before its call.
-    pub(crate) fn pop(&self) -> Option<T> {
-        self.ready.borrow_mut().pop_front()
+    /// Makes due what is ready, and nothing that becomes ready later. To be called when nothing is due.
+    pub(crate) fn begin(&self) {
+        let (mut ready, mut due) = (self.ready.borrow_mut(), self.due.borrow_mut());
+        debug_assert!(due.is_empty(), "the last turn has not ended");
+        mem::swap(&mut *ready, &mut *due);
+        due.reverse();
+    }
+
+    /// Takes the next of those that are due; it stops being outstanding here, before its call.
+    #[inline(always)]
+    pub(crate) fn next(&self) -> Option<T> {
+        self.due.borrow_mut().pop()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.ready.borrow().len()
+        self.due.borrow().len() + self.ready.borrow().len()
     }
 
     #[inline]
@@ -50,12 +63,16 @@ impl<T> Scheduler<T> {
         self.started.get() > 0 || self.len() > 0
     }
 
-    pub(crate) fn with_ready<R>(&self, look: impl FnOnce(&VecDeque<T>) -> R) -> R {
-        look(&self.ready.borrow())
+    /// Shows all that is queued, the first first.
+    pub(crate) fn for_each(&self, show: impl FnMut(&T)) {
+        self.due.borrow().iter().rev().chain(&*self.ready.borrow()).for_each(show);
     }
 
     /// Empties the queue and hands out what it held, for the caller to drop when nothing is borrowed.
-    pub(crate) fn take_all(&self) -> VecDeque<T> {
-        self.ready.take()
+    pub(crate) fn take_all(&self) -> Vec<T> {
+        let mut all = self.due.take();
+        all.reverse();
+        all.append(&mut self.ready.borrow_mut());
+        all
     }
 }

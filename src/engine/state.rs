@@ -528,9 +528,7 @@ impl Engine {
                 AtDeadline::Internal(_) => {}
             }
         }
-        self.scheduler.with_ready(|ready| {
-            ready.iter().filter_map(|queued| self.describe(queued)).for_each(|work| all.push(work))
-        });
+        self.scheduler.for_each(|queued| self.describe(queued).into_iter().for_each(|work| all.push(work)));
         for (_, origin) in &*self.guards.borrow() {
             all.push(Work::new("work_guard", "IoContext", None, *origin));
         }

@@ -8,7 +8,6 @@ use super::trace::{Teller, tell};
 use crate::error;
 use crate::key::Origin;
 use crate::ready::Ready;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::panic::Location;
@@ -55,7 +54,8 @@ impl Engine {
         }
         if turn.is_at(Step::CompleteTimers) {
             self.complete_timers()?; // 6. complete due timers
-            turn.enter(Step::RunHandlers, self.scheduler.len());
+            turn.enter(Step::RunHandlers, 0);
+            self.scheduler.begin();
         }
         self.run_handlers()?; // 7. run the ready handlers, a snapshot
         turn.enter(Step::Outside, 0);
@@ -85,10 +85,9 @@ impl Engine {
     /// Told when nothing can be lost any more, whatever the logger does.
     #[cold]
     fn tell_of_mail(&self, first: usize) {
-        let describe =
-            |ready: &VecDeque<Queued>| ready.iter().skip(first).filter_map(|queued| self.describe(queued)).collect();
-        let mail: Vec<_> = self.scheduler.with_ready(describe);
-        for work in mail {
+        let mut mail = Vec::new();
+        self.scheduler.for_each(|queued| mail.push(self.describe(queued)));
+        for work in mail.into_iter().skip(first).flatten() {
             tell!(self, "{} from {}", work.kind(), work.location());
         }
     }
@@ -253,10 +252,7 @@ impl Engine {
     }
 
     fn run_handlers(self: &Rc<Self>) -> Result<(), Left> {
-        while self.turn.take_one() {
-            let Some(queued) = self.scheduler.pop() else {
-                break;
-            };
+        while let Some(queued) = self.scheduler.next() {
             match queued {
                 Queued::Task(task) => task.run(self),
                 Queued::Aborted(wait) => self.end_wait(wait, Err(error::aborted(0))),
