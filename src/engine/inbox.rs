@@ -20,7 +20,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 pub(crate) struct Inbox<T> {
-    queue: Mutex<Queue<T>>,
+    /// Apart from the flags, which the loop looks at after every handler: otherwise each look would take the cache
+    /// line away from the threads that push.
+    queue: Apart<Mutex<Queue<T>>>,
     /// Whether `queue.items` holds something; written with the queue locked.
     filled: AtomicBool,
     /// Whether the loop sleeps, is about to, or is outside its turn: whether a sender must wake it.
@@ -32,6 +34,10 @@ pub(crate) struct Inbox<T> {
     guards_held: AtomicUsize,
     waker: mio::Waker,
 }
+
+/// In cache lines of its own. Of two, because processors fetch them in pairs.
+#[repr(align(128))]
+struct Apart<T>(T);
 
 struct Queue<T> {
     items: Vec<T>,
@@ -45,7 +51,7 @@ struct Queue<T> {
 impl<T> Inbox<T> {
     pub(crate) fn new(waker: mio::Waker) -> Self {
         Inbox {
-            queue: Mutex::new(Queue { items: Vec::new(), since: Instant::now(), closed: false }),
+            queue: Apart(Mutex::new(Queue { items: Vec::new(), since: Instant::now(), closed: false })),
             filled: AtomicBool::new(false),
             asleep: AtomicBool::new(true),
             stop: AtomicBool::new(false),
@@ -60,7 +66,7 @@ impl<T> Inbox<T> {
     /// Queues `item`, as a `T`, and wakes the loop if it sleeps. Gives it back if the context has gone.
     #[inline]
     pub(crate) fn push<I>(&self, item: I, into: impl FnOnce(I) -> T) -> Result<(), I> {
-        let mut queue = lock(&self.queue);
+        let mut queue = lock(&self.queue.0);
         if queue.closed {
             return Err(item);
         }
@@ -75,7 +81,7 @@ impl<T> Inbox<T> {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.queue).closed
+        lock(&self.queue.0).closed
     }
 
     pub(crate) fn stop(&self) {
@@ -131,7 +137,7 @@ impl<T> Inbox<T> {
     /// Moves everything queued into `mail`, which is empty; the two vectors swap places, so neither is freed. Returns
     /// when the first of it came.
     pub(crate) fn take(&self, mail: &mut Vec<T>) -> Instant {
-        let mut queue = lock(&self.queue);
+        let mut queue = lock(&self.queue.0);
         self.filled.store(false, SeqCst);
         mem::swap(&mut queue.items, mail);
         queue.since
@@ -139,7 +145,7 @@ impl<T> Inbox<T> {
 
     /// Refuses everything from now on and hands out what is queued, for the caller to drop unlocked.
     pub(crate) fn close(&self) -> Vec<T> {
-        let mut queue = lock(&self.queue);
+        let mut queue = lock(&self.queue.0);
         queue.closed = true;
         self.filled.store(false, SeqCst);
         mem::take(&mut queue.items)
@@ -159,7 +165,7 @@ impl<T> Inbox<T> {
 
     /// Every item, as `describe` tells of it, and the guards on other threads.
     pub(crate) fn contents(&self, describe: impl Fn(&T, Instant) -> Work) -> Vec<Work> {
-        let queue = lock(&self.queue);
+        let queue = lock(&self.queue.0);
         let guards = lock(&self.guards);
         let items = queue.items.iter().map(|item| describe(item, queue.since));
         let guards = guards.iter().map(|(_, origin)| Work::new("work_guard", "Remote", None, *origin));
