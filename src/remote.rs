@@ -1,7 +1,8 @@
 //! `Remote` and `Sender`: the loop as other threads see it.
 
 use crate::engine::inbox::Inbox;
-use crate::engine::state::{Engine, Mail, Task};
+use crate::engine::mail::Letter;
+use crate::engine::state::{Engine, Mail};
 use crate::handle::Handle;
 use crate::key::Origin;
 use crate::outstanding::Work;
@@ -90,8 +91,8 @@ impl Remote {
     where
         F: FnOnce(&Handle) + Send + 'static,
     {
-        let posted = Box::new(RemoteTask { location: Location::caller(), task });
-        self.inbox.push(posted, |posted| posted).map_err(|posted| PostError { task: posted.task })
+        let posted = RemoteTask { location: Location::caller(), task };
+        self.inbox.send(posted).map_err(|posted| PostError { task: posted.task })
     }
 
     /// Asks the loop to stop, like [`Handle::stop`], from any thread. Never blocks.
@@ -121,9 +122,9 @@ struct RemoteTask<F> {
     task: F,
 }
 
-impl<F: FnOnce(&Handle)> Task for RemoteTask<F> {
-    fn run(self: Box<Self>, engine: &Rc<Engine>) {
-        let RemoteTask { location, task } = *self;
+impl<F: FnOnce(&Handle) + Send + 'static> Letter for RemoteTask<F> {
+    fn open(self, engine: &Rc<Engine>) {
+        let RemoteTask { location, task } = self;
         let handle = Handle { engine: Rc::clone(engine) };
         engine.call("remote post", location, || task(&handle));
     }
@@ -165,8 +166,8 @@ impl<T: Send + 'static> Sender<T> {
     /// The context has gone: the value comes back in the error.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         let Link { inbox, index, location } = &*self.link;
-        let message = Box::new(Message { index: *index, location, value });
-        inbox.push(message, |message| message).map_err(|message| SendError { value: message.value })
+        let message = Message { index: *index, location, value };
+        inbox.send(message).map_err(|message| SendError { value: message.value })
     }
 }
 
@@ -177,9 +178,9 @@ struct Message<T> {
     value: T,
 }
 
-impl<T: 'static> Task for Message<T> {
-    fn run(self: Box<Self>, engine: &Rc<Engine>) {
-        let Message { index, location, value } = *self;
+impl<T: Send + 'static> Letter for Message<T> {
+    fn open(self, engine: &Rc<Engine>) {
+        let Message { index, location, value } = self;
         let receiver = engine.channels.borrow().get(index).cloned();
         engine.call("channel message", location, || {
             if let Some(receiver) = receiver.as_ref().and_then(|receiver| receiver.downcast_ref::<Receiver<T>>()) {
@@ -198,7 +199,7 @@ impl Drop for Link {
     fn drop(&mut self) {
         let Link { inbox, index, location } = self;
         // If it is not accepted, the handler went with its context.
-        drop(inbox.push(Box::new(End { index: *index, location }), |end| end));
+        drop(inbox.send(End { index: *index, location }));
     }
 }
 
@@ -208,8 +209,8 @@ struct End {
     location: &'static Location<'static>,
 }
 
-impl Task for End {
-    fn run(self: Box<Self>, engine: &Rc<Engine>) {
+impl Letter for End {
+    fn open(self, engine: &Rc<Engine>) {
         let receiver = engine.channels.borrow_mut().try_remove(self.index);
         drop(receiver);
     }

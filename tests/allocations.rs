@@ -164,8 +164,8 @@ fn over_sessions() -> io::Result<()> {
     Ok(())
 }
 
-/// A repetition costs nothing once it is armed, an alarm that is moved nothing, a wait nothing where there were as many, and
-/// neither does a handler that posts its successor.
+/// A repetition costs nothing once it is armed, an alarm that is moved nothing, a wait and a post
+/// from another thread nothing where there were as many, and neither does a handler that posts its successor.
 fn over_timers_and_posts() -> io::Result<()> {
     let mut io = IoContext::new()?;
     let count = Rc::new(Cell::new(0));
@@ -207,7 +207,7 @@ fn over_timers_and_posts() -> io::Result<()> {
     }
     alarm.unset();
     let mut waits = Vec::with_capacity(MEASURED);
-    for is_warm in [false, true] {
+    for is_warm in [false, false, true] {
         let wait = |_| io.after(Duration::from_secs(3600), |waited| assert!(waited.is_err()));
         let region = Region::new(ALLOCATOR);
         waits.extend((0..MEASURED).map(wait));
@@ -224,6 +224,14 @@ fn over_timers_and_posts() -> io::Result<()> {
         }
         let change = region.change();
         assert!(!is_warm || change.allocations + change.reallocations == 0, "to start waits that end: {change:?}");
+    }
+    for is_warm in [false, false, true] {
+        let region = Region::new(ALLOCATOR);
+        let remote = io.remote();
+        (0..MEASURED).for_each(|n| assert!(remote.post(move |_| assert!(n < MEASURED)).is_ok()));
+        assert_eq!(io.run()?, MEASURED);
+        let change = region.change();
+        assert!(!is_warm || change.allocations + change.reallocations == 0, "to post remotely: {change:?}");
     }
     Ok(())
 }

@@ -5,9 +5,9 @@ mod util;
 use ioctx::{Handle, IoContext, Remote};
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, TryRecvError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use util::{Record, Tomb, context};
@@ -16,6 +16,50 @@ const ALIVE: &str = "the context is there";
 
 fn is_send<T: Send>(_: &T) {}
 fn is_sync<T: Sync>(_: &T) {}
+
+/// P9: tasks and messages of one thread arrive in the order in which they were sent, whatever their types and sizes.
+#[test]
+fn tasks_of_every_type_and_messages_of_every_channel_come_in_the_order_sent() -> io::Result<()> {
+    const SENT: u32 = 6_000;
+    let mut io = context();
+    let came = Arc::new(Mutex::new(Vec::new()));
+    let tell = |n: u32| {
+        let came = Arc::clone(&came);
+        move || came.lock().expect("no panic").push(n)
+    };
+    let numbers = io.channel(|tell: Box<dyn FnOnce() + Send>| tell());
+    let blocks = io.channel(|(tell, block): (Box<dyn FnOnce() + Send>, [u32; 200])| {
+        assert_eq!(block, [block[0]; 200]);
+        tell();
+    });
+    let (remote, guard) = (io.remote(), io.remote().work_guard());
+    let ran = thread::scope(|scope| {
+        scope.spawn(move || {
+            let _guard = guard;
+            for n in (0..SENT).step_by(5) {
+                let (first, third, fifth) = (tell(n), tell(n + 2), tell(n + 4));
+                let (block, text) = ([n; 1_000], n.to_string());
+                assert!(remote.post(move |_| first()).is_ok());
+                assert!(numbers.send(Box::new(tell(n + 1))).is_ok());
+                let large = move |_: &Handle| {
+                    assert_eq!(block, [n; 1_000]);
+                    third();
+                };
+                assert!(remote.post(large).is_ok());
+                assert!(blocks.send((Box::new(tell(n + 3)), [n; 200])).is_ok());
+                let with_text = move |_: &Handle| {
+                    assert_eq!(text, n.to_string());
+                    fifth();
+                };
+                assert!(remote.post(with_text).is_ok());
+            }
+        });
+        io.run()
+    })?;
+    assert_eq!(ran, SENT as usize);
+    assert!(came.lock().expect("no panic").iter().copied().eq(0..SENT));
+    Ok(())
+}
 
 /// P9: every accepted task runs once, those of one thread in the order posted, while the loop sleeps and wakes.
 #[test]

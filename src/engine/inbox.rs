@@ -19,11 +19,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-pub(crate) struct Inbox<T> {
+/// `M` is what it holds.
+pub(crate) struct Inbox<M> {
     /// Apart from the flags, which the loop looks at after every handler: otherwise each look would take the cache
     /// line away from the threads that push.
-    queue: Apart<Mutex<Queue<T>>>,
-    /// Whether `queue.items` holds something; written with the queue locked.
+    queue: Apart<Mutex<Queue<M>>>,
+    /// Whether there is mail; written with the queue locked.
     filled: AtomicBool,
     /// Whether the loop sleeps, is about to, or is outside its turn: whether a sender must wake it.
     asleep: AtomicBool,
@@ -39,19 +40,21 @@ pub(crate) struct Inbox<T> {
 #[repr(align(128))]
 struct Apart<T>(T);
 
-struct Queue<T> {
-    items: Vec<T>,
-    /// When the first of them came. All are said to be as old as that: a reading of the clock costs more than the rest
+struct Queue<M> {
+    mail: M,
+    /// Whether that is something.
+    filled: bool,
+    /// When the first of it came. All is said to be as old as that: a reading of the clock costs more than the rest
     /// of sending.
     since: Instant,
     /// The context has gone: nothing is accepted any more.
     closed: bool,
 }
 
-impl<T> Inbox<T> {
+impl<M: Default> Inbox<M> {
     pub(crate) fn new(waker: mio::Waker) -> Self {
         Inbox {
-            queue: Apart(Mutex::new(Queue { items: Vec::new(), since: Instant::now(), closed: false })),
+            queue: Apart(Mutex::new(Queue { mail: M::default(), filled: false, since: Instant::now(), closed: false })),
             filled: AtomicBool::new(false),
             asleep: AtomicBool::new(true),
             stop: AtomicBool::new(false),
@@ -63,18 +66,19 @@ impl<T> Inbox<T> {
 
     // Any thread.
 
-    /// Queues `item`, as a `T`, and wakes the loop if it sleeps. Gives it back if the context has gone.
+    /// Puts `item` to the rest, and wakes the loop if it sleeps. Gives it back if the context has gone.
     #[inline]
-    pub(crate) fn push<I>(&self, item: I, into: impl FnOnce(I) -> T) -> Result<(), I> {
+    pub(crate) fn push<I>(&self, item: I, put: impl FnOnce(&mut M, I)) -> Result<(), I> {
         let mut queue = lock(&self.queue.0);
         if queue.closed {
             return Err(item);
         }
-        if queue.items.is_empty() {
+        if !queue.filled {
+            queue.filled = true;
             queue.since = Instant::now();
             self.filled.store(true, SeqCst);
         }
-        queue.items.push(into(item));
+        put(&mut queue.mail, item);
         drop(queue);
         self.wake();
         Ok(())
@@ -134,21 +138,23 @@ impl<T> Inbox<T> {
         self.filled.load(SeqCst)
     }
 
-    /// Moves everything queued into `mail`, which is empty; the two vectors swap places, so neither is freed. Returns
-    /// when the first of it came.
-    pub(crate) fn take(&self, mail: &mut Vec<T>) -> Instant {
+    /// Moves everything queued into `mail`, which is empty; the two swap places, so the memory of neither is freed.
+    /// Returns when the first of it came.
+    pub(crate) fn take(&self, mail: &mut M) -> Instant {
         let mut queue = lock(&self.queue.0);
+        queue.filled = false;
         self.filled.store(false, SeqCst);
-        mem::swap(&mut queue.items, mail);
+        mem::swap(&mut queue.mail, mail);
         queue.since
     }
 
     /// Refuses everything from now on and hands out what is queued, for the caller to drop unlocked.
-    pub(crate) fn close(&self) -> Vec<T> {
+    pub(crate) fn close(&self) -> M {
         let mut queue = lock(&self.queue.0);
         queue.closed = true;
+        queue.filled = false;
         self.filled.store(false, SeqCst);
-        mem::take(&mut queue.items)
+        mem::take(&mut queue.mail)
     }
 
     pub(crate) fn stop_requested(&self) -> bool {
@@ -163,13 +169,15 @@ impl<T> Inbox<T> {
         self.guards_held.load(SeqCst)
     }
 
-    /// Every item, as `describe` tells of it, and the guards on other threads.
-    pub(crate) fn contents(&self, describe: impl Fn(&T, Instant) -> Work) -> Vec<Work> {
+    /// Shows what is queued, and when the first of it came.
+    pub(crate) fn look(&self, show: impl FnOnce(&M, Instant)) {
         let queue = lock(&self.queue.0);
-        let guards = lock(&self.guards);
-        let items = queue.items.iter().map(|item| describe(item, queue.since));
-        let guards = guards.iter().map(|(_, origin)| Work::new("work_guard", "Remote", None, *origin));
-        items.chain(guards).collect()
+        show(&queue.mail, queue.since);
+    }
+
+    /// The guards on other threads.
+    pub(crate) fn describe_guards(&self, mut all: impl FnMut(Work)) {
+        lock(&self.guards).iter().for_each(|(_, origin)| all(Work::new("work_guard", "Remote", None, *origin)));
     }
 }
 
@@ -183,7 +191,7 @@ mod tests {
     use super::*;
     use std::io;
 
-    fn inbox() -> (mio::Poll, Inbox<u32>) {
+    fn inbox() -> (mio::Poll, Inbox<Vec<u32>>) {
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
         (poll, Inbox::new(waker))
@@ -193,7 +201,7 @@ mod tests {
     fn a_sleeper_with_mail_does_not_sleep() {
         let (_poll, inbox) = inbox();
         inbox.awake();
-        assert_eq!(inbox.push(1, |n| n), Ok(()));
+        assert_eq!(inbox.push(1, Vec::push), Ok(()));
         assert!(!inbox.fall_asleep());
         let mut mail = Vec::new();
         inbox.take(&mut mail);
@@ -204,9 +212,9 @@ mod tests {
     #[test]
     fn a_closed_inbox_takes_nothing_and_hands_out_what_it_held() {
         let (_poll, inbox) = inbox();
-        assert_eq!(inbox.push(1, |n| n), Ok(()));
+        assert_eq!(inbox.push(1, Vec::push), Ok(()));
         assert_eq!(inbox.close(), [1]);
-        assert_eq!(inbox.push(2, |_| unreachable!("the inbox is closed")), Err(2));
+        assert_eq!(inbox.push(2, |_, _| unreachable!("the inbox is closed")), Err(2));
     }
 
     /// Goal: no item is lost however senders and a sleeping loop interleave.
@@ -220,7 +228,7 @@ mod tests {
         let mut seen = 0;
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..EACH).for_each(|n| assert_eq!(inbox.push(n as u32, |n| n), Ok(()))));
+                scope.spawn(|| (0..EACH).for_each(|n| assert_eq!(inbox.push(n as u32, Vec::push), Ok(()))));
             }
             while seen < 4 * EACH {
                 if inbox.fall_asleep() {

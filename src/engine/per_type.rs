@@ -44,6 +44,15 @@ impl<V> PerType<V> {
     }
 
     #[inline]
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut V> {
+        self.values.get_mut(number as usize).map(|(_, value)| value)
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.values.iter().map(|(_, value)| value)
+    }
+
+    #[inline]
     pub(crate) fn get(&self, number: u32) -> Option<&V> {
         self.values.get(number as usize).map(|(_, value)| value)
     }

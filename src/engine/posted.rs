@@ -6,7 +6,6 @@ use crate::outstanding::Work;
 use std::any::Any;
 use std::mem;
 use std::rc::Rc;
-use std::time::Instant;
 
 /// A larger box than this is not kept, in bytes.
 const SPARE: usize = 1024;
@@ -53,7 +52,7 @@ impl<H: FnOnce() + 'static> Task for Posted<H> {
         engine.call(kind.name, origin.location, handler);
     }
 
-    fn describe(&self, _: Instant) -> Work {
+    fn describe(&self) -> Work {
         Work::new(self.kind.name, self.kind.object, None, self.origin)
     }
 }

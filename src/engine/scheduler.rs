@@ -27,16 +27,15 @@ impl<T> Scheduler<T> {
         self.ready.borrow_mut().push(task);
     }
 
-    pub(crate) fn extend(&self, tasks: impl Iterator<Item = T>) {
-        self.ready.borrow_mut().extend(tasks);
-    }
-
     /// Makes due what is ready, and nothing that becomes ready later. To be called when nothing is due.
     pub(crate) fn begin(&self) {
-        let (mut ready, mut due) = (self.ready.borrow_mut(), self.due.borrow_mut());
-        debug_assert!(due.is_empty(), "the last turn has not ended");
-        mem::swap(&mut *ready, &mut *due);
-        due.reverse();
+        let mut ready = self.ready.borrow_mut();
+        if !ready.is_empty() {
+            let mut due = self.due.borrow_mut();
+            debug_assert!(due.is_empty(), "the last turn has not ended");
+            mem::swap(&mut *ready, &mut *due);
+            due.reverse();
+        }
     }
 
     /// Takes the next of those that are due; it stops being outstanding here, before its call.

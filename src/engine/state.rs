@@ -1,5 +1,6 @@
 //! The engine: what one context is made of, and the verbs by which the layers above start and end work.
 
+use super::bag::Bag;
 use super::buffers::Buffers;
 use super::clock::Clock;
 use super::inbox::Inbox;
@@ -31,46 +32,57 @@ pub(crate) trait Task {
     /// Runs it, in step 7. It counts and watches the call itself, because not everything that is queued is a handler.
     fn run(self: Box<Self>, engine: &Rc<Engine>);
 
-    /// What it is; `came` is when, for those from other threads.
-    fn describe(&self, came: Instant) -> Work;
+    fn describe(&self) -> Work;
 }
-
-/// The same, on its way from another thread.
-pub(crate) type Mail = Box<dyn Task + Send>;
 
 /// What the ready queue holds.
 pub(crate) enum Queued {
     Task(Box<dyn Task>),
-    /// A wait that was cancelled; its handler is still to be told.
-    Aborted(Wait),
+    /// A wait that was cancelled, and whose handler is still to be told; or a letter.
+    Kept(Kept),
 }
 
-/// The handlers of the waits for a deadline that have handlers of one type; see `waits.rs`.
-pub(crate) trait WaitSlab {
-    /// Takes the handler out and calls it.
-    fn end(&self, index: u32, engine: &Engine, outcome: io::Result<()>);
+/// Where a handler is kept. There is one of these for each: who has it ends it.
+///
+/// Aligned so that it is read and written as one.
+#[derive(Debug)]
+#[repr(align(8))]
+pub(crate) struct Kept {
+    pub(crate) keeper: u32,
+    pub(crate) index: u32,
+}
 
-    /// What it is; `None` if there is none.
-    fn describe(&self, index: u32) -> Option<Work>;
+/// Keeps the handlers of one type, side by side: those of waits for a deadline, see `waits.rs`, or letters from other
+/// threads, see `mail.rs`.
+pub(crate) trait Keeper {
+    /// Takes the handler out and calls it; with the outcome, if it is that of a wait.
+    fn end(&self, index: u32, engine: &Rc<Engine>, outcome: io::Result<()>);
+
+    /// What it is; `None` if there is none. `came` is when, for letters.
+    fn describe(&self, index: u32, came: Instant) -> Option<Work>;
 
     /// Reads something of the handler's memory, and returns it.
     fn touch(&self, index: u32) -> usize;
 }
 
 /// One such, also as what it is.
-pub(crate) struct AnyWaits {
-    pub(crate) slab: Rc<dyn WaitSlab>,
+pub(crate) struct AnyKeeper {
+    pub(crate) keeper: Rc<dyn Keeper>,
     pub(crate) any: Rc<dyn Any>,
 }
 
-/// Where the handler of a wait is. There is one of these for each: who has it ends the wait.
-///
-/// Aligned so that it is read and written as one.
-#[derive(Debug)]
-#[repr(align(8))]
-pub(crate) struct Wait {
-    pub(crate) slab: u32,
-    pub(crate) index: u32,
+/// What other threads have posted.
+pub(crate) type Mail = Bag<dyn Pile>;
+
+/// Letters of one type on their way, the first that came at the front.
+pub(crate) trait Pile: Send {
+    /// Puts the first `count` into the ready queue.
+    fn deliver(&mut self, count: usize, engine: &Engine);
+
+    fn describe(&self, came: Instant, all: &mut dyn FnMut(Work));
+
+    /// For the sender, who knows the type.
+    fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
 /// What happens at a deadline, and what the timer queue holds. With a tag as wide as a word, so that it is copied word
@@ -78,7 +90,7 @@ pub(crate) struct Wait {
 #[repr(u64)]
 pub(crate) enum AtDeadline {
     /// The end of a wait.
-    Wait { wait: Wait, background: bool },
+    Wait { wait: Kept, background: bool },
     /// A callback, called once a period.
     Repeat(Rc<Repeat>),
     /// A callback whose deadline is set again and again.
@@ -162,10 +174,10 @@ pub(crate) struct Engine {
     /// The emptied box of a task that has run, for the next one.
     pub(crate) spare_task: Cell<Option<Box<dyn Any>>>,
     pub(crate) timers: RefCell<TimerQueue<AtDeadline>>,
-    pub(crate) waits: RefCell<PerType<AnyWaits>>,
+    pub(crate) keepers: RefCell<PerType<AnyKeeper>>,
     pub(crate) inbox: Arc<Inbox<Mail>>,
     /// What step 1 takes the inbox's contents into; empty between turns, kept for its memory.
-    pub(crate) mail: Cell<Vec<Mail>>,
+    pub(crate) mail: RefCell<Mail>,
     /// When the first of what it took came.
     pub(crate) mail_came: Cell<Instant>,
     /// The handlers of channels, found by the index that their senders know.
@@ -201,9 +213,9 @@ impl Engine {
             scheduler: Scheduler::new(),
             spare_task: Cell::new(None),
             timers: RefCell::new(TimerQueue::new()),
-            waits: RefCell::default(),
+            keepers: RefCell::default(),
             inbox: Arc::new(Inbox::new(waker)),
-            mail: Cell::default(),
+            mail: RefCell::default(),
             mail_came: Cell::new(Instant::now()),
             channels: RefCell::new(Slab::new()),
             guards: RefCell::new(Slab::new()),
@@ -296,8 +308,8 @@ impl Engine {
 
     pub(crate) fn describe(&self, queued: &Queued) -> Option<Work> {
         match queued {
-            Queued::Task(task) => Some(task.describe(self.mail_came.get())),
-            Queued::Aborted(wait) => self.slab_of(wait)?.describe(wait.index),
+            Queued::Task(task) => Some(task.describe()),
+            Queued::Kept(kept) => self.describe_kept(kept),
         }
     }
 
@@ -379,7 +391,7 @@ impl Engine {
     /// Reads something of the memory behind a timer.
     pub(crate) fn touch(&self, then: &AtDeadline) -> usize {
         match then {
-            AtDeadline::Wait { wait, .. } => self.slab_of(wait).map_or(0, |slab| slab.touch(wait.index)),
+            AtDeadline::Wait { wait, .. } => self.keeper_of(wait).map_or(0, |keeper| keeper.touch(wait.index)),
             AtDeadline::Repeat(repeat) => Rc::strong_count(repeat),
             AtDeadline::Ring(alarm) => Rc::strong_count(alarm),
             AtDeadline::Internal(_) => 0,
@@ -410,21 +422,25 @@ impl Engine {
             return false;
         };
         match then {
-            AtDeadline::Wait { wait, .. } => self.push(Queued::Aborted(wait)),
+            AtDeadline::Wait { wait, .. } => self.push(Queued::Kept(wait)),
             _ => self.kick_if_out_of_work(),
         }
         true
     }
 
-    /// Calls the handler of a wait, which has ended.
-    pub(crate) fn end_wait(&self, wait: Wait, outcome: io::Result<()>) {
-        if let Some(slab) = self.slab_of(&wait) {
-            slab.end(wait.index, self, outcome);
+    /// Calls a handler that is kept; with the outcome, if it is that of a wait.
+    pub(crate) fn end(self: &Rc<Self>, kept: Kept, outcome: io::Result<()>) {
+        if let Some(keeper) = self.keeper_of(&kept) {
+            keeper.end(kept.index, self, outcome);
         }
     }
 
-    fn slab_of(&self, wait: &Wait) -> Option<Rc<dyn WaitSlab>> {
-        self.waits.borrow().get(wait.slab).map(|waits| Rc::clone(&waits.slab))
+    fn describe_kept(&self, kept: &Kept) -> Option<Work> {
+        self.keeper_of(kept)?.describe(kept.index, self.mail_came.get())
+    }
+
+    fn keeper_of(&self, kept: &Kept) -> Option<Rc<dyn Keeper>> {
+        self.keepers.borrow().get(kept.keeper).map(|any| Rc::clone(&any.keeper))
     }
 
     /// The timer that an operation's key means, if it is one of this context.
@@ -517,12 +533,7 @@ impl Engine {
         }
         for then in self.timers.borrow().values().filter(|then| !then.is_background()) {
             match then {
-                AtDeadline::Wait { wait, .. } => {
-                    self.slab_of(wait)
-                        .and_then(|slab| slab.describe(wait.index))
-                        .into_iter()
-                        .for_each(|work| all.push(work));
-                }
+                AtDeadline::Wait { wait, .. } => self.describe_kept(wait).into_iter().for_each(|work| all.push(work)),
                 AtDeadline::Ring(alarm) => all.push(Work::new("alarm", "Alarm", None, alarm.origin)),
                 AtDeadline::Repeat(repeat) => all.push(Work::new("every", "Timer", None, repeat.origin)),
                 AtDeadline::Internal(_) => {}
@@ -532,7 +543,9 @@ impl Engine {
         for (_, origin) in &*self.guards.borrow() {
             all.push(Work::new("work_guard", "IoContext", None, *origin));
         }
-        self.inbox.contents(|task, came| task.describe(came)).into_iter().for_each(|work| all.push(work));
+        self.inbox
+            .look(|mail, came| mail.piles.values().for_each(|pile| pile.describe(came, &mut |work| all.push(work))));
+        self.inbox.describe_guards(|work| all.push(work));
         all
     }
 
@@ -546,12 +559,17 @@ impl Engine {
             let starved = self.starved.take();
             let entries: Vec<Abandoned> = self.reactor.take_all().into_iter().map(Abandoned).collect();
             let channels = self.channels.take();
-            let waits = self.waits.take();
-            if mail.is_empty() && tasks.is_empty() && timers.is_empty() && entries.is_empty() && channels.is_empty() {
+            let keepers = self.keepers.take();
+            if mail.order.is_empty()
+                && tasks.is_empty()
+                && timers.is_empty()
+                && entries.is_empty()
+                && channels.is_empty()
+            {
                 break;
             }
             // When one destructor panics, the others still run: that is how Rust drops a tuple of collections.
-            drop((entries, mail, tasks, timers, waits, starved, channels));
+            drop((entries, mail, tasks, timers, keepers, starved, channels));
         }
         self.reactor.close();
     }

@@ -3,7 +3,7 @@
 use super::clock::deadline_after;
 use super::poller::Poller;
 use super::progress::Step;
-use super::state::{AtDeadline, Engine, Queued, Ringing};
+use super::state::{AtDeadline, Engine, Mail, Queued, Ringing};
 use super::trace::{Teller, tell};
 use crate::error;
 use crate::key::Origin;
@@ -73,10 +73,16 @@ impl Engine {
     #[inline(never)] // Or the loop over the events would run out of registers.
     fn take_mail(&self) {
         let first = self.scheduler.len();
-        let mut mail = self.mail.take();
+        let mut mail = self.mail.borrow_mut();
         self.mail_came.set(self.inbox.take(&mut mail));
-        self.scheduler.extend(mail.drain(..).map(|task| Queued::Task(task)));
-        self.mail.set(mail);
+        let Mail { piles, order } = &mut *mail;
+        for run in order.chunk_by(|one, next| one == next) {
+            if let Some(pile) = run.first().and_then(|&number| piles.get_mut(number)) {
+                pile.deliver(run.len(), self);
+            }
+        }
+        order.clear();
+        order.shrink_to(1 << 16); // After a burst there may be silence.
         if self.teller.tracing() {
             self.tell_of_mail(first);
         }
@@ -232,7 +238,7 @@ impl Engine {
         if let Some(then) = self.disarm(key) {
             tell!(self, "fired {:.3?} after its deadline", now - deadline);
             match then {
-                AtDeadline::Wait { wait, .. } => self.end_wait(wait, Ok(())),
+                AtDeadline::Wait { wait, .. } => self.end(wait, Ok(())),
                 AtDeadline::Ring(alarm) => self.ring(&alarm),
                 AtDeadline::Internal(act) => act(self),
                 AtDeadline::Repeat(_) => {}
@@ -255,7 +261,7 @@ impl Engine {
         while let Some(queued) = self.scheduler.next() {
             match queued {
                 Queued::Task(task) => task.run(self),
-                Queued::Aborted(wait) => self.end_wait(wait, Err(error::aborted(0))),
+                Queued::Kept(kept) => self.end(kept, Err(error::aborted(0))),
             }
             self.may_go_on()?;
         }

@@ -4,7 +4,7 @@
 //! order in which they were started, not wherever the allocator had room.
 
 use super::places::Places;
-use super::state::{AnyWaits, AtDeadline, Engine, Wait, WaitSlab};
+use super::state::{AnyKeeper, AtDeadline, Engine, Keeper, Kept};
 use super::timer_queue::TimerKey;
 use crate::key::{Kind, Origin};
 use crate::outstanding::Work;
@@ -52,19 +52,19 @@ impl Engine {
     }
 
     #[inline(always)]
-    fn keep<H: FnOnce(Waited) + 'static>(&self, make: impl FnOnce() -> Waiting<H>) -> Option<Wait> {
-        let number = self.waits.borrow().number_of::<H>();
-        let slab = number.unwrap_or_else(|| self.add_waits::<H>());
-        let waits = self.waits.borrow();
-        let waits: &RefCell<Waits<H>> = waits.get(slab)?.any.downcast_ref()?;
+    fn keep<H: FnOnce(Waited) + 'static>(&self, make: impl FnOnce() -> Waiting<H>) -> Option<Kept> {
+        let number = self.keepers.borrow().number_of::<H>();
+        let keeper = number.unwrap_or_else(|| self.add_waits::<H>());
+        let keepers = self.keepers.borrow();
+        let waits: &RefCell<Waits<H>> = keepers.get(keeper)?.any.downcast_ref()?;
         let index = waits.borrow_mut().insert_with(make);
-        Some(Wait { slab, index })
+        Some(Kept { keeper, index })
     }
 
     #[cold]
     fn add_waits<H: FnOnce(Waited) + 'static>(&self) -> u32 {
         let waits = Rc::new(RefCell::new(Waits::<H>(Places::new())));
-        self.waits.borrow_mut().add::<H>(AnyWaits { slab: waits.clone(), any: waits })
+        self.keepers.borrow_mut().add::<H>(AnyKeeper { keeper: waits.clone(), any: waits })
     }
 }
 
@@ -86,15 +86,15 @@ impl<H> Waits<H> {
     }
 }
 
-impl<H: FnOnce(Waited) + 'static> WaitSlab for RefCell<Waits<H>> {
-    fn end(&self, index: u32, engine: &Engine, outcome: Waited) {
+impl<H: FnOnce(Waited) + 'static> Keeper for RefCell<Waits<H>> {
+    fn end(&self, index: u32, engine: &Rc<Engine>, outcome: Waited) {
         let taken = self.borrow_mut().take(index);
         if let Some(Waiting { kind, origin, handler }) = taken {
             engine.call(kind.name, origin.location, || handler(outcome));
         }
     }
 
-    fn describe(&self, index: u32) -> Option<Work> {
+    fn describe(&self, index: u32, _: Instant) -> Option<Work> {
         let waits = self.borrow();
         let waiting = waits.0.get(index)?;
         Some(Work::new(waiting.kind.name, waiting.kind.object, None, waiting.origin))

@@ -1,0 +1,135 @@
+//! Mail from other threads: those of one type side by side, on both sides of the inbox.
+//!
+//! A box for each would be allocated by one thread and freed by another, and they would wait for each other in the
+//! allocator: that was two thirds of the time of a post.
+
+use super::inbox::Inbox;
+use super::places::Places;
+use super::state::{AnyKeeper, Engine, Keeper, Kept, Mail, Pile, Queued};
+use crate::outstanding::Work;
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Something on its way to the loop's thread.
+pub(crate) trait Letter: Send + 'static {
+    /// Does what it is for, in step 7. It counts and watches the call itself, because not every letter is one.
+    fn open(self, engine: &Rc<Engine>);
+
+    /// What it is, and that it came at `came`.
+    fn describe(&self, came: Instant) -> Work;
+}
+
+/// A larger one is put into a box of its own, in bytes: it is copied while the inbox is locked, and again when a pile
+/// grows.
+const LARGE: usize = 256;
+
+/// What has room for more, in bytes, gives it back when it has emptied: after a burst there may be silence.
+const ROOM: usize = 1 << 20;
+
+impl Inbox<Mail> {
+    /// Sends a letter; gives it back if the context has gone.
+    #[inline]
+    pub(crate) fn send<L: Letter>(&self, letter: L) -> Result<(), L> {
+        if size_of::<L>() > LARGE {
+            return self.put(Box::new(letter)).map_err(|letter| *letter);
+        }
+        self.put(letter)
+    }
+
+    #[inline]
+    fn put<L: Letter>(&self, letter: L) -> Result<(), L> {
+        self.push(letter, |Mail { piles, order }, letter| {
+            let pile = piles.number_of::<L>().unwrap_or_else(|| piles.add::<L>(Box::new(VecDeque::<L>::new())));
+            let letters = piles.get_mut(pile).and_then(|pile| pile.as_any_mut().downcast_mut::<VecDeque<L>>());
+            if let Some(letters) = letters {
+                letters.push_back(letter);
+                order.push(pile);
+            }
+        })
+    }
+}
+
+impl<L: Letter> Letter for Box<L> {
+    fn open(self, engine: &Rc<Engine>) {
+        L::open(*self, engine);
+    }
+
+    fn describe(&self, came: Instant) -> Work {
+        L::describe(self, came)
+    }
+}
+
+impl Engine {
+    fn letters<L: Letter>(&self) -> u32 {
+        let number = self.keepers.borrow().number_of::<L>();
+        number.unwrap_or_else(|| {
+            let letters = Rc::new(RefCell::new(Letters::<L>(Places::new())));
+            self.keepers.borrow_mut().add::<L>(AnyKeeper { keeper: letters.clone(), any: letters })
+        })
+    }
+}
+
+impl<L: Letter> Pile for VecDeque<L> {
+    fn deliver(&mut self, count: usize, engine: &Engine) {
+        let keeper = engine.letters::<L>();
+        let keepers = engine.keepers.borrow();
+        let letters: Option<&RefCell<Letters<L>>> = keepers.get(keeper).and_then(|letters| letters.any.downcast_ref());
+        if let Some(mut letters) = letters.map(|letters| letters.borrow_mut()) {
+            for letter in self.drain(..count.min(self.len())) {
+                let index = letters.insert(letter);
+                engine.scheduler.push(Queued::Kept(Kept { keeper, index }));
+            }
+        }
+        if self.is_empty() && self.capacity() * size_of::<L>() > ROOM {
+            *self = VecDeque::new();
+        }
+    }
+
+    fn describe(&self, came: Instant, all: &mut dyn FnMut(Work)) {
+        self.iter().for_each(|letter| all(letter.describe(came)));
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// The letters of one type that have arrived and are not yet opened.
+struct Letters<L>(Places<L>);
+
+impl<L> Letters<L> {
+    fn insert(&mut self, letter: L) -> u32 {
+        self.0.insert_with(|| letter)
+    }
+
+    fn take(&mut self, index: u32) -> Option<L> {
+        let letter = self.0.take(index);
+        if self.0.is_empty() && self.0.room() * size_of::<L>() > ROOM {
+            self.0 = Places::new();
+        } else if self.0.is_empty() {
+            self.0.begin_anew();
+        }
+        letter
+    }
+}
+
+impl<L: Letter> Keeper for RefCell<Letters<L>> {
+    fn end(&self, index: u32, engine: &Rc<Engine>, _: io::Result<()>) {
+        let letter = self.borrow_mut().take(index);
+        if let Some(letter) = letter {
+            letter.open(engine);
+        }
+    }
+
+    fn describe(&self, index: u32, came: Instant) -> Option<Work> {
+        Some(self.borrow().0.get(index)?.describe(came))
+    }
+
+    fn touch(&self, index: u32) -> usize {
+        usize::from(self.borrow().0.get(index).is_some())
+    }
+}
