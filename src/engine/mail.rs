@@ -43,7 +43,8 @@ impl Inbox<Mail> {
     #[inline]
     fn put<L: Letter>(&self, letter: L) -> Result<(), L> {
         self.push(letter, |Mail { piles, order }, letter| {
-            let pile = piles.number_of::<L>().unwrap_or_else(|| piles.add::<L>(Box::new(VecDeque::<L>::new())));
+            let known = piles.find::<L>().map(|(pile, _)| pile);
+            let pile = known.unwrap_or_else(|| piles.add::<L>(Box::new(VecDeque::<L>::new())));
             let letters = piles.get_mut(pile).and_then(|pile| pile.as_any_mut().downcast_mut::<VecDeque<L>>());
             if let Some(letters) = letters {
                 letters.push_back(letter);
@@ -65,7 +66,7 @@ impl<L: Letter> Letter for Box<L> {
 
 impl Engine {
     fn letters<L: Letter>(&self) -> u32 {
-        let number = self.keepers.borrow().number_of::<L>();
+        let number = self.keepers.borrow().find::<L>().map(|(number, _)| number);
         number.unwrap_or_else(|| {
             let letters = Rc::new(RefCell::new(Letters::<L>(Places::new())));
             self.keepers.borrow_mut().add::<L>(AnyKeeper { keeper: letters.clone(), any: letters })

@@ -19,20 +19,21 @@ impl<V> Default for PerType<V> {
 }
 
 impl<V> PerType<V> {
+    /// The value of this type, and its number.
     #[inline]
-    pub(crate) fn number_of<T: 'static>(&self) -> Option<u32> {
-        let (latest, wanted) = (self.latest.get(), TypeId::of::<T>());
-        if self.values.get(latest as usize).is_some_and(|(latest, _)| *latest == wanted) {
-            return Some(latest);
+    pub(crate) fn find<T: 'static>(&self) -> Option<(u32, &V)> {
+        let latest = self.latest.get();
+        match self.values.get(latest as usize) {
+            Some((known, value)) if *known == TypeId::of::<T>() => Some((latest, value)),
+            _ => self.search(TypeId::of::<T>()),
         }
-        self.search(wanted)
     }
 
     #[inline(never)]
-    fn search(&self, wanted: TypeId) -> Option<u32> {
+    fn search(&self, wanted: TypeId) -> Option<(u32, &V)> {
         let number = self.numbers.get(&wanted).copied()?;
         self.latest.set(number);
-        Some(number)
+        Some((number, self.get(number)?))
     }
 
     /// Adds the value of a type that has none.
@@ -65,13 +66,13 @@ mod tests {
     #[test]
     fn every_type_finds_its_own() {
         let mut values = PerType::default();
-        assert_eq!(values.number_of::<u8>(), None);
+        assert_eq!(values.find::<u8>(), None);
         let numbers = [values.add::<u8>('a'), values.add::<u16>('b'), values.add::<[u8; 2]>('c')];
         for _ in 0..2 {
-            let found = [values.number_of::<u8>(), values.number_of::<u16>(), values.number_of::<[u8; 2]>()];
-            assert_eq!(found, numbers.map(Some));
+            let found = [values.find::<u8>(), values.find::<u16>(), values.find::<[u8; 2]>()];
+            assert_eq!(found, [Some((numbers[0], &'a')), Some((numbers[1], &'b')), Some((numbers[2], &'c'))]);
         }
         assert_eq!(numbers.map(|number| values.get(number).copied()), ['a', 'b', 'c'].map(Some));
-        assert_eq!((values.number_of::<i8>(), values.get(3)), (None, None));
+        assert_eq!((values.find::<i8>(), values.get(3)), (None, None));
     }
 }

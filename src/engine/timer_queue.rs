@@ -178,10 +178,11 @@ impl<T> TimerQueue<T> {
     // Deadlines as numbers.
 
     /// What does not fit is almost six hundred years away. The last number is no deadline: a limit is beyond all.
+    #[inline]
     fn at(&self, deadline: Instant) -> u64 {
+        const SECOND: u64 = 1_000_000_000;
         let since = deadline.saturating_duration_since(self.epoch);
-        let nanos = since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into());
-        nanos.min(u64::MAX - 1)
+        since.as_secs().min(u64::MAX / SECOND - 1) * SECOND + u64::from(since.subsec_nanos())
     }
 
     fn deadline(&self, node: Node) -> Instant {

@@ -73,9 +73,15 @@ impl Engine {
     #[inline(never)] // Or the loop over the events would run out of registers.
     fn take_mail(&self) {
         let first = self.scheduler.len();
-        let mut mail = self.mail.borrow_mut();
-        self.mail_came.set(self.inbox.take(&mut mail));
-        let Mail { piles, order } = &mut *mail;
+        self.deliver_mail(&mut self.mail.borrow_mut());
+        if self.teller.tracing() {
+            self.tell_of_mail(first);
+        }
+    }
+
+    fn deliver_mail(&self, mail: &mut Mail) {
+        self.mail_came.set(self.inbox.take(mail));
+        let Mail { piles, order } = mail;
         for run in order.chunk_by(|one, next| one == next) {
             if let Some(pile) = run.first().and_then(|&number| piles.get_mut(number)) {
                 pile.deliver(run.len(), self);
@@ -83,9 +89,6 @@ impl Engine {
         }
         order.clear();
         order.shrink_to(1 << 16); // After a burst there may be silence.
-        if self.teller.tracing() {
-            self.tell_of_mail(first);
-        }
     }
 
     /// Told when nothing can be lost any more, whatever the logger does.

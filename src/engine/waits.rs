@@ -53,18 +53,22 @@ impl Engine {
 
     #[inline(always)]
     fn keep<H: FnOnce(Waited) + 'static>(&self, make: impl FnOnce() -> Waiting<H>) -> Option<Kept> {
-        let number = self.keepers.borrow().number_of::<H>();
-        let keeper = number.unwrap_or_else(|| self.add_waits::<H>());
-        let keepers = self.keepers.borrow();
-        let waits: &RefCell<Waits<H>> = keepers.get(keeper)?.any.downcast_ref()?;
+        let mut keepers = self.keepers.borrow();
+        if keepers.find::<H>().is_none() {
+            drop(keepers);
+            self.add_waits::<H>();
+            keepers = self.keepers.borrow();
+        }
+        let (keeper, waits) = keepers.find::<H>()?;
+        let waits: &RefCell<Waits<H>> = waits.any.downcast_ref()?;
         let index = waits.borrow_mut().insert_with(make);
         Some(Kept { keeper, index })
     }
 
     #[cold]
-    fn add_waits<H: FnOnce(Waited) + 'static>(&self) -> u32 {
+    fn add_waits<H: FnOnce(Waited) + 'static>(&self) {
         let waits = Rc::new(RefCell::new(Waits::<H>(Places::new())));
-        self.keepers.borrow_mut().add::<H>(AnyKeeper { keeper: waits.clone(), any: waits })
+        self.keepers.borrow_mut().add::<H>(AnyKeeper { keeper: waits.clone(), any: waits });
     }
 }
 
