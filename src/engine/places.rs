@@ -79,8 +79,14 @@ impl<T> Places<T> {
 
     #[inline(always)]
     pub(crate) fn take(&mut self, index: u32) -> Option<T> {
+        self.take_if(index, |_| true)
+    }
+
+    /// Takes the value out if it is the one that is meant.
+    #[inline(always)]
+    pub(crate) fn take_if(&mut self, index: u32, is_meant: impl FnOnce(&T) -> bool) -> Option<T> {
         let entry = self.entries.get_mut(index as usize)?;
-        if let Entry::Vacant(_) = entry {
+        if !matches!(entry, Entry::Occupied(value) if is_meant(value)) {
             return None;
         }
         let taken = mem::replace(entry, Entry::Vacant(self.free));

@@ -96,8 +96,7 @@ impl<T> TimerQueue<T> {
     /// Disarms a timer; `None` if it has gone.
     #[inline(always)]
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
-        self.get(key)?;
-        let slot = self.slots.take(key.slot)?;
+        let slot = self.slots.take_if(key.slot, |slot| slot.sequence == key.sequence)?;
         self.forget(slot.at);
         if self.slots.is_empty() {
             self.begin_anew();
@@ -211,15 +210,19 @@ impl<T> TimerQueue<T> {
         }
     }
 
-    /// Adds a node. Its fields travel in registers: as a whole it would go through memory, piece by piece, and the
-    /// processor would wait for the pieces.
+    #[inline(always)]
     fn add(&mut self, at: u64, order: u64, slot: u32) {
-        let node = Node { at, order, slot };
         if at >= self.limit {
-            self.bins.put(node);
-            return;
+            self.bins.put(Node { at, order, slot });
+        } else {
+            self.add_soon(at, order, slot);
         }
-        self.soon.push(Reverse(node));
+    }
+
+    /// Takes the fields, which travel in registers: the node as a whole would go through memory, piece by piece.
+    #[inline(never)]
+    fn add_soon(&mut self, at: u64, order: u64, slot: u32) {
+        self.soon.push(Reverse(Node { at, order, slot }));
         if self.soon.len() > FEW.max(3 * (self.drawn.len() + self.bins.len())) {
             self.spread();
         }
