@@ -172,8 +172,7 @@ fn connect(endpoint: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// One of the others: every byte that it sends comes back, until it is told to end.
-fn talk(endpoint: SocketAddr, ended: &AtomicBool) -> io::Result<usize> {
-    let mut client = connect(endpoint)?;
+fn talk(mut client: TcpStream, ended: &AtomicBool) -> io::Result<usize> {
     let mut messages = 0;
     while !ended.load(SeqCst) {
         let message: Vec<u8> = (0..100).map(|n| b'0' + ((n + messages) % 10) as u8).collect();
@@ -229,10 +228,12 @@ fn panics_of_sessions_harm_nobody_else() -> io::Result<()> {
     let Ok(Said::Listens(endpoint, ending)) = said.recv_timeout(STUCK) else {
         panic!("no server");
     };
-    let others = [(); CLIENTS].map(|()| {
+    let mut others = Vec::new();
+    for _ in 0..CLIENTS {
+        let client = connect(endpoint)?; // Here, or it might come late, into a trap that was set for another.
         let ended = Arc::clone(&ended);
-        thread::spawn(move || talk(endpoint, &ended))
-    });
+        others.push(thread::spawn(move || talk(client, &ended)));
+    }
     for command in COMMANDS.into_iter().cycle().take(ROUNDS) {
         provoke(endpoint, command)?;
         let panicked = said.recv_timeout(STUCK);
