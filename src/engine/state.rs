@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// A handler that is ready, in one box with all that belongs to it: the queues hold nothing but the box.
+/// A handler that is ready, in one box with all that belongs to it.
 pub(crate) trait Task {
     /// Runs it, in step 7. It counts and watches the call itself, because not everything that is queued is a handler.
     fn run(self: Box<Self>, engine: &Rc<Engine>);
@@ -593,5 +593,15 @@ struct Abandoned(Entry);
 impl Drop for Abandoned {
     fn drop(&mut self) {
         self.0.abandon();
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_queued_takes_two_words_and_what_is_armed_three() {
+        assert_eq!((size_of::<Queued>(), size_of::<AtDeadline>()), (16, 24));
     }
 }
