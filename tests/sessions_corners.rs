@@ -11,7 +11,7 @@ use ioctx::testing::Harness;
 use ioctx::{Config, IoContext, local};
 use net::{anywhere, finish, wait_readable};
 use scripted::{SOON, Script, adopted};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -194,10 +194,11 @@ fn stopping_comes_after_all_that_had_arrived() -> io::Result<()> {
     let mut io = IoContext::with_config(Config::new().read_buffer(1024))?;
     let (socket, mut peer) = net::connection(&io)?;
     let server = Server::without_listener(&io);
-    let (told, shown) = (Record::new(), Record::new());
-    let counts = shown.clone();
+    let (told, shown, total) = (Record::new(), Record::new(), Rc::new(Cell::new(0)));
+    let (counts, sum) = (shown.clone(), Rc::clone(&total));
     let script = Script::new(&told).on_received(move |_, bytes| {
         counts.push(bytes.len());
+        sum.set(sum.get() + bytes.len());
         bytes.len()
     });
     peer.set_nonblocking(true)?;
@@ -206,7 +207,7 @@ fn stopping_comes_after_all_that_had_arrived() -> io::Result<()> {
     assert!(arrived > 50 * 1024, "{arrived}");
     server.adopt(socket, script)?;
     server.shutdown(SOON);
-    run_until(&mut io, || shown.len() > 100);
+    run_until(&mut io, || total.get() >= arrived);
     drop(peer);
     finish(&mut io);
     let told = told.take();

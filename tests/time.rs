@@ -451,6 +451,28 @@ fn waits_with_handlers_of_every_size_end_once_and_in_order() -> io::Result<()> {
     Ok(())
 }
 
+/// P1: what is in the background keeps no run alive, however often it was put there, and leaves nothing behind when it ends.
+#[test]
+fn waits_and_repetitions_in_the_background_are_not_counted() -> io::Result<()> {
+    let mut io = context();
+    let beats = Rc::new(Cell::new(0));
+    let counted = beats.clone();
+    let every = io.every(ms(1), move || counted.set(counted.get() + 1));
+    let wait = io.after(LONG, |waited| assert!(is_aborted(&waited)));
+    for key in [every, wait, every, wait] {
+        io.background(key);
+    }
+    assert_eq!((io.outstanding().len(), io.run()?), (0, 0));
+    io.after(ms(20), |waited| assert!(waited.is_ok()));
+    assert!(io.run()? > 1 && beats.get() > 0, "it beats while something else keeps the loop alive");
+    assert_eq!((io.outstanding().len(), io.run()?), (0, 0));
+    assert_eq!((io.cancel(every), io.cancel(wait)), (Cancel::Requested, Cancel::Requested));
+    assert_eq!(io.run()?, 1, "the wait is told");
+    io.after(ms(1), |waited| assert!(waited.is_ok()));
+    assert_eq!((io.outstanding().len(), io.run()?, io.run()?), (1, 1, 0));
+    Ok(())
+}
+
 /// P8: a wait may cancel itself, start itself again, and drop its timer, from inside.
 #[test]
 fn a_wait_may_do_anything_to_its_own_timer() -> io::Result<()> {

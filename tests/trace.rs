@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
-use util::{drain, tcp_pair, unix_pair};
+use util::{Record, drain, tcp_pair, unix_pair};
 
 struct Collector;
 
@@ -392,5 +392,26 @@ fn a_panic_of_the_logger_loses_no_posted_task() -> io::Result<()> {
     assert_eq!(ALLERGIC.take(), None, "once");
     assert_eq!(io.run()?, 3);
     assert_eq!(*ran.lock().expect("no panic"), [0, 1, 2]);
+    Ok(())
+}
+
+/// P5: a logger that panics loses no handler, neither of a wait that is cancelled nor of one that fires.
+#[test]
+fn a_panicking_logger_loses_no_wait() -> io::Result<()> {
+    collect();
+    let mut io = util::context();
+    io.post(|| {});
+    io.run()?; // From here on the trace is known to be read.
+    let told = Record::new();
+    let (first, second) = (told.clone(), told.clone());
+    let wait = io.after(Duration::from_secs(3600), move |waited| first.push(waited.is_ok()));
+    ALLERGIC.set(Some("posted after"));
+    assert!(catch_unwind(AssertUnwindSafe(|| io.cancel(wait))).is_err(), "the logger's panic");
+    assert_eq!(io.run()?, 1);
+    io.after(Duration::ZERO, move |waited| second.push(waited.is_ok()));
+    ALLERGIC.set(Some("fired"));
+    assert!(catch_unwind(AssertUnwindSafe(|| io.run())).is_err(), "the logger's panic");
+    assert_eq!(io.run()?, 1);
+    assert_eq!((ALLERGIC.take(), told.take()), (None, vec![false, true]));
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What other threads have posted: a pile for each type, and the order in which it came.
+//! What other threads have posted: a pile for each type, and the order in which it came. What a pile is, is said on a
+//! higher floor, in `state.rs`.
 
 use super::per_type::PerType;
 

@@ -130,7 +130,7 @@ impl<L: Letter> Keeper for RefCell<Letters<L>> {
         Some(self.borrow().0.get(index)?.describe(came))
     }
 
-    fn touch(&self, index: u32) -> usize {
-        usize::from(self.borrow().0.get(index).is_some())
+    fn trim(&self) {
+        self.borrow_mut().0.trim();
     }
 }

@@ -34,7 +34,7 @@ const NONE: usize = usize::MAX;
 const SOME: usize = 63;
 
 /// Room for so many is kept, however few there are.
-pub(crate) const FEW: usize = 1024;
+const FEW: usize = 1024;
 
 impl<T> Places<T> {
     pub(crate) const fn new() -> Self {
@@ -165,9 +165,26 @@ impl<T> Places<T> {
     /// not move.
     #[cold]
     pub(crate) fn look_at_memory(&mut self) {
+        let have_many_come = self.came > self.room() / 4;
         self.most = (self.most / 2).max(self.len);
         self.came = 0;
-        if self.is_too_large() {
+        let is_last_vacant = self.used == 0 || matches!(self.entries.get(self.used - 1), Some(Entry::Vacant(_)));
+        if self.is_too_large() && (have_many_come || is_last_vacant) {
+            self.shrink();
+        }
+    }
+
+    /// How many there were lately, at most.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Gives memory back now, whatever was needed lately.
+    pub(crate) fn trim(&mut self) {
+        self.most = self.len;
+        if self.is_empty() {
+            self.begin_anew();
+        } else if self.is_too_large() {
             self.shrink();
         }
     }
@@ -238,6 +255,34 @@ mod tests {
             }
             places.begin_anew();
         }
+    }
+
+    /// Otherwise each look would go through all of it, for nothing.
+    #[test]
+    fn what_cannot_shrink_is_gone_through_once_in_many_times() {
+        let mut places = Places::new();
+        (0..100_000).for_each(|n| assert_eq!(places.insert_with(|| n), n));
+        (0..99_999).for_each(|n| assert_eq!(places.take(n), Some(n)));
+        let is_rebuilt = |places: &Places<u32>| places.free == 0; // The last that was taken is the next that is used.
+        let mut looks = 0;
+        while !is_rebuilt(&places) {
+            places.look_at_memory();
+            looks += 1;
+            assert!(looks > 1 || !places.is_too_large(), "so many were there lately");
+            if looks == 20 {
+                break;
+            }
+        }
+        assert!(places.is_too_large() && !is_rebuilt(&places), "after {looks} looks");
+        for _ in 0..=places.room() / 4 {
+            let index = places.insert_with(|| 7);
+            places.take(index);
+        }
+        places.look_at_memory();
+        assert!(is_rebuilt(&places));
+        assert_eq!(places.take(99_999), Some(99_999));
+        places.trim();
+        assert_eq!((places.room(), places.insert_with(|| 1)), (0, 0));
     }
 
     #[test]

@@ -29,8 +29,8 @@ impl Engine {
     /// In the box of the task that has run last, if that was of the same type: a handler that posts its successor
     /// needs no memory.
     #[inline]
-    fn boxed<T: 'static>(&self, task: T) -> Box<T> {
-        match self.spare_task.take().map(<Box<dyn Any>>::downcast::<T>) {
+    fn boxed<H: 'static>(&self, task: Posted<H>) -> Box<Posted<H>> {
+        match self.spare_task.take().map(<Box<dyn Any>>::downcast::<Posted<H>>) {
             Some(Ok(mut spare)) => {
                 mem::forget(mem::replace(&mut *spare, task)); // It has run: there is nothing in it to drop.
                 spare

@@ -42,7 +42,8 @@ impl fmt::Display for Step {
 pub(crate) struct Progress {
     number: Cell<u64>,
     step: Cell<Step>,
-    /// How many entries or handlers this step may still call: those that were there when it began.
+    /// How many entries of the ready list this step may still call: those that were there when it began. (What is left of
+    /// step 7 is in the scheduler.)
     left: Cell<usize>,
     /// How many events of the batch were delivered.
     cursor: Cell<usize>,
@@ -104,7 +105,7 @@ impl Progress {
         self.number.set(self.number.get() + 1);
     }
 
-    /// Enters a step that may call `left` entries or handlers.
+    /// Enters a step that may call `left` entries of the ready list.
     pub(crate) fn enter(&self, step: Step, left: usize) {
         self.step.set(step);
         self.left.set(left);

@@ -3,6 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::mem;
 
+/// A stack keeps room for so many.
+const ROOM: usize = 1 << 20;
+
 /// A first-in-first-out queue of ready handlers and the count that keeps `run` going.
 ///
 /// What is queued counts as outstanding until it is taken out to run.
@@ -33,6 +36,7 @@ impl<T> Scheduler<T> {
         if !ready.is_empty() {
             let mut due = self.due.borrow_mut();
             debug_assert!(due.is_empty(), "the last turn has not ended");
+            due.shrink_to(ROOM);
             mem::swap(&mut *ready, &mut *due);
             due.reverse();
         }
@@ -60,6 +64,11 @@ impl<T> Scheduler<T> {
 
     pub(crate) fn has_work(&self) -> bool {
         self.started.get() > 0 || self.len() > 0
+    }
+
+    /// Shows what became ready last.
+    pub(crate) fn with_last<R>(&self, look: impl FnOnce(&T) -> Option<R>) -> Option<R> {
+        self.ready.borrow().last().and_then(look)
     }
 
     /// Shows all that is queued, the first first.

@@ -61,11 +61,16 @@ pub(crate) trait Keeper {
     /// What it is; `None` if there is none. `came` is when, for letters.
     fn describe(&self, index: u32, came: Instant) -> Option<Work>;
 
-    /// Reads something of the handler's memory, and returns it.
-    fn touch(&self, index: u32) -> usize;
+    /// Reads something of the handler's memory, and returns it; if it is that of a wait.
+    fn touch(&self, _index: u32) -> usize {
+        0
+    }
+
+    /// Gives back memory that is not needed now.
+    fn trim(&self);
 }
 
-/// One such, also as what it is.
+/// One such, also as what it is: twice the same, because a `dyn Keeper` cannot be turned into a `dyn Any`.
 pub(crate) struct AnyKeeper {
     pub(crate) keeper: Rc<dyn Keeper>,
     pub(crate) any: Rc<dyn Any>,
@@ -292,16 +297,17 @@ impl Engine {
     /// Queues a handler of a context that is alive. Inlined, because the price of a post is in its calls.
     #[inline(always)]
     pub(crate) fn push(&self, queued: Queued) {
-        if self.teller.tracing() {
-            self.tell_of_post(&queued);
-        }
         self.scheduler.push(queued);
         self.kick();
+        if self.teller.tracing() {
+            self.tell_of_post();
+        }
     }
 
+    /// Tells of what was queued last; when nothing can be lost any more, whatever the logger does.
     #[cold]
-    fn tell_of_post(&self, queued: &Queued) {
-        if let Some(work) = self.describe(queued) {
+    fn tell_of_post(&self) {
+        if let Some(work) = self.scheduler.with_last(|queued| self.describe(queued)) {
             tell!(self, "posted {} from {}", work.kind(), work.location());
         }
     }
@@ -385,6 +391,9 @@ impl Engine {
 
     #[inline(never)]
     fn look_for_earliest(&self) -> Option<Instant> {
+        if self.timers.borrow_mut().has_given_back() {
+            self.keepers.borrow().values().for_each(|any| any.keeper.trim());
+        }
         self.timers.borrow_mut().earliest(|then| self.touch(then))
     }
 
@@ -429,7 +438,7 @@ impl Engine {
     }
 
     /// Calls a handler that is kept; with the outcome, if it is that of a wait.
-    pub(crate) fn end(self: &Rc<Self>, kept: Kept, outcome: io::Result<()>) {
+    pub(crate) fn end_kept(self: &Rc<Self>, kept: Kept, outcome: io::Result<()>) {
         if let Some(keeper) = self.keeper_of(&kept) {
             keeper.end(kept.index, self, outcome);
         }

@@ -37,7 +37,8 @@ struct Bin {
 /// A bin of no more nodes is drawn as it is; a larger one is first divided among the bins before it.
 pub(super) const FEW: usize = 512;
 
-/// An emptied bin keeps room for so many.
+/// A bin that was drawn keeps room for so many. (One that was emptied keeps all of it: the next timers are likely to go
+/// there.)
 const ROOM: usize = 1024;
 
 impl Bins {

@@ -42,6 +42,8 @@ pub(crate) struct TimerQueue<T> {
     /// The other nodes. None of them is before `limit`.
     bins: Bins,
     limit: u64,
+    /// Whether memory for many timers has gone back since this was asked.
+    gave_back: bool,
     /// From here the nodes count their nanoseconds.
     epoch: Instant,
 }
@@ -79,6 +81,7 @@ impl<T> TimerQueue<T> {
             soon: BinaryHeap::new(),
             bins: Bins::new(),
             limit: 0,
+            gave_back: false,
             epoch: Instant::now(),
         }
     }
@@ -133,6 +136,11 @@ impl<T> TimerQueue<T> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Whether memory for many timers has gone back since this was asked, so that what is behind timers may go, too.
+    pub(crate) fn has_given_back(&mut self) -> bool {
+        mem::take(&mut self.gave_back)
     }
 
     /// The earliest deadline. `touch` is as in [`first_due`](TimerQueue::first_due).
@@ -301,7 +309,7 @@ impl<T> TimerQueue<T> {
     /// Memory is kept for as many timers as there were; when there were many more before, all of it goes back.
     fn begin_anew(&mut self) {
         if self.slots.begin_anew() {
-            *self = TimerQueue { epoch: self.epoch, ..TimerQueue::new() };
+            *self = TimerQueue { epoch: self.epoch, gave_back: true, ..TimerQueue::new() };
             return;
         }
         self.drawn.clear();
@@ -312,11 +320,13 @@ impl<T> TimerQueue<T> {
 
     #[cold]
     fn drop_stale_nodes(&mut self) {
+        let room = self.slots.room();
         self.slots.look_at_memory();
+        self.gave_back |= self.slots.room() < room;
         let slots = &self.slots;
         let is_armed = |node: &Node| is_armed(slots, node);
-        // Nodes have room for as long as their slots have.
-        let room = (2 * slots.room()).max(LITTER / 16);
+        // What was needed lately will be needed again, if there are still slots for it.
+        let room = (2 * slots.most().min(slots.room())).max(LITTER / 16);
         self.drawn.retain(is_armed);
         self.drawn.shrink_to(room.max(4 * LITTER));
         self.cold = self.drawn.len();

@@ -238,10 +238,10 @@ impl Engine {
             return true;
         }
         drop(timers);
+        tell!(self, "fired {:.3?} after its deadline", now - deadline); // Before it is taken out: a logger may panic.
         if let Some(then) = self.disarm(key) {
-            tell!(self, "fired {:.3?} after its deadline", now - deadline);
             match then {
-                AtDeadline::Wait { wait, .. } => self.end(wait, Ok(())),
+                AtDeadline::Wait { wait, .. } => self.end_kept(wait, Ok(())),
                 AtDeadline::Ring(alarm) => self.ring(&alarm),
                 AtDeadline::Internal(act) => act(self),
                 AtDeadline::Repeat(_) => {}
@@ -264,7 +264,8 @@ impl Engine {
         while let Some(queued) = self.scheduler.next() {
             match queued {
                 Queued::Task(task) => task.run(self),
-                Queued::Kept(kept) => self.end(kept, Err(error::aborted(0))),
+                // The outcome of a wait that was cancelled; a letter does not look at it.
+                Queued::Kept(kept) => self.end_kept(kept, Err(error::aborted(0))),
             }
             self.may_go_on()?;
         }

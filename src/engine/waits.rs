@@ -104,6 +104,10 @@ impl<H: FnOnce(Waited) + 'static> Keeper for RefCell<Waits<H>> {
         Some(Work::new(waiting.kind.name, waiting.kind.object, None, waiting.origin))
     }
 
+    fn trim(&self) {
+        self.borrow_mut().0.trim();
+    }
+
     fn touch(&self, index: u32) -> usize {
         self.borrow().0.get(index).map_or(0, |waiting| waiting.kind.name.len())
     }

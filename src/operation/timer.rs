@@ -18,7 +18,7 @@ impl Handle {
     ///
     /// The wait is outstanding work and ends, like every operation, exactly once: with `Ok(())` when it is due, or as
     /// [aborted](crate::error::is_aborted) when it was cancelled by its key. It allocates nothing where as many with a handler
-    /// of this type were outstanding before.
+    /// of this type were outstanding lately, if that is no larger than 256 bytes.
     ///
     /// ```
     /// # use std::time::Duration;
