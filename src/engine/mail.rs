@@ -4,8 +4,9 @@
 //! allocator: that was two thirds of the time of a post.
 
 use super::inbox::Inbox;
+use super::kept::{Keeper, Kept, LARGE};
 use super::places::Places;
-use super::state::{AnyKeeper, Engine, Keeper, Kept, Mail, Pile, Queued};
+use super::state::{Engine, Mail, Pile, Queued};
 use crate::outstanding::Work;
 use std::any::Any;
 use std::cell::RefCell;
@@ -22,10 +23,6 @@ pub(crate) trait Letter: Send + 'static {
     /// What it is, and that it came at `came`.
     fn describe(&self, came: Instant) -> Work;
 }
-
-/// A larger one is put into a box of its own, in bytes: it is copied while the inbox is locked, and again when a pile
-/// grows.
-const LARGE: usize = 256;
 
 /// What has room for more, in bytes, gives it back when it has emptied: after a burst there may be silence.
 const ROOM: usize = 1 << 20;
@@ -64,27 +61,15 @@ impl<L: Letter> Letter for Box<L> {
     }
 }
 
-impl Engine {
-    fn letters<L: Letter>(&self) -> u32 {
-        let number = self.keepers.borrow().find::<L>().map(|(number, _)| number);
-        number.unwrap_or_else(|| {
-            let letters = Rc::new(RefCell::new(Letters::<L>(Places::new())));
-            self.keepers.borrow_mut().add::<L>(AnyKeeper { keeper: letters.clone(), any: letters })
-        })
-    }
-}
-
 impl<L: Letter> Pile for VecDeque<L> {
     fn deliver(&mut self, count: usize, engine: &Engine) {
-        let keeper = engine.letters::<L>();
-        let keepers = engine.keepers.borrow();
-        let letters: Option<&RefCell<Letters<L>>> = keepers.get(keeper).and_then(|letters| letters.any.downcast_ref());
-        if let Some(mut letters) = letters.map(|letters| letters.borrow_mut()) {
+        engine.keepers.with(|keeper, letters: &RefCell<Letters<L>>| {
+            let mut letters = letters.borrow_mut();
             for letter in self.drain(..count.min(self.len())) {
                 let index = letters.insert(letter);
                 engine.scheduler.push(Queued::Kept(Kept { keeper, index }));
             }
-        }
+        });
         if self.is_empty() && self.capacity() * size_of::<L>() > ROOM {
             *self = VecDeque::new();
         }
@@ -102,6 +87,12 @@ impl<L: Letter> Pile for VecDeque<L> {
 /// The letters of one type that have arrived and are not yet opened.
 struct Letters<L>(Places<L>);
 
+impl<L> Default for Letters<L> {
+    fn default() -> Self {
+        Letters(Places::new())
+    }
+}
+
 impl<L> Letters<L> {
     fn insert(&mut self, letter: L) -> u32 {
         self.0.insert_with(|| letter)
@@ -118,7 +109,7 @@ impl<L> Letters<L> {
     }
 }
 
-impl<L: Letter> Keeper for RefCell<Letters<L>> {
+impl<L: Letter> Keeper<Engine> for RefCell<Letters<L>> {
     fn end(&self, index: u32, engine: &Rc<Engine>, _: io::Result<()>) {
         let letter = self.borrow_mut().take(index);
         if let Some(letter) = letter {

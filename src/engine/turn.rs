@@ -3,7 +3,8 @@
 use super::clock::deadline_after;
 use super::poller::Poller;
 use super::progress::Step;
-use super::state::{AtDeadline, Engine, Mail, Queued, Ringing};
+use super::ring::Ringing;
+use super::state::{AtDeadline, Engine, Mail, Queued};
 use super::trace::{Teller, tell};
 use crate::error;
 use crate::key::Origin;

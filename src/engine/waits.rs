@@ -3,8 +3,9 @@
 //! So a wait allocates nothing where its slab has had as many, and the million handlers of a million timers lie in the
 //! order in which they were started, not wherever the allocator had room.
 
+use super::kept::{Keeper, Kept, LARGE};
 use super::places::Places;
-use super::state::{AnyKeeper, AtDeadline, Engine, Keeper, Kept};
+use super::state::{AtDeadline, Engine};
 use super::timer_queue::TimerKey;
 use crate::key::{Kind, Origin};
 use crate::outstanding::Work;
@@ -12,9 +13,6 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::time::Instant;
-
-/// A larger handler is put into a box of its own, in bytes: what holds many moves them when it grows.
-const LARGE: usize = 256;
 
 /// The outcome of a wait.
 pub(crate) type Waited = io::Result<()>;
@@ -53,22 +51,16 @@ impl Engine {
 
     #[inline(always)]
     fn keep<H: FnOnce(Waited) + 'static>(&self, make: impl FnOnce() -> Waiting<H>) -> Option<Kept> {
-        let mut keepers = self.keepers.borrow();
-        if keepers.find::<H>().is_none() {
-            drop(keepers);
-            self.add_waits::<H>();
-            keepers = self.keepers.borrow();
-        }
-        let (keeper, waits) = keepers.find::<H>()?;
-        let waits: &RefCell<Waits<H>> = waits.any.downcast_ref()?;
-        let index = waits.borrow_mut().insert_with(make);
-        Some(Kept { keeper, index })
+        self.keepers.with(|keeper, waits: &RefCell<Waits<H>>| {
+            let index = waits.borrow_mut().insert_with(make);
+            Kept { keeper, index }
+        })
     }
+}
 
-    #[cold]
-    fn add_waits<H: FnOnce(Waited) + 'static>(&self) {
-        let waits = Rc::new(RefCell::new(Waits::<H>(Places::new())));
-        self.keepers.borrow_mut().add::<H>(AnyKeeper { keeper: waits.clone(), any: waits });
+impl<H> Default for Waits<H> {
+    fn default() -> Self {
+        Waits(Places::new())
     }
 }
 
@@ -90,7 +82,7 @@ impl<H> Waits<H> {
     }
 }
 
-impl<H: FnOnce(Waited) + 'static> Keeper for RefCell<Waits<H>> {
+impl<H: FnOnce(Waited) + 'static> Keeper<Engine> for RefCell<Waits<H>> {
     fn end(&self, index: u32, engine: &Rc<Engine>, outcome: Waited) {
         let taken = self.borrow_mut().take(index);
         if let Some(Waiting { kind, origin, handler }) = taken {

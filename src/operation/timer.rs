@@ -1,6 +1,7 @@
 //! Timers: `Timer`, Asio's `steady_timer`, and `at`, `after` and `every` for those who need no object.
 
-use crate::engine::state::{AtDeadline, Engine, Repeat};
+use crate::engine::ring::Repeat;
+use crate::engine::state::{AtDeadline, Engine};
 use crate::engine::timer_queue::TimerKey;
 use crate::handle::Handle;
 use crate::key::{Kind, Operation, Place};

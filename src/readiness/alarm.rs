@@ -1,6 +1,7 @@
 //! `Alarm`: a callback and a deadline that is set, moved and unset again and again, at no allocation.
 
-use crate::engine::state::{Engine, Ringing};
+use crate::engine::ring::Ringing;
+use crate::engine::state::Engine;
 use crate::handle::Handle;
 use std::cell::{Cell, RefCell};
 use std::fmt;

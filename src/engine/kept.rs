@@ -1,0 +1,98 @@
+//! Handlers without a box of their own: those of one type are kept side by side.
+
+use super::per_type::PerType;
+use crate::outstanding::Work;
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// What is larger, in bytes, is to have a box after all: it would be copied whenever a keeper grows.
+pub(crate) const LARGE: usize = 256;
+
+/// Where a handler is kept. There is one of these for each: who has it ends it.
+///
+/// Aligned so that it is read and written as one.
+#[derive(Debug)]
+#[repr(align(8))]
+pub(crate) struct Kept {
+    pub(crate) keeper: u32,
+    pub(crate) index: u32,
+}
+
+/// Keeps the handlers of one type: those of waits for a deadline, see `waits.rs`, or letters from other threads, see
+/// `mail.rs`. `E` is what they are called with: the engine.
+pub(crate) trait Keeper<E> {
+    /// Takes the handler out and calls it; with the outcome, if it is that of a wait.
+    fn end(&self, index: u32, engine: &Rc<E>, outcome: io::Result<()>);
+
+    /// What it is; `None` if there is none. `came` is when, for letters.
+    fn describe(&self, index: u32, came: Instant) -> Option<Work>;
+
+    /// Reads something of the handler's memory, and returns it; if it is that of a wait.
+    fn touch(&self, _index: u32) -> usize {
+        0
+    }
+
+    /// Gives back memory that is not needed now.
+    fn trim(&self);
+}
+
+/// The keepers of one context, one for each type.
+pub(crate) struct Keepers<E>(RefCell<PerType<Both<E>>>);
+
+/// Twice the same, because a `dyn Keeper` cannot be turned into a `dyn Any`.
+struct Both<E> {
+    keeper: Rc<dyn Keeper<E>>,
+    any: Rc<dyn Any>,
+}
+
+impl<E> Keepers<E> {
+    pub(crate) fn new() -> Self {
+        Keepers(RefCell::default())
+    }
+
+    /// What `f` makes of the keeper of this type and of its number.
+    #[inline(always)]
+    pub(crate) fn with<K, R>(&self, f: impl FnOnce(u32, &K) -> R) -> Option<R>
+    where
+        K: Keeper<E> + Default + 'static,
+    {
+        let mut keepers = self.0.borrow();
+        if keepers.find::<K>().is_none() {
+            drop(keepers);
+            self.add::<K>();
+            keepers = self.0.borrow();
+        }
+        let (number, keeper) = keepers.find::<K>()?;
+        Some(f(number, keeper.any.downcast_ref()?))
+    }
+
+    #[cold]
+    fn add<K: Keeper<E> + Default + 'static>(&self) {
+        let keeper = Rc::new(K::default());
+        self.0.borrow_mut().add::<K>(Both { keeper: keeper.clone(), any: keeper });
+    }
+
+    #[inline]
+    pub(crate) fn of(&self, kept: &Kept) -> Option<Rc<dyn Keeper<E>>> {
+        self.0.borrow().get(kept.keeper).map(|both| Rc::clone(&both.keeper))
+    }
+
+    pub(crate) fn trim(&self) {
+        self.0.borrow().values().for_each(|both| both.keeper.trim());
+    }
+
+    /// All of them, and what they keep; to be dropped when nothing is borrowed.
+    pub(crate) fn take_all(&self) -> Self {
+        Keepers(RefCell::new(self.0.take()))
+    }
+}
+
+impl<E> fmt::Debug for Keepers<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keepers").finish_non_exhaustive()
+    }
+}

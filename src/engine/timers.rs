@@ -1,0 +1,127 @@
+//! Timers: arming them, and ending them before their deadline.
+
+use super::ring::Ringing;
+use super::state::{AtDeadline, Engine, Queued};
+use super::timer_queue::TimerKey;
+use crate::key::{Operation, Place};
+use std::rc::Rc;
+use std::time::Instant;
+
+impl Engine {
+    /// Arms a timer that holds what `make` makes, and that is in the background or not; returns `None` if the context
+    /// has gone.
+    ///
+    /// A deadline before the turn's clock counts as that clock's reading: so a timer that is armed with a past
+    /// deadline again and again cannot get ahead of those already due.
+    #[inline(always)]
+    pub(crate) fn arm(
+        &self,
+        deadline: Instant,
+        background: bool,
+        make: impl FnOnce() -> AtDeadline,
+    ) -> Option<TimerKey> {
+        if !self.alive.get() {
+            return None;
+        }
+        if !background {
+            self.scheduler.work_started();
+        }
+        let deadline = deadline.max(self.turn.now());
+        self.kick_if_earlier(deadline);
+        Some(self.timers.borrow_mut().insert(deadline, self.next_sequence(), make))
+    }
+
+    /// Arms something of the loop's own, which is not counted as outstanding.
+    pub(crate) fn arm_act(&self, deadline: Instant, act: impl FnOnce(&Rc<Engine>) + 'static) -> Option<TimerKey> {
+        self.arm(deadline, true, || AtDeadline::Internal(Box::new(act)))
+    }
+
+    /// Sets the alarm's deadline: moves the one it has, or arms one. Does nothing if the context has gone.
+    pub(crate) fn set_alarm(&self, alarm: &Rc<Ringing>, deadline: Instant) {
+        if let Some(key) = alarm.key.get() {
+            let deadline = deadline.max(self.turn.now());
+            self.kick_if_earlier(deadline);
+            if self.timers.borrow_mut().rearm(key, deadline, self.next_sequence()) {
+                return;
+            }
+        }
+        alarm.key.set(self.arm(deadline, alarm.background.get(), || AtDeadline::Ring(Rc::clone(alarm))));
+    }
+
+    /// A host that sleeps is told of a deadline earlier than all others.
+    fn kick_if_earlier(&self, deadline: Instant) {
+        let may_sleep = self.embedded.get() && !self.turn.is_running();
+        if may_sleep && self.earliest_timer().is_none_or(|earliest| deadline < earliest) {
+            self.kick();
+        }
+    }
+
+    /// When to wake at the latest.
+    #[inline(always)]
+    pub(crate) fn earliest_timer(&self) -> Option<Instant> {
+        if self.has_timers() { self.look_for_earliest() } else { None }
+    }
+
+    /// Asked first, in every turn: most servers have none.
+    #[inline(always)]
+    pub(crate) fn has_timers(&self) -> bool {
+        !self.timers.borrow().is_empty()
+    }
+
+    #[inline(never)]
+    fn look_for_earliest(&self) -> Option<Instant> {
+        if self.timers.borrow_mut().has_given_back() {
+            self.keepers.trim();
+        }
+        self.timers.borrow_mut().earliest(|then| self.touch(then))
+    }
+
+    /// Reads something of the memory behind a timer.
+    pub(crate) fn touch(&self, then: &AtDeadline) -> usize {
+        match then {
+            AtDeadline::Wait { wait, .. } => self.keepers.of(wait).map_or(0, |keeper| keeper.touch(wait.index)),
+            AtDeadline::Repeat(repeat) => Rc::strong_count(repeat),
+            AtDeadline::Ring(alarm) => Rc::strong_count(alarm),
+            AtDeadline::Internal(_) => 0,
+        }
+    }
+
+    /// Takes a timer out of the queue; what it holds is for the caller to end.
+    #[inline(always)]
+    pub(crate) fn disarm(&self, key: TimerKey) -> Option<AtDeadline> {
+        let then = self.timers.borrow_mut().remove(key)?;
+        if !then.is_background() {
+            self.scheduler.work_finished();
+        }
+        Some(then)
+    }
+
+    /// Stops counting a timer as outstanding. Does nothing if it has gone.
+    pub(crate) fn put_into_background(&self, key: TimerKey) {
+        let was_counted = self.timers.borrow_mut().get_mut(key).is_some_and(|then| !then.put_into_background());
+        if was_counted {
+            self.work_finished();
+        }
+    }
+
+    /// Ends a wait as aborted, or a repetition silently; `false` if it had gone.
+    pub(crate) fn cancel_timer(&self, key: TimerKey) -> bool {
+        let Some(then) = self.disarm(key) else {
+            return false;
+        };
+        match then {
+            AtDeadline::Wait { wait, .. } => self.push(Queued::Kept(wait)),
+            _ => self.kick_if_out_of_work(),
+        }
+        true
+    }
+
+    /// The timer that an operation's key means, if it is one of this context.
+    pub(crate) fn timer_key(&self, operation: Operation) -> Option<TimerKey> {
+        let sequence = operation.sequence;
+        match operation.place {
+            Place::Timer(slot) if operation.context == self.context => Some(TimerKey { slot, sequence }),
+            _ => None,
+        }
+    }
+}
