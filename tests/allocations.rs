@@ -24,6 +24,7 @@ fn main() -> io::Result<()> {
     over_readiness()?;
     over_sessions()?;
     over_timers_and_posts()?;
+    after_bursts()?;
     println!("no allocation per message");
     Ok(())
 }
@@ -232,6 +233,46 @@ fn over_timers_and_posts() -> io::Result<()> {
         assert_eq!(io.run()?, MEASURED);
         let change = region.change();
         assert!(!is_warm || change.allocations + change.reallocations == 0, "to post remotely: {change:?}");
+    }
+    Ok(())
+}
+
+/// After a burst its memory goes back: at once that of posts from other threads, and when there are few timers again,
+/// that of waits, even if one of them stays.
+fn after_bursts() -> io::Result<()> {
+    const MANY: usize = 100_000;
+    const LARGE: usize = 200;
+    let hour = Duration::from_secs(3600);
+    let mut io = IoContext::new()?;
+    let region = Region::new(ALLOCATOR);
+    let held = || {
+        let change = region.change();
+        change.bytes_allocated - change.bytes_deallocated
+    };
+    let ballast = [7_u8; LARGE];
+    let remote = io.remote();
+    (0..MANY).for_each(|_| assert!(remote.post(move |_| assert_eq!(ballast, [7; LARGE])).is_ok()));
+    assert!(held() >= MANY * LARGE);
+    assert_eq!(io.run()?, MANY);
+    assert!(held() < MANY * LARGE / 4, "{} bytes after a burst of posts", held());
+
+    for keeps_one in [false, true] {
+        let before = held();
+        let wait = |_| io.after(hour, move |waited| assert!(waited.is_err() && ballast == [7; LARGE]));
+        let mut waits: Vec<_> = (0..MANY).map(wait).collect();
+        assert!(held() - before >= MANY * LARGE);
+        let kept = keeps_one.then(|| waits.remove(0));
+        waits.drain(..).for_each(|wait| _ = io.cancel(wait));
+        drop(waits);
+        assert_eq!(io.poll()?, MANY - usize::from(keeps_one));
+        // Of another type. As long as one of the many stays, memory is looked at once in many times only.
+        for _ in 0..if keeps_one { MANY } else { 1 } {
+            io.cancel(io.after(hour, |waited| assert!(waited.is_err())));
+            assert_eq!(io.poll()?, 1);
+        }
+        assert!(held() < MANY * LARGE / 4, "{} bytes after a burst of waits, one kept: {keeps_one}", held());
+        kept.map(|wait| io.cancel(wait));
+        io.poll()?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A buffer that knows how many of it there are.
@@ -196,12 +197,12 @@ fn a_destructor_that_panics_keeps_nothing_else() -> io::Result<()> {
             assert!(!self.0, "on purpose");
         }
     }
-    for armed in 0..10 {
-        let io = IoContext::new()?;
-        let alive = Rc::new(());
+    for armed in 0..19 {
+        let mut io = IoContext::new()?;
+        let alive = Arc::new(());
         let mut number = 0;
         let mut unrun = || {
-            let held = (Bomb(number == armed), Rc::clone(&alive));
+            let held = (Bomb(number == armed), Arc::clone(&alive));
             number += 1;
             move || {
                 let _held = &held;
@@ -219,12 +220,25 @@ fn a_destructor_that_panics_keeps_nothing_else() -> io::Result<()> {
             });
             peers.push(peer);
         }
-        let (a, b) = (unrun(), unrun());
-        io.post(a);
-        io.after(Duration::from_secs(60), move |_| b());
+        // Tasks of one type are kept side by side. Two have come to the loop, behind the one that stops it, two have not.
+        let remote = io.remote();
+        let stop = io.remote();
+        let post = |task: Box<dyn FnOnce() + Send>| remote.post(move |_| task()).expect("the context is there");
+        post(Box::new(move || stop.stop()));
+        (0..2).for_each(|_| post(Box::new(unrun())));
+        io.run()?;
+        io.post(unrun());
+        (0..2).for_each(|_| post(Box::new(unrun())));
+        for n in 0..6 {
+            let wait = unrun();
+            let key = io.after(Duration::from_secs(60), move |_| wait()); // So are waits.
+            if n % 2 == 0 {
+                io.cancel(key); // It is in the ready queue.
+            }
+        }
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(io)));
         assert!(dropped.is_err(), "no destructor panicked");
-        assert_eq!(Rc::strong_count(&alive), 1, "bomb {armed}");
+        assert_eq!(Arc::strong_count(&alive), 1, "bomb {armed}");
         for peer in &mut peers {
             peer.set_read_timeout(Some(Duration::from_secs(20)))?;
             assert_eq!(peer.read(&mut [0; 1])?, 0, "bomb {armed}");

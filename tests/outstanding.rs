@@ -75,9 +75,16 @@ fn remote_work_is_as_old_as_the_first_that_came() -> io::Result<()> {
     let (remote, handle) = (io.remote(), io.handle().clone());
     for _ in 0..2 {
         let older = |work: &Work| work.kind() == "remote post" && work.age() >= PAUSE;
-        assert!(remote.post(|io| io.stop()).is_ok());
+        let task = |is_last: bool| {
+            move |io: &Handle| {
+                if is_last {
+                    io.stop()
+                }
+            }
+        }; // All of one type.
+        assert!(remote.post(task(true)).is_ok());
         std::thread::sleep(PAUSE);
-        assert!(remote.post(|_| {}).is_ok());
+        assert!(remote.post(task(false)).is_ok());
         assert_eq!(io.outstanding().iter().filter(|work| older(work)).count(), 2);
         io.run()?;
         assert_eq!(handle.outstanding().iter().filter(|work| older(work)).count(), 1);

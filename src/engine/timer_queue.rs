@@ -134,8 +134,10 @@ impl<T> TimerQueue<T> {
         (slot.sequence == key.sequence).then_some(&mut slot.value)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+    /// Whether there is nothing to see to: no timer, and not what [`has_given_back`](TimerQueue::has_given_back) tells.
+    #[inline(always)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.slots.is_empty() && !self.gave_back
     }
 
     /// Whether memory for many timers has gone back since this was asked, so that what is behind timers may go, too.

@@ -59,20 +59,17 @@ impl Engine {
     /// When to wake at the latest.
     #[inline(always)]
     pub(crate) fn earliest_timer(&self) -> Option<Instant> {
-        if self.has_timers() { self.look_for_earliest() } else { None }
+        if self.are_timers_idle() { None } else { self.look_for_earliest() }
     }
 
     /// Asked first, in every turn: most servers have none.
     #[inline(always)]
-    pub(crate) fn has_timers(&self) -> bool {
-        !self.timers.borrow().is_empty()
+    pub(crate) fn are_timers_idle(&self) -> bool {
+        self.timers.borrow().is_idle()
     }
 
     #[inline(never)]
     fn look_for_earliest(&self) -> Option<Instant> {
-        if self.timers.borrow_mut().has_given_back() {
-            self.keepers.trim();
-        }
         self.timers.borrow_mut().earliest(|then| self.touch(then))
     }
 

@@ -213,7 +213,7 @@ impl Engine {
     }
 
     fn complete_timers(self: &Rc<Self>) -> Result<(), Left> {
-        while self.has_timers() && self.complete_one_timer() {
+        while !self.are_timers_idle() && self.complete_one_timer() {
             self.may_go_on()?;
         }
         Ok(())
@@ -224,6 +224,9 @@ impl Engine {
         let (now, cut) = (self.turn.now(), self.turn.timer_cut());
         let mut timers = self.timers.borrow_mut();
         let Some((key, deadline)) = timers.first_due(now, cut, |then| self.touch(then)) else {
+            if timers.has_given_back() {
+                self.keepers.trim();
+            }
             return false;
         };
         let repeat = timers.get(key).and_then(|then| match then {
