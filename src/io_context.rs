@@ -254,6 +254,7 @@ impl<'a> Call<'a> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         self.engine.turn.end_call();
+        self.engine.give_back();
         // From here on whoever posts must wake the descriptor: a host may be about to sleep on it.
         self.engine.inbox.fall_asleep();
     }

@@ -207,8 +207,8 @@ fn an_alarm_survives_its_panic() -> io::Result<()> {
     Ok(())
 }
 
-/// P5: a set alarm goes with its context unrung, also one that its own callback owns, and one that is held afterwards does
-/// nothing more.
+/// P5: an alarm goes with its context unrung, set or not, also one that its own callback owns, and one that is held
+/// afterwards does nothing more.
 #[test]
 fn an_alarm_goes_with_its_context() -> io::Result<()> {
     let io = IoContext::new()?;
@@ -221,20 +221,55 @@ fn an_alarm_goes_with_its_context() -> io::Result<()> {
         })
     };
     bury("dropped").set(LONG);
-    let held = bury("held");
+    let (held, unset) = (bury("held"), bury("unset"));
     held.set(LONG);
-    let ring: Rc<OnceCell<Alarm>> = Rc::default();
-    let (tomb, own) = (Tomb("a ring", graves.clone()), ring.clone());
-    let alarm = io.alarm(move || unreachable!("{:?} rang {:?}", own.get(), { &tomb }.0));
-    alarm.set(LONG);
-    ring.set(alarm).expect("set once");
-    drop(ring);
+    drop(bury("unused"));
+    assert_eq!(graves.take(), ["unused"], "it goes with its last handle");
+    for (name, is_set) in [("a ring", true), ("an unset ring", false)] {
+        let ring: Rc<OnceCell<Alarm>> = Rc::default();
+        let (tomb, own) = (Tomb(name, graves.clone()), ring.clone());
+        let alarm = io.alarm(move || unreachable!("{:?} rang {:?}", own.get(), { &tomb }.0));
+        if is_set {
+            alarm.set(LONG);
+        }
+        ring.set(alarm).expect("set once");
+    }
+    let handle = io.handle().clone();
     drop(io);
     let mut gone = graves.take();
     gone.sort_unstable();
-    assert_eq!(gone, ["a ring", "dropped", "held"]);
-    held.set(Duration::ZERO);
-    assert!(!held.is_set() && !held.unset());
+    assert_eq!(gone, ["a ring", "an unset ring", "dropped", "held", "unset"]);
+    for alarm in [held, unset, handle.alarm(|| unreachable!("made without a context")).background()] {
+        alarm.set(Duration::ZERO);
+        assert!(!alarm.is_set() && !alarm.unset());
+    }
+    Ok(())
+}
+
+/// P5: an alarm that nobody has a handle of any more goes when it has rung and has not set itself anew, also when its callback
+/// panics, and the loop is left with nothing to do.
+#[test]
+fn an_alarm_without_a_handle_goes_when_it_has_rung() -> io::Result<()> {
+    let mut io = context();
+    let graves = Record::new();
+    for (name, panics) in [("rang", false), ("panicked", true)] {
+        let (tomb, mut left) = (Tomb(name, graves.clone()), 2);
+        let alarm = io.alarm(move || {
+            let _tomb = &tomb;
+            left -= 1;
+            assert!(left > 0 || !panics, "on purpose");
+            (left > 0).then_some(ms(1))
+        });
+        let clone = alarm.clone();
+        alarm.set(ms(1));
+        drop((alarm, clone));
+        assert_eq!(io.run_one()?, 1);
+        assert!(graves.take().is_empty(), "it has set itself anew");
+        let ran = catch_unwind(AssertUnwindSafe(|| io.run()));
+        assert_eq!(ran.is_err(), panics);
+        assert_eq!(graves.take(), [name]);
+        assert_eq!(io.run()?, 0);
+    }
     Ok(())
 }
 

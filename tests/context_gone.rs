@@ -236,6 +236,7 @@ fn a_destructor_that_panics_keeps_nothing_else() -> io::Result<()> {
                 io.cancel(key); // It is in the ready queue.
             }
         }
+        assert_eq!(number, 19, "each is armed once");
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(io)));
         assert!(dropped.is_err(), "no destructor panicked");
         assert_eq!(Arc::strong_count(&alive), 1, "bomb {armed}");

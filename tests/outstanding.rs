@@ -75,9 +75,9 @@ fn remote_work_is_as_old_as_the_first_that_came() -> io::Result<()> {
     let (remote, handle) = (io.remote(), io.handle().clone());
     for _ in 0..2 {
         let older = |work: &Work| work.kind() == "remote post" && work.age() >= PAUSE;
-        let task = |is_last: bool| {
+        let task = |stops: bool| {
             move |io: &Handle| {
-                if is_last {
+                if stops {
                     io.stop()
                 }
             }

@@ -35,7 +35,7 @@ struct Given(AtDeadline);
 
 impl Drop for Given {
     fn drop(&mut self) {
-        if let AtDeadline::Ring(alarm) = &self.0 {
+        if let AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm) = &self.0 {
             let callback = alarm.callback.try_borrow_mut().ok().and_then(|mut callback| callback.take_out());
             drop(callback);
         }

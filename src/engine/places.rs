@@ -114,6 +114,7 @@ impl<T> Places<T> {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

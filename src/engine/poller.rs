@@ -1,7 +1,7 @@
 //! The half of mio's poller that sleeps, and what it tells in the loop's own words.
 
 use crate::ready::Ready;
-use mio::Token;
+use mio::event::Event;
 use std::io;
 use std::time::Duration;
 
@@ -46,14 +46,14 @@ impl Poller {
 
     /// What the poller told in the last wait, from the event at `cursor` on.
     #[inline]
-    pub(crate) fn events(&self, cursor: usize) -> impl Iterator<Item = (Token, Ready)> {
-        self.events.iter().skip(cursor).map(|event| (event.token(), readiness(event)))
+    pub(crate) fn events(&self, cursor: usize) -> impl Iterator<Item = &Event> {
+        self.events.iter().skip(cursor)
     }
 }
 
 /// mio's hints as bits.
 #[inline(always)]
-fn readiness(event: &mio::event::Event) -> Ready {
+pub(crate) fn readiness(event: &Event) -> Ready {
     let mut ready = Ready::NONE;
     if event.is_readable() {
         ready |= Ready::READABLE;
@@ -73,7 +73,7 @@ fn readiness(event: &mio::event::Event) -> Ready {
 /// a call.
 #[cold]
 #[inline(never)]
-fn exceptional_readiness(event: &mio::event::Event) -> Ready {
+fn exceptional_readiness(event: &Event) -> Ready {
     let mut ready = Ready::NONE;
     if event.is_priority() {
         ready |= Ready::PRIORITY;

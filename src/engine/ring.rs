@@ -1,12 +1,11 @@
 //! Callbacks that are called again and again: of repetitions, and of alarms.
 
-use super::timer_queue::TimerKey;
 use crate::key::Origin;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-/// What is behind a `Timer::every`.
+/// What is behind a `Handle::every`.
 pub(crate) struct Repeat {
     pub(crate) origin: Origin,
     pub(crate) period: Duration,
@@ -14,12 +13,9 @@ pub(crate) struct Repeat {
     pub(crate) callback: RefCell<Box<dyn FnMut()>>,
 }
 
-/// What is behind an `Alarm`.
+/// What is behind an `Alarm`, shared by its handles and the timer queue.
 pub(crate) struct Ringing<F: ?Sized = dyn Ring> {
     pub(crate) origin: Origin,
-    pub(crate) background: Cell<bool>,
-    /// Of the deadline that was set last. It may have come, or gone: then the key finds nothing.
-    pub(crate) key: Cell<Option<TimerKey>>,
     /// Borrowed while it runs. Handlers do not nest, so it is not called then.
     pub(crate) callback: RefCell<F>,
 }

@@ -1,4 +1,5 @@
-//! The engine: what one context is made of, and what its queues hold. What is done with it is in the files after this one.
+//! The engine: what one context is made of, what its queues hold, and the verbs that the files after this one share: to count
+//! work, to queue what is ready, to wake a host.
 
 use super::bag::Bag;
 use super::buffers::Buffers;
@@ -61,11 +62,16 @@ pub(crate) trait Pile: Send {
 #[repr(u64)]
 pub(crate) enum AtDeadline {
     /// The end of a wait.
-    Wait { wait: Kept, background: bool },
+    Wait {
+        wait: Kept,
+        background: bool,
+    },
     /// A callback, called once a period.
     Repeat(Rc<Repeat>),
-    /// A callback whose deadline is set again and again.
+    /// A callback whose deadline is set again and again. The timer stays, armed or not, as long as the alarm. Whether it is
+    /// in the background is told here, so that to set and to unset one looks at no more than its slot.
     Ring(Rc<Ringing>),
+    RingInBackground(Rc<Ringing>),
     /// Something of the loop's own, such as the end of a pause; no user code.
     Internal(Act),
 }
@@ -76,8 +82,8 @@ impl AtDeadline {
         match self {
             AtDeadline::Wait { background, .. } => *background,
             AtDeadline::Repeat(repeat) => repeat.background.get(),
-            AtDeadline::Ring(alarm) => alarm.background.get(),
-            AtDeadline::Internal(_) => true,
+            AtDeadline::Ring(_) => false,
+            AtDeadline::RingInBackground(_) | AtDeadline::Internal(_) => true,
         }
     }
 
@@ -86,8 +92,11 @@ impl AtDeadline {
         match self {
             AtDeadline::Wait { background, .. } => mem::replace(background, true),
             AtDeadline::Repeat(repeat) => repeat.background.replace(true),
-            AtDeadline::Ring(alarm) => alarm.background.replace(true),
-            AtDeadline::Internal(_) => true,
+            AtDeadline::Ring(alarm) => {
+                *self = AtDeadline::RingInBackground(Rc::clone(alarm));
+                false
+            }
+            AtDeadline::RingInBackground(_) | AtDeadline::Internal(_) => true,
         }
     }
 }

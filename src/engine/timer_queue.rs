@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct TimerQueue<T> {
     slots: Places<Slot<T>>,
+    /// How many timers are armed: so many nodes are not stale.
+    armed: usize,
     /// What was in the bin that was drawn last, in order: the least at the end.
     drawn: Vec<Node>,
     /// How many of them, from the start, were not looked at together with others.
@@ -50,9 +52,9 @@ pub(crate) struct TimerQueue<T> {
 
 #[derive(Debug)]
 struct Slot<T> {
-    /// Where its one node that is not stale is.
+    /// Where its one node that is not stale is; `NEVER` if the timer is not armed.
     at: u64,
-    /// And the order of that.
+    /// And the order of that; `NEVER`, too.
     order: u64,
     /// The timer's identity: slots are reused, sequence numbers are not.
     sequence: u64,
@@ -66,6 +68,9 @@ pub(crate) struct TimerKey {
     pub(crate) sequence: u64,
 }
 
+/// No deadline, and no order, of a timer that is not armed.
+const NEVER: u64 = u64::MAX;
+
 /// So many nodes are looked at together, if there are so many.
 const AHEAD: usize = 64;
 
@@ -76,6 +81,7 @@ impl<T> TimerQueue<T> {
     pub(crate) fn new() -> Self {
         TimerQueue {
             slots: Places::new(),
+            armed: 0,
             drawn: Vec::new(),
             cold: 0,
             soon: BinaryHeap::new(),
@@ -92,35 +98,61 @@ impl<T> TimerQueue<T> {
         self.tidy();
         let at = self.at(deadline);
         let slot = self.slots.insert_with(|| Slot { at, order: sequence, sequence, value: make() });
+        self.armed += 1;
         self.add(at, sequence, slot);
         TimerKey { slot, sequence }
     }
 
-    /// Disarms a timer; `None` if it has gone.
+    /// Takes a timer that is armed later, by `rearm`.
+    pub(crate) fn insert_unarmed(&mut self, sequence: u64, value: T) -> TimerKey {
+        self.tidy();
+        let slot = self.slots.insert_with(|| Slot { at: NEVER, order: NEVER, sequence, value });
+        TimerKey { slot, sequence }
+    }
+
+    /// Takes a timer out; `None` if it has gone.
     #[inline(always)]
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
         let slot = self.slots.take_if(key.slot, |slot| slot.sequence == key.sequence)?;
-        self.forget(slot.at);
-        if self.slots.is_empty() {
-            self.begin_anew();
-        }
+        self.end(slot.at);
         Some(slot.value)
     }
 
-    /// Moves a timer to a new deadline, as if armed now; its key stays. `false` if it has gone.
-    pub(crate) fn rearm(&mut self, key: TimerKey, deadline: Instant, order: u64) -> bool {
+    /// Disarms a timer, and keeps it, to be armed again. What `look` says of it; `None` if it is not armed, or has gone.
+    #[inline]
+    pub(crate) fn unset<R>(&mut self, key: TimerKey, look: impl FnOnce(&T) -> R) -> Option<R> {
+        let slot = self.slots.get_mut(key.slot)?;
+        if slot.sequence != key.sequence || slot.at == NEVER {
+            return None;
+        }
+        let result = look(&slot.value);
+        slot.order = NEVER;
+        let at = mem::replace(&mut slot.at, NEVER);
+        self.end(at);
+        Some(result)
+    }
+
+    /// Arms a timer again: moves it to a new deadline, as if armed now, or gives it one. Its key stays. What `look` says of
+    /// it, and of whether it was armed; `None` if it has gone.
+    #[inline]
+    pub(crate) fn rearm<R>(
+        &mut self,
+        key: TimerKey,
+        deadline: Instant,
+        order: u64,
+        look: impl FnOnce(bool, &T) -> R,
+    ) -> Option<R> {
         self.tidy();
         let at = self.at(deadline);
-        let former = match self.slots.get_mut(key.slot) {
-            Some(slot) if slot.sequence == key.sequence => {
-                slot.order = order;
-                mem::replace(&mut slot.at, at)
-            }
-            _ => return false,
-        };
-        self.forget(former);
+        let slot = self.slots.get_mut(key.slot).filter(|slot| slot.sequence == key.sequence)?;
+        let result = look(slot.at != NEVER, &slot.value);
+        slot.order = order;
+        match mem::replace(&mut slot.at, at) {
+            NEVER => self.armed += 1,
+            former => self.forget(former),
+        }
         self.add(at, order, key.slot);
-        true
+        Some(result)
     }
 
     #[inline]
@@ -134,14 +166,18 @@ impl<T> TimerQueue<T> {
         (slot.sequence == key.sequence).then_some(&mut slot.value)
     }
 
-    /// Whether there is nothing to see to: no timer, and not what [`has_given_back`](TimerQueue::has_given_back) tells.
-    #[inline(always)]
-    pub(crate) fn is_idle(&self) -> bool {
-        self.slots.is_empty() && !self.gave_back
+    pub(crate) fn is_armed(&self, key: TimerKey) -> bool {
+        self.slots.get(key.slot).is_some_and(|slot| slot.sequence == key.sequence && slot.at != NEVER)
     }
 
-    /// Whether memory for many timers has gone back since this was asked, so that what is behind timers may go, too.
-    pub(crate) fn has_given_back(&mut self) -> bool {
+    /// Whether there is nothing to see to: no timer that is armed, and not what [`take_given_back`](TimerQueue::take_given_back) tells.
+    #[inline(always)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.armed == 0 && !self.gave_back
+    }
+
+    /// Whether memory for many timers has gone back since this was asked, so that what is behind them may go, too.
+    pub(crate) fn take_given_back(&mut self) -> bool {
         mem::take(&mut self.gave_back)
     }
 
@@ -173,13 +209,15 @@ impl<T> TimerQueue<T> {
         Some((TimerKey { slot: node.slot, sequence }, self.deadline(node)))
     }
 
+    /// Of those that are armed.
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().map(|slot| &slot.value)
+        self.slots.iter().filter(|slot| slot.at != NEVER).map(|slot| &slot.value)
     }
 
     /// Empties the queue and hands out what it held, for the caller to drop when nothing is borrowed.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         let values = self.slots.take_all().map(|slot| slot.value).collect();
+        self.armed = 0;
         self.begin_anew();
         values
     }
@@ -209,7 +247,7 @@ impl<T> TimerQueue<T> {
     /// gone through, and not at each disarming, because whoever disarms one timer after the other will often disarm
     /// them all.
     fn is_littered(&self) -> bool {
-        self.nodes() > 4 * self.slots.len() + LITTER
+        self.nodes() > 4 * self.armed + LITTER
     }
 
     /// Before one more is armed.
@@ -235,6 +273,18 @@ impl<T> TimerQueue<T> {
         self.soon.push(Reverse(Node { at, order, slot }));
         if self.soon.len() > FEW.max(3 * (self.drawn.len() + self.bins.len())) {
             self.spread();
+        }
+    }
+
+    /// A timer with this deadline, if it had one, is not armed any more.
+    #[inline(always)]
+    fn end(&mut self, at: u64) {
+        if at != NEVER {
+            self.forget(at);
+            self.armed -= 1;
+        }
+        if self.armed == 0 {
+            self.begin_anew();
         }
     }
 
@@ -308,9 +358,10 @@ impl<T> TimerQueue<T> {
         self.cold = self.drawn.len();
     }
 
-    /// Memory is kept for as many timers as there were; when there were many more before, all of it goes back.
+    /// None is armed: all nodes are stale. Memory is kept for as many timers as there were; when there were many more
+    /// before, all of it goes back.
     fn begin_anew(&mut self) {
-        if self.slots.begin_anew() {
+        if self.slots.is_empty() && self.slots.begin_anew() {
             *self = TimerQueue { epoch: self.epoch, gave_back: true, ..TimerQueue::new() };
             return;
         }
@@ -371,7 +422,7 @@ mod tests {
         assert_eq!(drain(&mut queue, now), (0..100).collect::<Vec<_>>());
     }
 
-    /// Goal: the queue agrees with a sorted list under any mix of insert, remove and re-arm.
+    /// Goal: the queue agrees with a sorted list under any mix of insert, remove, re-arm and unset.
     /// Method: a fixed pseudo-random walk, the model beside it, the invariants after every step.
     /// Once with so many that bins are divided, once with so few that they empty.
     #[test]
@@ -384,6 +435,7 @@ mod tests {
         let mut queue = TimerQueue::new();
         let epoch = queue.epoch;
         let mut model: Vec<(u64, u64, u32, TimerKey)> = Vec::new();
+        let mut unset = Vec::new();
         let mut seed = 0x2545_f491_4f6c_dd1d_u64;
         for sequence in 0..20_000_u64 {
             seed ^= seed << 13;
@@ -392,7 +444,7 @@ mod tests {
             // Far and near, often equal, with bins that are drawn in between.
             let (ms, pick) = (if seed & 1 == 0 { seed % 500 } else { seed % 100_000_000 }, seed >> 32);
             let at = epoch + Duration::from_millis(ms);
-            match if model.len() < at_most { pick % 4 } else { 0 } {
+            match if model.len() < at_most { pick % 5 } else { 0 } {
                 0 if !model.is_empty() => {
                     let (_, _, value, key) = model.swap_remove(pick as usize % model.len());
                     assert_eq!(queue.remove(key), Some(value));
@@ -403,7 +455,27 @@ mod tests {
                     let index = pick as usize % model.len();
                     let entry = &mut model[index];
                     (entry.0, entry.1) = (ms, sequence);
-                    queue.rearm(entry.3, at, sequence);
+                    assert_eq!(
+                        queue.rearm(entry.3, at, sequence, |armed, value| (armed, *value)),
+                        Some((true, entry.2))
+                    );
+                }
+                2 if !unset.is_empty() => {
+                    let (value, key) = unset.swap_remove(pick as usize % unset.len());
+                    assert_eq!(queue.rearm(key, at, sequence, |armed, value| (armed, *value)), Some((false, value)));
+                    model.push((ms, sequence, value, key));
+                }
+                3 if !model.is_empty() => {
+                    let (_, _, value, key) = model.swap_remove(pick as usize % model.len());
+                    assert_eq!(queue.unset(key, |value| *value), Some(value));
+                    assert_eq!((queue.unset(key, |_| ()), queue.is_armed(key)), (None, false));
+                    assert_eq!(queue.get(key), Some(&value), "it keeps its slot");
+                    unset.push((value, key));
+                    continue;
+                }
+                2 => {
+                    let value = sequence as u32;
+                    unset.push((value, queue.insert_unarmed(sequence, value)));
                 }
                 _ => {
                     let value = sequence as u32;
@@ -411,8 +483,9 @@ mod tests {
                     model.push((ms, sequence, value, key));
                 }
             }
-            assert_eq!(queue.slots.len(), model.len());
-            let far = queue.slots.iter().filter(|slot| slot.at >= queue.limit).count();
+            assert_eq!((queue.armed, queue.slots.len()), (model.len(), model.len() + unset.len()));
+            let is_far = |slot: &&Slot<u32>| slot.at != NEVER && slot.at >= queue.limit;
+            let far = queue.slots.iter().filter(is_far).count();
             assert_eq!(queue.bins.armed(), far, "the bins know how many of their timers are armed");
             assert!(queue.nodes() <= 4 * model.len() + LITTER + 1, "{} nodes for {}", queue.nodes(), model.len());
             if pick % 3 > 0 {
@@ -421,6 +494,7 @@ mod tests {
             let least = model.iter().map(|m| m.0).min();
             assert_eq!(queue.earliest(nothing_behind), least.map(|ms| epoch + Duration::from_millis(ms)));
         }
+        assert!(!unset.is_empty() && unset.iter().all(|(value, key)| queue.get(*key) == Some(value)));
         model.sort_by_key(|m| (m.0, m.1));
         let expected: Vec<u32> = model.iter().map(|m| m.2).collect();
         assert_eq!(drain(&mut queue, epoch + Duration::from_secs(100_000)), expected);
@@ -441,7 +515,7 @@ mod tests {
         let mut queue = TimerQueue::new();
         let key = queue.insert(now, 0, || ());
         for n in 1..100_000_u32 {
-            queue.rearm(key, now + Duration::from_micros(n.into()), n.into());
+            queue.rearm(key, now + Duration::from_micros(n.into()), n.into(), |_, _| ());
         }
         assert!(queue.nodes() <= LITTER + 4, "{} nodes", queue.nodes());
         let room = queue.soon.capacity() + queue.bins.room();

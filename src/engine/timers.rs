@@ -1,4 +1,4 @@
-//! Timers: arming them, and ending them before their deadline.
+//! Timers: arming them, ending them before their deadline, and what the turn asks about all of them.
 
 use super::ring::Ringing;
 use super::state::{AtDeadline, Engine, Queued};
@@ -36,16 +36,40 @@ impl Engine {
         self.arm(deadline, true, || AtDeadline::Internal(Box::new(act)))
     }
 
-    /// Sets the alarm's deadline: moves the one it has, or arms one. Does nothing if the context has gone.
-    pub(crate) fn set_alarm(&self, alarm: &Rc<Ringing>, deadline: Instant) {
-        if let Some(key) = alarm.key.get() {
-            let deadline = deadline.max(self.turn.now());
-            self.kick_if_earlier(deadline);
-            if self.timers.borrow_mut().rearm(key, deadline, self.next_sequence()) {
-                return;
-            }
+    /// Gives an alarm its timer; `None` if the context has gone.
+    pub(crate) fn add_alarm(&self, alarm: &Rc<Ringing>) -> Option<TimerKey> {
+        let is_alive = self.alive.get();
+        is_alive.then(|| {
+            let timer = AtDeadline::Ring(Rc::clone(alarm));
+            self.timers.borrow_mut().insert_unarmed(self.next_sequence(), timer)
+        })
+    }
+
+    /// Sets the alarm's deadline, whether it has one or not. Does nothing if it has gone with its context.
+    pub(crate) fn set_alarm(&self, key: TimerKey, deadline: Instant) {
+        let deadline = deadline.max(self.turn.now());
+        self.kick_if_earlier(deadline);
+        let is_new_work = |was_armed: bool, then: &AtDeadline| !was_armed && !then.is_background();
+        if self.timers.borrow_mut().rearm(key, deadline, self.next_sequence(), is_new_work) == Some(true) {
+            self.scheduler.work_started();
         }
-        alarm.key.set(self.arm(deadline, alarm.background.get(), || AtDeadline::Ring(Rc::clone(alarm))));
+    }
+
+    /// Takes the alarm's deadline away; `false` if it had none.
+    pub(crate) fn unset_alarm(&self, key: TimerKey) -> bool {
+        let was_work = self.timers.borrow_mut().unset(key, |then| !then.is_background());
+        if was_work == Some(true) {
+            self.work_finished();
+        }
+        was_work.is_some()
+    }
+
+    /// Forgets an alarm that has no deadline, if the caller is the last who has it: its callback goes with that one.
+    pub(crate) fn end_alarm_if_unused(&self, key: TimerKey, alarm: &Rc<Ringing>) {
+        // The other is the timer's.
+        if Rc::strong_count(alarm) == 2 && !self.timers.borrow().is_armed(key) {
+            self.timers.borrow_mut().remove(key);
+        }
     }
 
     /// A host that sleeps is told of a deadline earlier than all others.
@@ -70,7 +94,16 @@ impl Engine {
 
     #[inline(never)]
     fn look_for_earliest(&self) -> Option<Instant> {
+        self.give_back();
         self.timers.borrow_mut().earliest(|then| self.touch(then))
+    }
+
+    /// When memory for many timers has gone back, that for the handlers of as many goes, too: in step 6, before the loop
+    /// sleeps, and when a call of `run` or its kin ends.
+    pub(crate) fn give_back(&self) {
+        if self.timers.borrow_mut().take_given_back() {
+            self.keepers.trim();
+        }
     }
 
     /// Reads something of the memory behind a timer.
@@ -78,7 +111,7 @@ impl Engine {
         match then {
             AtDeadline::Wait { wait, .. } => self.keepers.of(wait).map_or(0, |keeper| keeper.touch(wait.index)),
             AtDeadline::Repeat(repeat) => Rc::strong_count(repeat),
-            AtDeadline::Ring(alarm) => Rc::strong_count(alarm),
+            AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm) => Rc::strong_count(alarm),
             AtDeadline::Internal(_) => 0,
         }
     }
@@ -93,9 +126,12 @@ impl Engine {
         Some(then)
     }
 
-    /// Stops counting a timer as outstanding. Does nothing if it has gone.
+    /// Stops counting a timer as outstanding, now and whenever it is armed again. Does nothing if it has gone.
     pub(crate) fn put_into_background(&self, key: TimerKey) {
-        let was_counted = self.timers.borrow_mut().get_mut(key).is_some_and(|then| !then.put_into_background());
+        let mut timers = self.timers.borrow_mut();
+        let was_in_background = timers.get_mut(key).is_none_or(AtDeadline::put_into_background);
+        let was_counted = !was_in_background && timers.is_armed(key);
+        drop(timers);
         if was_counted {
             self.work_finished();
         }

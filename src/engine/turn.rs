@@ -1,10 +1,11 @@
 //! One turn of the loop, and what each of its steps does.
 
 use super::clock::deadline_after;
-use super::poller::Poller;
+use super::poller::{Poller, readiness};
 use super::progress::Step;
-use super::ring::Ringing;
+use super::ring::{Repeat, Ringing};
 use super::state::{AtDeadline, Engine, Mail, Queued};
+use super::timer_queue::TimerKey;
 use super::trace::{Teller, tell};
 use crate::error;
 use crate::key::Origin;
@@ -14,6 +15,26 @@ use std::io;
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+/// A timer that stays when it has fired.
+enum Again {
+    Repeat(Rc<Repeat>),
+    Ring(Rc<Ringing>),
+    Never,
+}
+
+/// An alarm that has rung, or whose callback has panicked.
+struct Rung<'a> {
+    engine: &'a Engine,
+    key: TimerKey,
+    alarm: Rc<Ringing>,
+}
+
+impl Drop for Rung<'_> {
+    fn drop(&mut self) {
+        self.engine.end_alarm_if_unused(self.key, &self.alarm);
+    }
+}
 
 /// How long the caller lets the loop sleep.
 #[derive(Clone, Copy, Debug)]
@@ -185,8 +206,9 @@ impl Engine {
     }
 
     fn deliver<const TELLS: bool>(&self, poller: &Poller) -> Result<(), Left> {
-        for (token, told) in poller.events(self.turn.cursor()) {
-            if let Some(entry) = self.reactor.find(token) {
+        for event in poller.events(self.turn.cursor()) {
+            if let Some(entry) = self.reactor.find(event.token()) {
+                let told = readiness(event); // Not before it is needed: the loop would run out of registers.
                 if TELLS {
                     tell!(self, "token {} ready: {told:?}", entry.state().slot().unwrap_or_default());
                 }
@@ -213,54 +235,66 @@ impl Engine {
     }
 
     fn complete_timers(self: &Rc<Self>) -> Result<(), Left> {
-        while !self.are_timers_idle() && self.complete_one_timer() {
+        if self.are_timers_idle() { Ok(()) } else { self.complete_due_timers() }
+    }
+
+    #[inline(never)] // As `take_mail`.
+    fn complete_due_timers(self: &Rc<Self>) -> Result<(), Left> {
+        while self.complete_one_timer() {
             self.may_go_on()?;
         }
         Ok(())
     }
 
-    #[inline(never)] // As `take_mail`.
     fn complete_one_timer(self: &Rc<Self>) -> bool {
         let (now, cut) = (self.turn.now(), self.turn.timer_cut());
         let mut timers = self.timers.borrow_mut();
         let Some((key, deadline)) = timers.first_due(now, cut, |then| self.touch(then)) else {
-            if timers.has_given_back() {
-                self.keepers.trim();
-            }
+            drop(timers);
+            self.give_back();
             return false;
         };
-        let repeat = timers.get(key).and_then(|then| match then {
-            AtDeadline::Repeat(repeat) => Some(Rc::clone(repeat)),
-            _ => None,
-        });
-        if let Some(repeat) = repeat {
+        let again = match timers.get(key) {
+            Some(AtDeadline::Repeat(repeat)) => Again::Repeat(Rc::clone(repeat)),
+            Some(AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm)) => Again::Ring(Rc::clone(alarm)),
+            _ => Again::Never,
+        };
+        if let Again::Repeat(repeat) = &again {
             // Armed again before the call, so that the callback can cancel it.
-            timers.rearm(key, next_period(deadline, repeat.period, now), self.next_sequence());
-            drop(timers);
-            tell!(self, "fired {:.3?} after its deadline", now - deadline);
-            self.call("every", repeat.origin.location, || (repeat.callback.borrow_mut())());
-            return true;
+            timers.rearm(key, next_period(deadline, repeat.period, now), self.next_sequence(), |_, _| ());
         }
         drop(timers);
         tell!(self, "fired {:.3?} after its deadline", now - deadline); // Before it is taken out: a logger may panic.
-        if let Some(then) = self.disarm(key) {
-            match then {
-                AtDeadline::Wait { wait, .. } => self.end_kept(wait, Ok(())),
-                AtDeadline::Ring(alarm) => self.ring(&alarm),
-                AtDeadline::Internal(act) => act(self),
-                AtDeadline::Repeat(_) => {}
+        match again {
+            Again::Repeat(repeat) => {
+                self.call("every", repeat.origin.location, || (repeat.callback.borrow_mut())());
             }
+            Again::Ring(alarm) => self.ring(key, alarm),
+            Again::Never => self.complete_for_good(key),
         }
         true
     }
 
-    fn ring(&self, alarm: &Rc<Ringing>) {
+    #[inline(always)]
+    fn complete_for_good(self: &Rc<Self>, key: TimerKey) {
+        match self.disarm(key) {
+            Some(AtDeadline::Wait { wait, .. }) => self.end_kept(wait, Ok(())),
+            Some(AtDeadline::Internal(act)) => act(self),
+            _ => {}
+        }
+    }
+
+    fn ring(&self, key: TimerKey, alarm: Rc<Ringing>) {
+        if !self.unset_alarm(key) {
+            return; // A logger has unset it.
+        }
+        let rung = Rung { engine: self, key, alarm };
         let next = {
-            let _call = self.begin_call("alarm", &alarm.origin);
-            alarm.callback.borrow_mut().ring()
+            let _call = self.begin_call("alarm", &rung.alarm.origin);
+            rung.alarm.callback.borrow_mut().ring()
         };
         if let Some(delay) = next {
-            self.set_alarm(alarm, self.clock.after(delay));
+            self.set_alarm(key, self.clock.after(delay));
         }
     }
 

@@ -2,8 +2,9 @@
 
 use crate::engine::ring::Ringing;
 use crate::engine::state::Engine;
+use crate::engine::timer_queue::TimerKey;
 use crate::handle::Handle;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
@@ -17,8 +18,8 @@ impl Handle {
     /// is, which is unset, unless the callback has set it itself. Each call counts as one handler. A callback that
     /// panics leaves it unset, and can be set again.
     ///
-    /// An alarm that is owned by its own callback, by way of a connection for instance, goes with its context only if it is
-    /// set then. So let the callback hold a [`Weak`](std::rc::Weak).
+    /// An alarm that is owned by its own callback, by way of a connection for instance, stays until its context goes. So let
+    /// the callback hold a [`Weak`](std::rc::Weak).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -34,13 +35,10 @@ impl Handle {
     /// ```
     #[track_caller]
     pub fn alarm(&self, callback: impl FnMut() -> Option<Duration> + 'static) -> Alarm {
-        let ringing = Rc::new(Ringing {
-            origin: self.engine.origin(Location::caller()),
-            background: Cell::new(false),
-            key: Cell::new(None),
-            callback: RefCell::new(Some(callback)),
-        });
-        Alarm { handle: self.clone(), ringing }
+        let origin = self.engine.origin(Location::caller());
+        let ringing: Rc<Ringing> = Rc::new(Ringing { origin, callback: RefCell::new(Some(callback)) });
+        let key = self.engine.add_alarm(&ringing);
+        Alarm { handle: self.clone(), key, ringing }
     }
 }
 
@@ -74,6 +72,8 @@ impl Handle {
 #[derive(Clone)]
 pub struct Alarm {
     handle: Handle,
+    /// Of its timer, which is armed while the alarm is set; `None` if the context had gone.
+    key: Option<TimerKey>,
     ringing: Rc<Ringing>,
 }
 
@@ -87,37 +87,42 @@ impl Alarm {
     /// Sets the deadline, whether there is one or not. One that has passed comes in the next turn. Does nothing if the
     /// context has gone.
     pub fn set_at(&self, deadline: Instant) {
-        self.engine().set_alarm(&self.ringing, deadline);
+        if let Some(key) = self.key {
+            self.engine().set_alarm(key, deadline);
+        }
     }
 
     /// Takes the deadline away: the callback is kept, and not called, not even if it is due in this turn. `false` if there
     /// was none.
     pub fn unset(&self) -> bool {
-        let armed = self.ringing.key.take().and_then(|key| self.engine().disarm(key));
-        if armed.is_some() {
-            self.engine().kick_if_out_of_work();
-        }
-        armed.is_some()
+        self.key.is_some_and(|key| self.engine().unset_alarm(key))
     }
 
     /// Whether there is a deadline for which it has not been called.
     pub fn is_set(&self) -> bool {
-        self.ringing.key.get().is_some_and(|key| self.engine().timers.borrow().get(key).is_some())
+        self.key.is_some_and(|key| self.engine().timers.borrow().is_armed(key))
     }
 
     /// Stops counting the alarm as outstanding, now and whenever it is set: it does not keep
     /// [`run`](crate::IoContext::run) alive.
     #[must_use = "this is the alarm"]
     pub fn background(self) -> Alarm {
-        if let Some(key) = self.ringing.key.get() {
-            self.engine().put_into_background(key); // Before the mark is set, which tells that it has been done.
+        if let Some(key) = self.key {
+            self.engine().put_into_background(key);
         }
-        self.ringing.background.set(true);
         self
     }
 
     fn engine(&self) -> &Engine {
         &self.handle.engine
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.engine().end_alarm_if_unused(key, &self.ringing);
+        }
     }
 }
 
