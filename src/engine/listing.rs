@@ -11,7 +11,9 @@ impl Engine {
         }
         for then in self.timers.borrow().values().filter(|then| !then.is_background()) {
             match then {
-                AtDeadline::Wait { wait, .. } => self.describe_kept(wait).into_iter().for_each(|work| all.push(work)),
+                AtDeadline::Wait(wait) | AtDeadline::WaitInBackground(wait) => {
+                    self.describe_kept(wait).into_iter().for_each(|work| all.push(work))
+                }
                 AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm) => {
                     all.push(Work::new("alarm", "Alarm", None, alarm.origin))
                 }

@@ -114,7 +114,6 @@ impl<T> Places<T> {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

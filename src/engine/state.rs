@@ -21,7 +21,6 @@ use slab::Slab;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::mem;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,15 +60,13 @@ pub(crate) trait Pile: Send {
 /// by word: else the processor would wait for pieces of words that it has only just written.
 #[repr(u64)]
 pub(crate) enum AtDeadline {
-    /// The end of a wait.
-    Wait {
-        wait: Kept,
-        background: bool,
-    },
+    /// The end of a wait. Whether it is in the background is told by the tag: a flag would be one of those pieces.
+    Wait(Kept),
+    WaitInBackground(Kept),
     /// A callback, called once a period.
     Repeat(Rc<Repeat>),
-    /// A callback whose deadline is set again and again. The timer stays, armed or not, as long as the alarm. Whether it is
-    /// in the background is told here, so that to set and to unset one looks at no more than its slot.
+    /// A callback whose deadline is set again and again. The timer stays, armed or not, as long as the alarm. Here, too,
+    /// the tag tells: so to set or to unset an alarm looks at no more than its slot.
     Ring(Rc<Ringing>),
     RingInBackground(Rc<Ringing>),
     /// Something of the loop's own, such as the end of a pause; no user code.
@@ -80,23 +77,25 @@ impl AtDeadline {
     /// Not counted as outstanding.
     pub(super) fn is_background(&self) -> bool {
         match self {
-            AtDeadline::Wait { background, .. } => *background,
+            AtDeadline::Wait(_) | AtDeadline::Ring(_) => false,
             AtDeadline::Repeat(repeat) => repeat.background.get(),
-            AtDeadline::Ring(_) => false,
-            AtDeadline::RingInBackground(_) | AtDeadline::Internal(_) => true,
+            AtDeadline::WaitInBackground(_) | AtDeadline::RingInBackground(_) | AtDeadline::Internal(_) => true,
         }
     }
 
     /// Returns whether it was in the background already.
     pub(super) fn put_into_background(&mut self) -> bool {
         match self {
-            AtDeadline::Wait { background, .. } => mem::replace(background, true),
-            AtDeadline::Repeat(repeat) => repeat.background.replace(true),
+            &mut AtDeadline::Wait(Kept { keeper, index }) => {
+                *self = AtDeadline::WaitInBackground(Kept { keeper, index });
+                false
+            }
             AtDeadline::Ring(alarm) => {
                 *self = AtDeadline::RingInBackground(Rc::clone(alarm));
                 false
             }
-            AtDeadline::RingInBackground(_) | AtDeadline::Internal(_) => true,
+            AtDeadline::Repeat(repeat) => repeat.background.replace(true),
+            AtDeadline::WaitInBackground(_) | AtDeadline::RingInBackground(_) | AtDeadline::Internal(_) => true,
         }
     }
 }

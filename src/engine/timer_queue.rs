@@ -33,8 +33,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct TimerQueue<T> {
     slots: Places<Slot<T>>,
-    /// How many timers are armed: so many nodes are not stale.
-    armed: usize,
+    /// How many of them are of timers that are not armed. (Those that are would have to be counted at each wait.)
+    unarmed: usize,
     /// What was in the bin that was drawn last, in order: the least at the end.
     drawn: Vec<Node>,
     /// How many of them, from the start, were not looked at together with others.
@@ -81,7 +81,7 @@ impl<T> TimerQueue<T> {
     pub(crate) fn new() -> Self {
         TimerQueue {
             slots: Places::new(),
-            armed: 0,
+            unarmed: 0,
             drawn: Vec::new(),
             cold: 0,
             soon: BinaryHeap::new(),
@@ -98,7 +98,6 @@ impl<T> TimerQueue<T> {
         self.tidy();
         let at = self.at(deadline);
         let slot = self.slots.insert_with(|| Slot { at, order: sequence, sequence, value: make() });
-        self.armed += 1;
         self.add(at, sequence, slot);
         TimerKey { slot, sequence }
     }
@@ -107,6 +106,7 @@ impl<T> TimerQueue<T> {
     pub(crate) fn insert_unarmed(&mut self, sequence: u64, value: T) -> TimerKey {
         self.tidy();
         let slot = self.slots.insert_with(|| Slot { at: NEVER, order: NEVER, sequence, value });
+        self.unarmed += 1;
         TimerKey { slot, sequence }
     }
 
@@ -114,7 +114,11 @@ impl<T> TimerQueue<T> {
     #[inline(always)]
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
         let slot = self.slots.take_if(key.slot, |slot| slot.sequence == key.sequence)?;
-        self.end(slot.at);
+        match slot.at {
+            NEVER => self.unarmed -= 1,
+            at => self.forget(at),
+        }
+        self.begin_anew_if_idle();
         Some(slot.value)
     }
 
@@ -128,7 +132,9 @@ impl<T> TimerQueue<T> {
         let result = look(&slot.value);
         slot.order = NEVER;
         let at = mem::replace(&mut slot.at, NEVER);
-        self.end(at);
+        self.forget(at);
+        self.unarmed += 1;
+        self.begin_anew_if_idle();
         Some(result)
     }
 
@@ -148,7 +154,7 @@ impl<T> TimerQueue<T> {
         let result = look(slot.at != NEVER, &slot.value);
         slot.order = order;
         match mem::replace(&mut slot.at, at) {
-            NEVER => self.armed += 1,
+            NEVER => self.unarmed -= 1,
             former => self.forget(former),
         }
         self.add(at, order, key.slot);
@@ -173,7 +179,7 @@ impl<T> TimerQueue<T> {
     /// Whether there is nothing to see to: no timer that is armed, and not what [`take_given_back`](TimerQueue::take_given_back) tells.
     #[inline(always)]
     pub(crate) fn is_idle(&self) -> bool {
-        self.armed == 0 && !self.gave_back
+        self.armed() == 0 && !self.gave_back
     }
 
     /// Whether memory for many timers has gone back since this was asked, so that what is behind them may go, too.
@@ -217,7 +223,7 @@ impl<T> TimerQueue<T> {
     /// Empties the queue and hands out what it held, for the caller to drop when nothing is borrowed.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         let values = self.slots.take_all().map(|slot| slot.value).collect();
-        self.armed = 0;
+        self.unarmed = 0;
         self.begin_anew();
         values
     }
@@ -236,6 +242,12 @@ impl<T> TimerQueue<T> {
         self.epoch + Duration::from_nanos(node.at)
     }
 
+    /// How many timers are armed: so many nodes are not stale.
+    #[inline(always)]
+    fn armed(&self) -> usize {
+        self.slots.len() - self.unarmed
+    }
+
     // Nodes.
 
     /// How many there are, stale ones included.
@@ -247,7 +259,7 @@ impl<T> TimerQueue<T> {
     /// gone through, and not at each disarming, because whoever disarms one timer after the other will often disarm
     /// them all.
     fn is_littered(&self) -> bool {
-        self.nodes() > 4 * self.armed + LITTER
+        self.nodes() > 4 * self.armed() + LITTER
     }
 
     /// Before one more is armed.
@@ -273,18 +285,6 @@ impl<T> TimerQueue<T> {
         self.soon.push(Reverse(Node { at, order, slot }));
         if self.soon.len() > FEW.max(3 * (self.drawn.len() + self.bins.len())) {
             self.spread();
-        }
-    }
-
-    /// A timer with this deadline, if it had one, is not armed any more.
-    #[inline(always)]
-    fn end(&mut self, at: u64) {
-        if at != NEVER {
-            self.forget(at);
-            self.armed -= 1;
-        }
-        if self.armed == 0 {
-            self.begin_anew();
         }
     }
 
@@ -356,6 +356,14 @@ impl<T> TimerQueue<T> {
     fn draw_near(&mut self) {
         self.limit = self.bins.draw(&mut self.drawn, |node| is_armed(&self.slots, node));
         self.cold = self.drawn.len();
+    }
+
+    /// One less may be armed than before.
+    #[inline(always)]
+    fn begin_anew_if_idle(&mut self) {
+        if self.armed() == 0 {
+            self.begin_anew();
+        }
     }
 
     /// None is armed: all nodes are stale. Memory is kept for as many timers as there were; when there were many more
@@ -483,7 +491,7 @@ mod tests {
                     model.push((ms, sequence, value, key));
                 }
             }
-            assert_eq!((queue.armed, queue.slots.len()), (model.len(), model.len() + unset.len()));
+            assert_eq!((queue.armed(), queue.slots.len()), (model.len(), model.len() + unset.len()));
             let is_far = |slot: &&Slot<u32>| slot.at != NEVER && slot.at >= queue.limit;
             let far = queue.slots.iter().filter(is_far).count();
             assert_eq!(queue.bins.armed(), far, "the bins know how many of their timers are armed");

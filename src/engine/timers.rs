@@ -109,7 +109,9 @@ impl Engine {
     /// Reads something of the memory behind a timer.
     pub(crate) fn touch(&self, then: &AtDeadline) -> usize {
         match then {
-            AtDeadline::Wait { wait, .. } => self.keepers.of(wait).map_or(0, |keeper| keeper.touch(wait.index)),
+            AtDeadline::Wait(wait) | AtDeadline::WaitInBackground(wait) => {
+                self.keepers.of(wait).map_or(0, |keeper| keeper.touch(wait.index))
+            }
             AtDeadline::Repeat(repeat) => Rc::strong_count(repeat),
             AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm) => Rc::strong_count(alarm),
             AtDeadline::Internal(_) => 0,
@@ -143,7 +145,7 @@ impl Engine {
             return false;
         };
         match then {
-            AtDeadline::Wait { wait, .. } => self.push(Queued::Kept(wait)),
+            AtDeadline::Wait(wait) | AtDeadline::WaitInBackground(wait) => self.push(Queued::Kept(wait)),
             _ => self.kick_if_out_of_work(),
         }
         true

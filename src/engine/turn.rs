@@ -278,7 +278,7 @@ impl Engine {
     #[inline(always)]
     fn complete_for_good(self: &Rc<Self>, key: TimerKey) {
         match self.disarm(key) {
-            Some(AtDeadline::Wait { wait, .. }) => self.end_kept(wait, Ok(())),
+            Some(AtDeadline::Wait(wait) | AtDeadline::WaitInBackground(wait)) => self.end_kept(wait, Ok(())),
             Some(AtDeadline::Internal(act)) => act(self),
             _ => {}
         }

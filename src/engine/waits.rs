@@ -46,7 +46,9 @@ impl Engine {
         } else {
             self.keep(|| Waiting { kind, origin, handler })?
         };
-        self.arm(deadline, background, || AtDeadline::Wait { wait, background })
+        self.arm(deadline, background, || {
+            if background { AtDeadline::WaitInBackground(wait) } else { AtDeadline::Wait(wait) }
+        })
     }
 
     #[inline(always)]
