@@ -1,6 +1,7 @@
 // build: gcc -O3 -Wall -Wextra libuv.c -o OUT -luv
 //
-// libuv, as its guide has it: one static buffer handed out to every read, since the bytes are gone when the callback
+// libuv, as who knows it well writes it (its guide allocates for every read and write): one static buffer handed out to every
+// read, since the bytes are gone when the callback
 // returns; uv_try_write first, and a uv_write with reading stopped for what did not fit, so that a client which does
 // not read is slowed down. Idle timeouts are repeating timers and uv_timer_again. Handles live in their owners, as the
 // library wants them, so starting and stopping one allocates nothing. Its way in from other threads is a queue of the

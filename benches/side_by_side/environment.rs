@@ -22,7 +22,12 @@ pub fn note_down(lab: &Lab, options: &Options, peers: &[&Peer], records: &mut Re
     records.fact("processor", &processor().unwrap_or_else(unknown))?;
     records.fact("kernel", &kernel().unwrap_or_else(unknown))?;
     records.fact("rustc", &first_line("rustc", &["--version"]).unwrap_or_else(unknown))?;
-    records.fact("gcc", &first_line("gcc", &["--version"]).unwrap_or_else(unknown))?;
+    for (program, option) in [("gcc", "--version"), ("g++", "--version"), ("valgrind", "--version"), ("strace", "-V")] {
+        if let Some(version) = first_line(program, &[option]) {
+            records.fact(program, &version)?;
+        }
+    }
+    records.fact("C library", &first_line("ldd", &["--version"]).unwrap_or_else(unknown))?;
     records.fact("rounds", &options.rounds.to_string())?;
     records.fact("seconds", &options.seconds.to_string())?;
     records.fact("processors", &lab.processors.describe())?;

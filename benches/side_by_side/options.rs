@@ -24,6 +24,9 @@ Measures ioctx and its peers side by side, and prints the tables.
   --help          this text
 ";
 
+const ROUNDS: &str = "--rounds must be a whole number between 1 and 1000";
+const SECONDS: &str = "--seconds must be a number between 0.01 and 5";
+
 /// What to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
@@ -54,8 +57,8 @@ impl Options {
                     let name = name.to_string();
                     options.take(&name, &mut arguments)?;
                 }
-                Arg::Short('h') => options.mode = Mode::Help,
-                other => return Err(one_line(other.unexpected())),
+                Arg::Short('h') => options.turn_to(Mode::Help)?,
+                other => return Err(format!("{}; --help tells what there is", one_line(other.unexpected()))),
             }
         }
         options.complete()
@@ -63,18 +66,36 @@ impl Options {
 
     fn take(&mut self, name: &str, arguments: &mut Parser) -> Result<(), String> {
         match name {
-            "rounds" => self.rounds = number(arguments)?,
-            "seconds" => self.seconds = number(arguments)?,
-            "only" => self.only.push(text(arguments)?),
+            "rounds" => self.rounds = number(arguments, ROUNDS)?,
+            "seconds" => self.seconds = number(arguments, SECONDS)?,
+            "only" => self.add_only(text(arguments)?)?,
             "peer" => self.add_peer(&text(arguments)?)?,
             "counts" => self.counts = true,
-            "check" => self.mode = Mode::Check,
+            "check" => self.turn_to(Mode::Check)?,
             "from" => self.from = Some(arguments.value().map_err(one_line)?.into()),
             "write" => self.write = true,
-            "list" => self.mode = Mode::List,
-            "help" => self.mode = Mode::Help,
+            "list" => self.turn_to(Mode::List)?,
+            "help" => self.turn_to(Mode::Help)?,
             other => return Err(format!("there is no option --{other}; --help tells what there is")),
         }
+        Ok(())
+    }
+
+    /// Whoever asks for help gets it, whatever else is asked for.
+    fn turn_to(&mut self, mode: Mode) -> Result<(), String> {
+        if mode == Mode::Help || self.mode == Mode::Measure {
+            self.mode = mode;
+        } else if self.mode != Mode::Help && self.mode != mode {
+            return Err("--check and --list cannot be combined".into());
+        }
+        Ok(())
+    }
+
+    fn add_only(&mut self, text: String) -> Result<(), String> {
+        if text.is_empty() {
+            return Err("--only needs a part of a workload's name; --list names them".into());
+        }
+        self.only.push(text);
         Ok(())
     }
 
@@ -88,15 +109,23 @@ impl Options {
     }
 
     fn complete(mut self) -> Result<Self, String> {
+        if self.mode == Mode::Help {
+            return Ok(self);
+        }
         if !(1..=1_000).contains(&self.rounds) {
-            return Err("--rounds must be between 1 and 1000".into());
+            return Err(ROUNDS.into());
         }
         if !(self.seconds >= 0.01 && self.seconds <= 5.0) {
-            return Err("--seconds must be between 0.01 and 5".into());
+            return Err(SECONDS.into());
         }
         let filtered = !self.only.is_empty() || !self.peers.is_empty();
-        if self.mode == Mode::Check && (filtered || self.counts || self.write || self.from.is_some()) {
-            return Err("--check measures what it needs and takes no other option".into());
+        let is_timed = self.rounds != Self::default().rounds || self.seconds != Self::default().seconds;
+        let has_others = filtered || self.counts || self.write || self.from.is_some() || is_timed;
+        if self.mode != Mode::Measure && has_others {
+            return Err("--check measures what it needs, --list names everything: they take no other option".into());
+        }
+        if self.from.is_some() && is_timed {
+            return Err("--from measures nothing: --rounds and --seconds are for measuring".into());
         }
         if self.write && (filtered || self.counts) {
             return Err(
@@ -145,10 +174,8 @@ impl Default for Options {
     }
 }
 
-fn number<T: std::str::FromStr<Err: Into<Box<dyn std::error::Error + Send + Sync>>>>(
-    arguments: &mut Parser,
-) -> Result<T, String> {
-    arguments.value().and_then(|value| value.parse()).map_err(one_line)
+fn number<T: std::str::FromStr>(arguments: &mut Parser, expected: &str) -> Result<T, String> {
+    text(arguments)?.parse().map_err(|_| expected.to_string())
 }
 
 fn text(arguments: &mut Parser) -> Result<String, String> {
@@ -185,7 +212,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_one_line() {
-        let mistakes: [&[&str]; 11] = [
+        let mistakes: [&[&str]; 17] = [
             &["--rounds", "0"],
             &["--rounds", "many"],
             &["--rounds", "1001"],
@@ -193,6 +220,12 @@ mod tests {
             &["--only", "nothing of that name"],
             &["--peer", "nobody"],
             &["--check", "--write"],
+            &["--check", "--rounds", "3"],
+            &["--check", "--list"],
+            &["--list", "--only", "echo"],
+            &["--from", "file", "--seconds", "1"],
+            &["--only", ""],
+            &["-x"],
             &["--write", "--only", "echo"],
             &["--from"],
             &["--what"],

@@ -79,5 +79,8 @@ pub fn peer(name: &str) -> Option<&'static Peer> {
 
 /// What `--peer` may be given: a peer's name, or `ioctx` for all our layers.
 pub fn named(name: &str) -> Vec<&'static Peer> {
-    PEERS.iter().filter(|peer| peer.name == name || (name == "ioctx" && peer.role == Ours)).collect()
+    PEERS
+        .iter()
+        .filter(|peer| peer.name == name || peer.title == name || (name == "ioctx" && peer.role == Ours))
+        .collect()
 }

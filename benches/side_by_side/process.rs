@@ -1,4 +1,5 @@
-//! Programs that are run and watched: none outlives this one, or its time.
+//! Programs that are run and watched: none outlives its time, nor this program, whether that ends by itself, by a panic or
+//! from the terminal, whose signals all of them get. (If it alone is killed, what it runs goes on.)
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
@@ -32,13 +33,17 @@ pub fn failed<T>(why: impl Into<String>) -> Outcome<T> {
     Err(Trouble::Failed(why.into()))
 }
 
+/// How the names of such directories begin; then comes the number of the process.
+const SCRATCH: &str = "side_by_side.";
+
 /// A directory that ends with its owner.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
     pub fn new(parent: &Path) -> Result<Self, String> {
-        let path = parent.join(format!("side_by_side.{}", std::process::id()));
-        fs::create_dir_all(&path).map_err(|error| format!("a directory for outputs: {error}"))?;
+        remove_leftovers(parent);
+        let path = parent.join(format!("{SCRATCH}{}", std::process::id()));
+        fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self(path))
     }
 
@@ -50,6 +55,17 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Removes the directories of runs that were killed. If that fails, they stay: they are in nobody's way.
+fn remove_leftovers(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

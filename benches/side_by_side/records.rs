@@ -4,9 +4,10 @@
 //! different: a fact about the run is `#`, name, value; and where something is missing, the figure is `failed`, `absent`
 //! or `missing`, and the value says why.
 
+use crate::say::tell;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +73,10 @@ impl Lack {
 impl Records {
     /// Records that are also appended to this file, each as soon as it is there.
     pub fn kept_in(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+        if ends_in_mid_line(&mut file)? {
+            file.write_all(b"\n")?;
+        }
         Ok(Self { file: Some(file), ..Self::default() })
     }
 
@@ -105,6 +109,17 @@ impl Records {
         }
     }
 
+    /// From a file. A last line that was not finished is left out, and told.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read(path).map_err(|error| error.to_string())?;
+        let text = String::from_utf8(text).map_err(|_| "not a file of measurements, but of bytes that are no text")?;
+        let finished = text.rfind('\n').map_or(0, |end| end + 1);
+        if finished < text.len() {
+            tell(&format!("{}: its last line was not finished, and is left out", path.display()));
+        }
+        Self::parse(&text[..finished])
+    }
+
     /// From a file's text. Where several runs have the same workload, the last one counts, with all its peers: figures
     /// of different runs are never set side by side.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -125,10 +140,9 @@ impl Records {
                     if run_of.insert(workload.to_string(), run).is_some_and(|before| before != run) {
                         all.forget(workload);
                     }
-                    all.take(workload, peer, round, figure, value)
-                        .ok_or_else(|| format!("line {}: not a measurement: {line}", number + 1))?;
+                    all.take(workload, peer, round, figure, value).ok_or_else(|| not_a_measurement(number, line))?;
                 }
-                _ => return Err(format!("line {}: not a measurement: {line}", number + 1)),
+                _ => return Err(not_a_measurement(number, line)),
             }
         }
         let runs: HashSet<u32> = run_of.into_values().collect();
@@ -142,7 +156,10 @@ impl Records {
         let round = round.parse().ok()?;
         match Lack::from_word(figure) {
             Some(lack) => self.note(workload, peer, round, lack, value).ok(),
-            None => self.record(workload, peer, round, figure, value.parse().ok()?).ok(),
+            None => {
+                let value = value.parse().ok().filter(|value: &f64| value.is_finite())?;
+                self.record(workload, peer, round, figure, value).ok()
+            }
         }
     }
 
@@ -190,6 +207,23 @@ impl Records {
     }
 }
 
+/// What an interrupted run may leave behind.
+fn ends_in_mid_line(file: &mut File) -> io::Result<bool> {
+    let mut last = [b'\n'];
+    if file.seek(SeekFrom::End(0))? > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    Ok(last != [b'\n'])
+}
+
+fn not_a_measurement(number: usize, line: &str) -> String {
+    const SHOWN: usize = 60;
+    let dots = if line.chars().count() > SHOWN { "..." } else { "" };
+    let start: String = line.chars().take(SHOWN).collect();
+    format!("not a file of measurements: line {} is {start:?}{dots}", number + 1)
+}
+
 /// One field of one line.
 fn flat(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -220,15 +254,24 @@ mod tests {
         written.fact(RUN, "today").unwrap();
         written.record("echo", "epoll", 2, "p50_ns", 1234.5).unwrap();
         written.note("echo", "asio", 0, Lack::Absent, "two\nlines\tand a tab").unwrap();
-        let read = Records::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        std::fs::remove_file(&path).unwrap();
+        let read = Records::read(&path).unwrap();
         assert_eq!((&read.facts, &read.records, &read.notes), (&written.facts, &written.records, &written.notes));
         assert!(read.absent("echo", "asio"));
+
+        let length = std::fs::metadata(&path).unwrap().len();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 1).unwrap();
+        assert!(!Records::read(&path).unwrap().absent("echo", "asio"), "a line that was not finished");
+        Records::kept_in(&path).unwrap().record("post", "asio", 0, "ns", 7.0).unwrap();
+        let read = Records::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((read.single("post", "asio", "ns"), read.absent("echo", "asio")), (Some(7.0), true));
     }
 
     #[test]
     fn other_files_are_told() {
         assert!(Records::parse("# Performance\n").is_err());
+        assert!(Records::parse("a\tb\t0\tns\tNaN\n").is_err());
+        assert!(Records::parse(&"long".repeat(1000)).is_err_and(|why| why.len() < 200));
         assert!(Records::parse("a\tb\tnot a round\tns\t1\n").is_err());
     }
 }

@@ -13,7 +13,13 @@ pub enum Verdict {
     Ahead,
     Level,
     Behind,
+    /// It looks so, in too few rounds to tell.
+    MaybeAhead,
+    MaybeBehind,
 }
+
+/// Of fewer rounds all agree by luck more often than once in a hundred times.
+const ENOUGH: usize = 8;
 
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
@@ -53,6 +59,7 @@ pub struct Paired {
     /// them lie.
     pub low: f64,
     pub high: f64,
+    pub rounds: usize,
 }
 
 impl Paired {
@@ -62,16 +69,16 @@ impl Paired {
         sorted.sort_by(f64::total_cmp);
         let left_out = left_out(sorted.len());
         let (low, high) = (*sorted.get(left_out)?, *sorted.get(sorted.len() - 1 - left_out)?);
-        Some(Self { ratio: median(&sorted)?, low, high })
+        Some(Self { ratio: median(&sorted)?, low, high, rounds: sorted.len() })
     }
 
     pub fn verdict(&self) -> Verdict {
-        if self.low > 1.0 {
-            Verdict::Ahead
-        } else if self.high < 1.0 {
-            Verdict::Behind
-        } else {
-            Verdict::Level
+        match self.rounds < ENOUGH {
+            false if self.low > 1.0 => Verdict::Ahead,
+            false if self.high < 1.0 => Verdict::Behind,
+            true if self.low > 1.0 => Verdict::MaybeAhead,
+            true if self.high < 1.0 => Verdict::MaybeBehind,
+            _ => Verdict::Level,
         }
     }
 }
@@ -96,6 +103,8 @@ impl Verdict {
             Self::Ahead => "ahead",
             Self::Level => "level",
             Self::Behind => "behind",
+            Self::MaybeAhead => "ahead?",
+            Self::MaybeBehind => "behind?",
         }
     }
 }
@@ -131,7 +140,7 @@ mod tests {
 
     #[test]
     fn few_rounds_lie_in_their_whole_range() {
-        assert_eq!(Paired::new(&[1.5, 0.5, 1.0]), Some(Paired { ratio: 1.0, low: 0.5, high: 1.5 }));
+        assert_eq!(Paired::new(&[1.5, 0.5, 1.0]), Some(Paired { ratio: 1.0, low: 0.5, high: 1.5, rounds: 3 }));
         assert_eq!(Paired::new(&[]), None);
         assert_eq!([1, 2, 7].map(left_out), [0, 0, 0]);
     }
@@ -146,8 +155,10 @@ mod tests {
     fn verdicts() {
         let verdict = |ratios: &[f64]| Paired::new(ratios).unwrap().verdict();
         assert_eq!(verdict(&[0.9, 1.1, 1.2]), Verdict::Level);
-        assert_eq!(verdict(&[1.01, 1.1, 1.2]), Verdict::Ahead);
-        assert_eq!(verdict(&[0.7, 0.8, 0.99]), Verdict::Behind);
+        assert_eq!(verdict(&[1.01, 1.1, 1.2]), Verdict::MaybeAhead);
+        assert_eq!(verdict(&[0.7, 0.8, 0.99]), Verdict::MaybeBehind);
+        assert_eq!([verdict(&[1.01; 7]), verdict(&[1.01; 8])], [Verdict::MaybeAhead, Verdict::Ahead]);
+        assert_eq!(verdict(&[0.9; 8]), Verdict::Behind);
         let mut many = vec![1.1; 29];
         many.push(0.1);
         assert_eq!(verdict(&many), Verdict::Ahead, "one round in thirty is no matter");

@@ -93,8 +93,24 @@ impl Figure {
     }
 
     pub fn series(self, records: &Records, workload: &str, peer: &str) -> Option<Series> {
+        if matches!(self, UserPerMessage | SystemPerMessage) {
+            return self.share(records, workload, peer);
+        }
         let rounds: Vec<_> = records.rounds(workload, peer).iter().map(|round| self.values(round)).collect();
         Series::new(&rounds)
+    }
+
+    /// User or system time. A round has too few ticks of the system's clock to tell them apart: so all rounds' ticks
+    /// together divide the median of both.
+    fn share(self, records: &Records, workload: &str, peer: &str) -> Option<Series> {
+        let total = |figure: &str| -> f64 {
+            let rounds = records.rounds(workload, peer);
+            rounds.iter().flatten().filter(|record| record.figure == figure).map(|record| record.value).sum()
+        };
+        let (user, system) = (total("user_ns"), total("system_ns"));
+        let this = if self == UserPerMessage { user } else { system };
+        let median = CpuPerMessage.series(records, workload, peer)?.median * this / (user + system);
+        median.is_finite().then_some(Series { median, lowest: median, highest: median })
     }
 }
 
@@ -212,6 +228,19 @@ mod tests {
     }
 
     #[test]
+    fn user_and_system_time_add_up() {
+        let mut records = Records::default();
+        for (round, user, system) in [(0, 0.0, 40e6), (1, 10e6, 30e6), (2, 0.0, 20e6)] {
+            for (figure, value) in [("messages", 1_000.0), ("cpu_ns", 50e6), ("user_ns", user), ("system_ns", system)] {
+                records.record("echo", "epoll", round, figure, value).unwrap();
+            }
+        }
+        let median = |figure: Figure| figure.series(&records, "echo", "epoll").map(|series| series.median);
+        assert_eq!((median(UserPerMessage), median(SystemPerMessage)), (Some(5_000.0), Some(45_000.0)));
+        assert_eq!(median(CpuPerMessage), Some(50_000.0));
+    }
+
+    #[test]
     fn rounds_are_compared_with_themselves() {
         let mut records = Records::default();
         for (peer, round, ns) in
@@ -220,7 +249,11 @@ mod tests {
             records.record("post", peer, round, "ns", ns).unwrap();
         }
         let paired = Nanoseconds.paired(&records, "post", "us", "them");
-        assert_eq!(paired, Some(Paired { ratio: 1.75, low: 1.5, high: 2.0 }), "of the rounds that both have");
+        assert_eq!(
+            paired,
+            Some(Paired { ratio: 1.75, low: 1.5, high: 2.0, rounds: 2 }),
+            "of the rounds that both have"
+        );
         assert_eq!(Nanoseconds.paired(&records, "post", "us", "nobody"), None);
     }
 

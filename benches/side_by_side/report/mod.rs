@@ -66,8 +66,11 @@ impl Report {
         let path = docs.join(PAGE);
         let told = |error| format!("docs/{PAGE}: {error}");
         let mut page = fs::read_to_string(&path).map_err(told)?;
-        for name in blocks::names(&page).iter().filter(|name| !self.sections.iter().any(|one| one.name == **name)) {
-            tell(&format!("docs/{PAGE}: nothing for its block {name}"));
+        let is_unknown = |name: &&&str| !self.sections.iter().any(|section| section.name == **name);
+        if let Some(name) = blocks::names(&page).iter().find(is_unknown) {
+            return Err(format!(
+                "docs/{PAGE} is left as it is: nothing was measured for its block {name}, maybe for others"
+            ));
         }
         for section in &self.sections {
             match blocks::replace(&page, &section.name, &section.text).map_err(|why| format!("docs/{PAGE}: {why}"))? {

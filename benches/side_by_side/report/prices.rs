@@ -106,12 +106,13 @@ impl Bound {
     }
 
     fn met(self, measured: Option<&Measured>) -> &'static str {
-        let Some(Measured { value, high, .. }) = measured else {
+        let Some(Measured { value, low, high, .. }) = measured else {
             return "not measured";
         };
         match self {
             AtMost(goal, _) if *value <= goal => "yes",
             AtMost(_, gate) if *value <= gate => "within the gate",
+            AtMost(_, gate) if *low <= gate => "not decided",
             AtLeast(goal) if *value >= goal => "yes",
             AtLeast(goal) if *high >= goal => "not decided",
             _ => "NO",
@@ -125,13 +126,20 @@ struct Measured {
     value: f64,
     /// What else there is to say about it.
     words: String,
-    /// What it may truly be, at most.
+    /// What it may truly be, at least and at most.
+    low: f64,
     high: f64,
 }
 
 impl Measured {
     fn plain(value: f64) -> Self {
-        Self { value, words: String::new(), high: value }
+        Self { value, words: String::new(), low: value, high: value }
+    }
+
+    /// How much of the other's time ours takes, round by round.
+    fn part(paired: &Paired) -> Self {
+        let (low, high) = (1.0 / paired.high, 1.0 / paired.low);
+        Self { value: 1.0 / paired.ratio, words: format!(" (between {low:.2} and {high:.2})"), low, high }
     }
 }
 
@@ -148,9 +156,9 @@ impl Source {
                 let rank = |pair: &Pair| (pair.paired.high >= RATIO, pair.paired.ratio);
                 let pairs = echoes(view, families);
                 let worst = pairs.iter().min_by(|one, other| rank(one).partial_cmp(&rank(other)).unwrap_or(Equal))?;
-                let Paired { ratio, low, high } = worst.paired;
+                let Paired { ratio, low, high, .. } = worst.paired;
                 let words = format!(" ({}, between {low:.2} and {high:.2})", worst.workload.name);
-                Some(Measured { value: ratio, words, high })
+                Some(Measured { value: ratio, words, low, high })
             }
             EchoTails => {
                 let tails: Vec<_> = echoes(view, ECHOING).iter().filter_map(|pair| worse_tail(view, pair)).collect();
@@ -158,18 +166,12 @@ impl Source {
                 let which = if worse.is_empty() { String::new() } else { format!(" ({})", worse.join(", ")) };
                 (!tails.is_empty()).then(|| Measured { words: which, ..Measured::plain(worse.len() as f64) })
             }
-            Time { workload, peer } => {
-                Some(Measured::plain(time(view, workload, SESSION)? / time(view, workload, peer)?))
-            }
-            Cancelled(layer) => {
-                let workload = "timers-cancel-1000000";
-                Some(Measured::plain(time(view, workload, layer)? / time(view, workload, "asio")?))
-            }
+            Time { workload, peer } => time(view, workload, SESSION, peer).as_ref().map(Measured::part),
+            Cancelled(layer) => time(view, "timers-cancel-1000000", layer, "asio").as_ref().map(Measured::part),
             Fired(layer) => {
-                let workload = "timers-fire-1000000";
                 let libraries = PEERS.iter().filter(|peer| peer.role == Role::Library);
-                let best = libraries.filter_map(|peer| time(view, workload, peer.name)).min_by(f64::total_cmp)?;
-                Some(Measured::plain(time(view, workload, layer)? / best))
+                let beside = libraries.filter_map(|peer| time(view, "timers-fire-1000000", layer, peer.name));
+                beside.min_by(|one, other| one.ratio.total_cmp(&other.ratio)).as_ref().map(Measured::part)
             }
         }
     }
@@ -184,11 +186,12 @@ fn echoes<'a>(view: &'a View, families: &[Family]) -> Vec<Pair<'a>> {
 /// The workload's name if ours is worse; nothing in there if it is not.
 fn worse_tail(view: &View, pair: &Pair) -> Option<Option<String>> {
     let tail = pair.tail(view)?;
-    Some((tail.verdict() == Verdict::Behind).then(|| pair.workload.name.clone()))
+    let is_worse = matches!(tail.verdict(), Verdict::Behind | Verdict::MaybeBehind);
+    Some(is_worse.then(|| pair.workload.name.clone()))
 }
 
-fn time(view: &View, workload: &str, peer: &str) -> Option<f64> {
-    Figure::Nanoseconds.series(view.records, workload, peer).map(|series| series.median)
+fn time(view: &View, workload: &str, ours: &str, other: &str) -> Option<Paired> {
+    Figure::Nanoseconds.paired(view.records, workload, ours, other)
 }
 
 fn short(value: f64) -> String {
@@ -209,6 +212,8 @@ mod tests {
         assert_eq!(bound.met(None), "not measured");
         let up_to = |value, high| AtLeast(0.97).met(Some(&Measured { high, ..Measured::plain(value) }));
         assert_eq!([up_to(0.97, 1.2), up_to(0.96, 0.98), up_to(0.96, 0.965)], ["yes", "not decided", "NO"]);
+        let from = |value, low| AtMost(0.25, 0.25).met(Some(&Measured { low, ..Measured::plain(value) }));
+        assert_eq!([from(0.25, 0.2), from(0.26, 0.24), from(0.26, 0.255)], ["yes", "not decided", "NO"]);
     }
 
     #[test]
@@ -232,7 +237,7 @@ mod tests {
         assert_eq!(lowest, found(0.98, " (echo-1x64, between 0.98 and 0.98)"));
         assert_eq!(LowestRatio(STREAMING).measured(&view), None);
         assert_eq!(EchoTails.measured(&view), found(1.0, " (echo-1x64)"));
-        assert_eq!(Time { workload: "post", peer: "asio" }.measured(&view), found(0.5, ""));
+        assert_eq!(Time { workload: "post", peer: "asio" }.measured(&view), found(0.5, " (between 0.50 and 0.50)"));
         assert_eq!(Memory.measured(&view), None);
     }
 }
