@@ -273,6 +273,54 @@ fn an_alarm_without_a_handle_goes_when_it_has_rung() -> io::Result<()> {
     Ok(())
 }
 
+/// P1: an alarm that is put into the background twice, or by itself while it rings and sets itself anew, is counted right.
+#[test]
+fn an_alarm_may_go_into_the_background_at_any_time() -> io::Result<()> {
+    let mut io = context();
+    let own: Rc<OnceCell<Alarm>> = Rc::default();
+    let (inside, rings) = (Rc::downgrade(&own), Rc::new(Cell::new(0)));
+    let counted = rings.clone();
+    let alarm = io.alarm(move || {
+        counted.set(counted.get() + 1);
+        inside.upgrade()?.get().cloned().map(Alarm::background);
+        Some(ms(1))
+    });
+    alarm.set(ms(1));
+    own.set(alarm.clone()).expect("set once");
+    assert_eq!((io.run()?, rings.get()), (1, 1), "in the background it does not keep the loop alive");
+    let guard = io.work_guard();
+    io.restart();
+    io.run_one()?;
+    let alarm = alarm.background().background();
+    alarm.set(ms(1));
+    drop(guard);
+    io.restart();
+    assert_eq!(io.run()?, 0, "nothing is outstanding");
+    assert!(alarm.unset() && io.outstanding().is_empty());
+    alarm.set(LONG);
+    assert_eq!(io.run()?, 0);
+    Ok(())
+}
+
+/// P8: an alarm that another unsets in the same turn, and drops, does not ring.
+#[test]
+fn an_alarm_may_be_dropped_by_another_when_both_are_due() -> io::Result<()> {
+    let mut io = context();
+    let graves = Record::new();
+    let tomb = Tomb("second", graves.clone());
+    let second = io.alarm(move || unreachable!("{} rang", { &tomb }.0));
+    let victim = Rc::new(Cell::new(Some(second.clone())));
+    let first = io.alarm(move || {
+        assert!(victim.take().is_some_and(|alarm| alarm.unset()));
+        None
+    });
+    first.set(Duration::ZERO);
+    second.set(Duration::ZERO);
+    drop(second);
+    assert_eq!((io.run()?, graves.take()), (1, vec!["second"]));
+    Ok(())
+}
+
 /// Section 1: it says whether it is set, also from inside its own call.
 #[test]
 fn an_alarm_tells_whether_it_is_set() -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! Section 5 and P17, alone in its process, because it counts what the whole of it allocates: `harness = false`.
+//! Section 5, alone in its process, because it counts what the whole of it allocates: `harness = false`.
 
 use ioctx::ip::tcp;
 use ioctx::mio::net::TcpStream;
@@ -19,7 +19,7 @@ const WARM_UP: usize = 100;
 const MEASURED: usize = 1000;
 
 /// Section 5: in the steady state a message costs no heap allocation, over operations, readiness and sessions; nor does a
-/// timer or a post. P17: after a burst memory goes back.
+/// timer or a post. And after a burst its memory goes back.
 fn main() -> io::Result<()> {
     over_operations()?;
     over_readiness()?;
@@ -266,6 +266,26 @@ fn after_bursts() -> io::Result<()> {
     io.post(move || drop(handle.alarm(|| None))); // One timer, where there were many.
     assert_eq!(io.run()?, 1);
     assert!(held() < before / 4, "{} of {before} bytes when `run` has ended", held());
+
+    // An alarm keeps its slot while it is not set.
+    let alarm = io.alarm(|| None);
+    let before = held();
+    let alarms: Vec<_> = (0..MANY).map(|_| io.alarm(|| None)).collect();
+    alarms.iter().for_each(|alarm| alarm.set(hour));
+    let wait = |_| io.after(hour, move |waited| assert!(waited.is_err() && ballast == [7; LARGE]));
+    let waits: Vec<_> = (0..MANY).map(wait).collect();
+    waits.into_iter().for_each(|wait| _ = io.cancel(wait));
+    assert!(alarms.iter().all(|alarm| alarm.unset()));
+    drop(alarms);
+    assert_eq!(io.run()?, MANY);
+    for _ in 0..4 {
+        alarm.set(hour);
+        assert!(alarm.unset());
+    }
+    io.poll()?;
+    let left = held().saturating_sub(before);
+    assert!(left < MANY * LARGE / 4, "{left} bytes beside an alarm, after a burst of alarms and waits");
+    drop(alarm);
 
     for keeps_one in [false, true] {
         let before = held();

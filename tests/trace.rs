@@ -8,8 +8,10 @@ use ioctx::ip::tcp;
 use ioctx::session::{self, Connection, Session};
 use ioctx::{Config, Handle, Interest, IoContext, Next, Timer};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 use util::{Record, drain, tcp_pair, unix_pair};
@@ -22,6 +24,8 @@ thread_local! {
     static CURIOUS: RefCell<Option<Handle>> = const { RefCell::new(None) };
     /// The first line with this in it panics.
     static ALLERGIC: Cell<Option<&'static str>> = const { Cell::new(None) };
+    /// Each line with "fired" in it calls the next of these.
+    static MEDDLING: RefCell<VecDeque<Box<dyn FnOnce()>>> = const { RefCell::new(VecDeque::new()) };
 }
 
 impl log::Log for Collector {
@@ -31,6 +35,10 @@ impl log::Log for Collector {
 
     fn log(&self, record: &log::Record) {
         CURIOUS.with_borrow(|handle| handle.as_ref().map(|handle| handle.outstanding().to_string()));
+        if record.args().to_string().contains("fired") {
+            let meddle = MEDDLING.with_borrow_mut(VecDeque::pop_front);
+            meddle.into_iter().for_each(|meddle| meddle());
+        }
         if let Some(what) = ALLERGIC.get().filter(|what| record.args().to_string().contains(what)) {
             ALLERGIC.set(None);
             panic!("{what}");
@@ -413,5 +421,42 @@ fn a_panicking_logger_loses_no_wait() -> io::Result<()> {
     assert!(catch_unwind(AssertUnwindSafe(|| io.run())).is_err(), "the logger's panic");
     assert_eq!(io.run()?, 1);
     assert_eq!((ALLERGIC.take(), told.take()), (None, vec![false, true]));
+    Ok(())
+}
+
+/// P11, P14: what a logger cancels, unsets or moves while it is told that it fires does not fire, and an alarm that nobody has
+/// any more goes.
+#[test]
+fn a_logger_may_stop_what_fires() -> io::Result<()> {
+    collect();
+    let mut io = util::context();
+    io.post(|| {});
+    io.run()?; // From here on the trace is known to be read.
+    let alive = Rc::new(());
+    let alarm = || {
+        let callback = alive.clone();
+        let alarm = io.alarm(move || unreachable!("{callback:?} rang"));
+        alarm.set(Duration::ZERO);
+        alarm
+    };
+    let (unset, moved, dropped) = (alarm(), alarm(), alarm());
+    let (held, later) = (unset.clone(), moved.clone());
+    let repeated = io.every(Duration::ZERO, || unreachable!("repeated"));
+    let cancelled = Record::new();
+    let told = cancelled.clone();
+    let wait = io.after(Duration::ZERO, move |waited| told.push(waited.is_err()));
+    let (io_of_repeat, io_of_wait) = (io.handle().clone(), io.handle().clone());
+    // In the order in which they fire: each is stopped when it is told.
+    let stops: [Box<dyn FnOnce()>; 5] = [
+        Box::new(move || assert!(unset.unset())),
+        Box::new(move || moved.set(Duration::from_secs(3600))),
+        Box::new(move || assert!(dropped.unset())),
+        Box::new(move || _ = io_of_repeat.cancel(repeated)),
+        Box::new(move || _ = io_of_wait.cancel(wait)),
+    ];
+    MEDDLING.set(stops.into());
+    assert_eq!((io.poll()?, cancelled.take()), (1, vec![true]));
+    assert!(MEDDLING.take().is_empty() && !held.is_set() && later.is_set());
+    assert_eq!(Rc::strong_count(&alive), 3, "the one that was dropped has gone");
     Ok(())
 }

@@ -68,6 +68,9 @@ impl Places {
         match command.status() {
             Ok(status) if status.success() => Ok(()),
             Ok(_) => Err("cargo build failed".into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err("cargo is not installed: see https://rustup.rs".into())
+            }
             Err(error) => Err(format!("cargo: {error}")),
         }
     }

@@ -92,7 +92,7 @@ fn list() -> String {
 fn measured(options: &Options) -> Result<Records, String> {
     let (lab, tools) = prepare()?;
     let file = lab.places.target.join(MEASUREMENTS);
-    let unwritten = |error| format!("{MEASUREMENTS}: {error}");
+    let unwritten = |error| format!("{}: {error}", file.display());
     let mut records = Records::kept_in(&file).map_err(unwritten)?;
     environment::begin(&mut records).map_err(unwritten)?;
     let mut run = Run { lab: &lab, tools: &tools, records, random: run::random() };
@@ -126,7 +126,6 @@ fn tell_all(options: &Options, records: &Records) -> Result<(), String> {
 /// Counts ours and the floor, and compares them with their limits.
 fn check() -> Result<(), String> {
     let (lab, tools) = prepare()?;
-    let tools_for_counts: Vec<_> = tools.missing().into_iter().filter(|tool| *tool != "taskset").collect();
     let peers: Vec<&'static Peer> =
         PEERS.iter().filter(|peer| peer.name == FLOOR || LAYERS.contains(&peer.name)).collect();
     let mut run = Run { lab: &lab, tools: &tools, records: Records::default(), random: run::random() };
@@ -134,10 +133,11 @@ fn check() -> Result<(), String> {
     run.counts(&built)?;
     let checked = limits::check(&run.records);
     print(&checked.table)?;
-    match (checked.kept, tools_for_counts.is_empty()) {
-        (true, _) => Ok(()),
-        (false, true) => Err("a message costs more than its limit".into()),
-        (false, false) => Err(format!("not everything could be counted, for want of {}", tools_for_counts.join(", "))),
+    match (checked.exceeded, checked.uncounted) {
+        (0, 0) => Ok(()),
+        (0, uncounted) => Err(format!("{uncounted} counts are missing; why is told above")),
+        (exceeded, 0) => Err(format!("{exceeded} counts are above their limits")),
+        (exceeded, uncounted) => Err(format!("{exceeded} counts are above their limits, {uncounted} are missing")),
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Options {
     pub mode: Mode,
     pub rounds: u32,
     pub seconds: f64,
+    /// One of these two was given.
+    is_timed: bool,
     pub only: Vec<String>,
     pub peers: Vec<&'static Peer>,
     pub counts: bool,
@@ -66,8 +68,8 @@ impl Options {
 
     fn take(&mut self, name: &str, arguments: &mut Parser) -> Result<(), String> {
         match name {
-            "rounds" => self.rounds = number(arguments, ROUNDS)?,
-            "seconds" => self.seconds = number(arguments, SECONDS)?,
+            "rounds" => (self.rounds, self.is_timed) = (number(arguments, ROUNDS)?, true),
+            "seconds" => (self.seconds, self.is_timed) = (number(arguments, SECONDS)?, true),
             "only" => self.add_only(text(arguments)?)?,
             "peer" => self.add_peer(&text(arguments)?)?,
             "counts" => self.counts = true,
@@ -119,12 +121,11 @@ impl Options {
             return Err(SECONDS.into());
         }
         let filtered = !self.only.is_empty() || !self.peers.is_empty();
-        let is_timed = self.rounds != Self::default().rounds || self.seconds != Self::default().seconds;
-        let has_others = filtered || self.counts || self.write || self.from.is_some() || is_timed;
+        let has_others = filtered || self.counts || self.write || self.from.is_some() || self.is_timed;
         if self.mode != Mode::Measure && has_others {
             return Err("--check measures what it needs, --list names everything: they take no other option".into());
         }
-        if self.from.is_some() && is_timed {
+        if self.from.is_some() && self.is_timed {
             return Err("--from measures nothing: --rounds and --seconds are for measuring".into());
         }
         if self.write && (filtered || self.counts) {
@@ -165,6 +166,7 @@ impl Default for Options {
             mode: Mode::Measure,
             rounds: 30,
             seconds: 0.15,
+            is_timed: false,
             only: Vec::new(),
             peers: Vec::new(),
             counts: false,
@@ -220,7 +222,7 @@ mod tests {
             &["--only", "nothing of that name"],
             &["--peer", "nobody"],
             &["--check", "--write"],
-            &["--check", "--rounds", "3"],
+            &["--check", "--rounds", "30"],
             &["--check", "--list"],
             &["--list", "--only", "echo"],
             &["--from", "file", "--seconds", "1"],

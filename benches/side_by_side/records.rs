@@ -7,7 +7,7 @@
 use crate::say::tell;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -71,12 +71,11 @@ impl Lack {
 }
 
 impl Records {
-    /// Records that are also appended to this file, each as soon as it is there.
+    /// Records that are also appended to this file, each as soon as it is there. What an interrupted run has left of a line is
+    /// removed.
     pub fn kept_in(path: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
-        if ends_in_mid_line(&mut file)? {
-            file.write_all(b"\n")?;
-        }
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        file.set_len(finished(&std::fs::read(path)?) as u64)?;
         Ok(Self { file: Some(file), ..Self::default() })
     }
 
@@ -111,13 +110,14 @@ impl Records {
 
     /// From a file. A last line that was not finished is left out, and told.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = std::fs::read(path).map_err(|error| error.to_string())?;
-        let text = String::from_utf8(text).map_err(|_| "not a file of measurements, but of bytes that are no text")?;
-        let finished = text.rfind('\n').map_or(0, |end| end + 1);
+        let mut text = std::fs::read(path).map_err(|error| error.to_string())?;
+        let finished = finished(&text);
         if finished < text.len() {
             tell(&format!("{}: its last line was not finished, and is left out", path.display()));
+            text.truncate(finished);
         }
-        Self::parse(&text[..finished])
+        let text = String::from_utf8(text).map_err(|_| "not a file of measurements, but of bytes that are no text")?;
+        Self::parse(&text)
     }
 
     /// From a file's text. Where several runs have the same workload, the last one counts, with all its peers: figures
@@ -207,14 +207,9 @@ impl Records {
     }
 }
 
-/// What an interrupted run may leave behind.
-fn ends_in_mid_line(file: &mut File) -> io::Result<bool> {
-    let mut last = [b'\n'];
-    if file.seek(SeekFrom::End(0))? > 0 {
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)?;
-    }
-    Ok(last != [b'\n'])
+/// How much of a file's text, in bytes, is of lines that were finished. An interrupted run may leave a part of one.
+fn finished(text: &[u8]) -> usize {
+    text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1)
 }
 
 fn not_a_measurement(number: usize, line: &str) -> String {
@@ -264,7 +259,7 @@ mod tests {
         Records::kept_in(&path).unwrap().record("post", "asio", 0, "ns", 7.0).unwrap();
         let read = Records::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        assert_eq!((read.single("post", "asio", "ns"), read.absent("echo", "asio")), (Some(7.0), true));
+        assert_eq!((read.single("post", "asio", "ns"), read.absent("echo", "asio")), (Some(7.0), false));
     }
 
     #[test]

@@ -18,9 +18,9 @@ const SPARE: usize = 512 * 1024;
 
 impl Buffers {
     /// The read buffer comes with the first connection: a loop without any pays nothing for it. What it may grow to is
-    /// reserved at once, and is not touched until it is used where the system gives zeroed pages: memory that came later
-    /// would lie, in the allocator's heap, above everything the connections have needed, and keep all of that from the
-    /// system.
+    /// reserved at once, and is not touched until it is used where the system gives zeroed pages: memory that came
+    /// later would lie, in the allocator's heap, above everything the connections have needed, and keep all of that
+    /// from the system.
     pub(crate) fn provide(&self, read: usize, most: usize) {
         if let Ok(mut buffer) = self.read.try_borrow_mut() {
             if buffer.is_empty() {

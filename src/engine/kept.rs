@@ -9,8 +9,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// What is larger, in bytes, is to have a box after all: it would be copied whenever a keeper grows, and if it comes from
-/// another thread, while the inbox is locked.
+/// What is larger, in bytes, is to have a box after all: it would be copied whenever a keeper grows, and if it comes
+/// from another thread, while the inbox is locked.
 pub(crate) const LARGE: usize = 256;
 
 /// Where a handler is kept. There is one of these for each: who has it ends it.

@@ -142,16 +142,15 @@ impl<T> Places<T> {
         })
     }
 
-    /// To be called when it has emptied: it is filled from its start then, where it would otherwise be filled in the order
-    /// in which it was emptied. Gives the memory back, and says so, if there was room for many more than there were.
-    pub(crate) fn begin_anew(&mut self) -> bool {
+    /// To be called when it has emptied: it is filled from its start then, where it would otherwise be filled in the
+    /// order in which it was emptied. Gives the memory back if there was room for many more than there were.
+    pub(crate) fn begin_anew(&mut self) {
         debug_assert!(self.is_empty());
         if self.is_too_large() {
             *self = Places::new();
-            return true;
+        } else {
+            (self.used, self.free, self.most, self.came) = (0, NONE, 0, 0);
         }
-        (self.used, self.free, self.most, self.came) = (0, NONE, 0, 0);
-        false
     }
 
     /// Whether to look at the memory: there is room for many more than there are, and so many have come since the last
@@ -179,14 +178,14 @@ impl<T> Places<T> {
         self.most
     }
 
-    /// Gives memory back now, whatever was needed lately.
+    /// Gives memory back now, whatever was needed lately; and when it has emptied, that of what is still there, unless
+    /// more comes before.
     pub(crate) fn trim(&mut self) {
         self.most = self.len;
-        if self.is_empty() {
-            self.begin_anew();
-        } else if self.is_too_large() {
+        if self.is_too_large() {
             self.shrink();
         }
+        self.most = 0;
     }
 
     fn is_too_large(&self) -> bool {
@@ -304,10 +303,11 @@ mod tests {
         assert!(places.iter().copied().eq(0..10));
 
         let mut places = Places::new();
-        for round in [100_000, 1, 1] {
+        for (round, is_kept) in [(100_000, true), (1, false), (1, true)] {
             (0..round).for_each(|n| assert_eq!(places.insert_with(|| n), n));
             (0..round).for_each(|n| assert_eq!(places.take(n), Some(n)));
-            assert_eq!(places.begin_anew(), places.room() == 0, "after {round}");
+            places.begin_anew();
+            assert_eq!(places.room() > 0, is_kept, "after {round}");
         }
         assert!(places.room() <= 4 * FEW, "room for {}", places.room());
     }

@@ -42,8 +42,8 @@ impl fmt::Display for Step {
 pub(crate) struct Progress {
     number: Cell<u64>,
     step: Cell<Step>,
-    /// How many entries of the ready list this step may still call: those that were there when it began. (What is left of
-    /// step 7 is in the scheduler.)
+    /// How many entries of the ready list this step may still call: those that were there when it began. (What is left
+    /// of step 7 is in the scheduler.)
     left: Cell<usize>,
     /// How many events of the batch were delivered.
     cursor: Cell<usize>,

@@ -1,5 +1,5 @@
-//! The engine: what one context is made of, what its queues hold, and the verbs that the files after this one share: to count
-//! work, to queue what is ready, to wake a host.
+//! The engine: what one context is made of, what its queues hold, and the verbs that the files after this one share: to
+//! count work, to queue what is ready, to wake a host.
 
 use super::bag::Bag;
 use super::buffers::Buffers;
@@ -65,8 +65,8 @@ pub(crate) enum AtDeadline {
     WaitInBackground(Kept),
     /// A callback, called once a period.
     Repeat(Rc<Repeat>),
-    /// A callback whose deadline is set again and again. The timer stays, armed or not, as long as the alarm. Here, too,
-    /// the tag tells: so to set or to unset an alarm looks at no more than its slot.
+    /// A callback whose deadline is set again and again. The timer stays, armed or not, as long as the alarm. Here,
+    /// too, the tag tells: so to set or to unset an alarm looks at no more than its slot.
     Ring(Rc<Ringing>),
     RingInBackground(Rc<Ringing>),
     /// Something of the loop's own, such as the end of a pause; no user code.

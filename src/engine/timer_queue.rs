@@ -14,12 +14,12 @@
 //! ```
 //!
 //! Most timers never fire: they are cancelled, or moved on, long before. So to arm a timer that is not due soon is to
-//! append it to a bin, and to disarm one is to empty its slot; only what comes near is sorted, a small bin at a time.
-//! The node of a disarmed timer stays behind, stale: its slot is empty, or has another order. It is dropped where it
-//! is met, or with its whole bin, when no timer in that is armed. And all stale nodes are dropped once they are three
-//! times as many as the others, before one more is armed or a bin is drawn. So everything is O(1), amortised, but for
-//! the timers that come near, which take O(log n) of a bin, and a deadline that is moved a million times takes few
-//! nodes. (Amortised: one call may go through all nodes.)
+//! append it to a bin, and to disarm one is to empty its slot, or to mark it; only what comes near is sorted, a small
+//! bin at a time. The node of a disarmed timer stays behind, stale: its slot is empty, or has another order. It is
+//! dropped where it is met, or with its whole bin, when no timer in that is armed. And all stale nodes are dropped once
+//! they are three times as many as the others, before one more is armed or a bin is drawn. So everything is O(1),
+//! amortised, but for the timers that come near, which take O(log n) of a bin, and a deadline that is moved a million
+//! times takes few nodes. (Amortised: one call may go through all nodes.)
 
 use super::places::Places;
 use super::timer_bins::{Bins, FEW, Node};
@@ -61,7 +61,7 @@ struct Slot<T> {
     value: T,
 }
 
-/// Names one armed timer.
+/// Names one timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TimerKey {
     pub(crate) slot: u32,
@@ -122,7 +122,8 @@ impl<T> TimerQueue<T> {
         Some(slot.value)
     }
 
-    /// Disarms a timer, and keeps it, to be armed again. What `look` says of it; `None` if it is not armed, or has gone.
+    /// Disarms a timer, and keeps it, to be armed again. What `look` says of it; `None` if it is not armed, or has
+    /// gone.
     #[inline]
     pub(crate) fn unset<R>(&mut self, key: TimerKey, look: impl FnOnce(&T) -> R) -> Option<R> {
         let slot = self.slots.get_mut(key.slot)?;
@@ -138,8 +139,8 @@ impl<T> TimerQueue<T> {
         Some(result)
     }
 
-    /// Arms a timer again: moves it to a new deadline, as if armed now, or gives it one. Its key stays. What `look` says of
-    /// it, and of whether it was armed; `None` if it has gone.
+    /// Arms a timer again: moves it to a new deadline, as if armed now, or gives it one. Its key stays. What `look`
+    /// says of it, and of whether it was armed; `None` if it has gone.
     #[inline]
     pub(crate) fn rearm<R>(
         &mut self,
@@ -176,7 +177,14 @@ impl<T> TimerQueue<T> {
         self.slots.get(key.slot).is_some_and(|slot| slot.sequence == key.sequence && slot.at != NEVER)
     }
 
-    /// Whether there is nothing to see to: no timer that is armed, and not what [`take_given_back`](TimerQueue::take_given_back) tells.
+    /// Whether it is armed, and for this deadline.
+    pub(crate) fn is_armed_for(&self, key: TimerKey, deadline: Instant) -> bool {
+        let at = self.at(deadline);
+        self.slots.get(key.slot).is_some_and(|slot| slot.sequence == key.sequence && slot.at == at)
+    }
+
+    /// Whether there is nothing to see to: no timer that is armed, and not what
+    /// [`take_given_back`](TimerQueue::take_given_back) tells.
     #[inline(always)]
     pub(crate) fn is_idle(&self) -> bool {
         self.armed() == 0 && !self.gave_back
@@ -195,8 +203,8 @@ impl<T> TimerQueue<T> {
 
     /// The timer to fire next among those due at `now` and armed before `cut`, with its deadline.
     ///
-    /// A newcomer never hides an older due timer below it: `Engine::arm` gives it no deadline before the turn's
-    /// reading of the clock, and among equal deadlines the older comes first.
+    /// A newcomer never hides an older due timer below it: whoever arms one in `timers.rs` and `turn.rs` gives it no
+    /// deadline before the turn's reading of the clock, and among equal deadlines the older comes first.
     ///
     /// `touch` is called for timers that will be due soon: it reads something of the memory behind one, and returns it.
     #[inline]
@@ -366,11 +374,18 @@ impl<T> TimerQueue<T> {
         }
     }
 
-    /// None is armed: all nodes are stale. Memory is kept for as many timers as there were; when there were many more
-    /// before, all of it goes back.
+    /// None is armed: all nodes are stale. Memory is kept for as many timers as there were lately; when there were many
+    /// more before, it goes back, that of the slots as far as those allow which are not armed.
     fn begin_anew(&mut self) {
-        if self.slots.is_empty() && self.slots.begin_anew() {
-            *self = TimerQueue { epoch: self.epoch, gave_back: true, ..TimerQueue::new() };
+        let room = self.slots.room();
+        if self.slots.is_empty() {
+            self.slots.begin_anew();
+        } else {
+            self.slots.look_at_memory();
+        }
+        if self.slots.room() < room {
+            (self.drawn, self.soon, self.bins) = (Vec::new(), BinaryHeap::new(), Bins::new());
+            (self.cold, self.limit, self.gave_back) = (0, 0, true);
             return;
         }
         self.drawn.clear();

@@ -98,8 +98,8 @@ impl Engine {
         self.timers.borrow_mut().earliest(|then| self.touch(then))
     }
 
-    /// When memory for many timers has gone back, that for the handlers of as many goes, too: in step 6, before the loop
-    /// sleeps, and when a call of `run` or its kin ends.
+    /// When memory for many timers has gone back, that for the handlers of as many goes, too: in step 6, whenever the
+    /// earliest deadline is looked for, as before the loop sleeps, and when a call of `run` or its kin ends.
     pub(crate) fn give_back(&self) {
         if self.timers.borrow_mut().take_given_back() {
             self.keepers.trim();

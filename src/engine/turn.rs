@@ -3,7 +3,7 @@
 use super::clock::deadline_after;
 use super::poller::{Poller, readiness};
 use super::progress::Step;
-use super::ring::{Repeat, Ringing};
+use super::ring::Ringing;
 use super::state::{AtDeadline, Engine, Mail, Queued};
 use super::timer_queue::TimerKey;
 use super::trace::{Teller, tell};
@@ -16,14 +16,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// A timer that stays when it has fired.
-enum Again {
-    Repeat(Rc<Repeat>),
-    Ring(Rc<Ringing>),
-    Never,
-}
-
-/// An alarm that has rung, or whose callback has panicked.
+/// An alarm that rings. At the end of that, or when its callback panics, it goes if nobody has it.
 struct Rung<'a> {
     engine: &'a Engine,
     key: TimerKey,
@@ -248,35 +241,50 @@ impl Engine {
 
     fn complete_one_timer(self: &Rc<Self>) -> bool {
         let (now, cut) = (self.turn.now(), self.turn.timer_cut());
-        let mut timers = self.timers.borrow_mut();
-        let Some((key, deadline)) = timers.first_due(now, cut, |then| self.touch(then)) else {
-            drop(timers);
+        let due = self.timers.borrow_mut().first_due(now, cut, |then| self.touch(then));
+        let Some((key, deadline)) = due else {
             self.give_back();
             return false;
         };
-        let again = match timers.get(key) {
-            Some(AtDeadline::Repeat(repeat)) => Again::Repeat(Rc::clone(repeat)),
-            Some(AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm)) => Again::Ring(Rc::clone(alarm)),
-            _ => Again::Never,
-        };
-        if let Again::Repeat(repeat) = &again {
-            // Armed again before the call, so that the callback can cancel it.
-            timers.rearm(key, next_period(deadline, repeat.period, now), self.next_sequence(), |_, _| ());
-        }
-        drop(timers);
-        tell!(self, "fired {:.3?} after its deadline", now - deadline); // Before it is taken out: a logger may panic.
-        match again {
-            Again::Repeat(repeat) => {
-                self.call("every", repeat.origin.location, || (repeat.callback.borrow_mut())());
-            }
-            Again::Ring(alarm) => self.ring(key, alarm),
-            Again::Never => self.complete_for_good(key),
+        if !self.teller.tracing() || self.tell_of_deadline(key, deadline) {
+            self.fire(key, deadline);
         }
         true
     }
 
+    /// Told before anything is done: a logger may panic. Answers whether the timer is still due: a logger may also
+    /// cancel it, or move it.
+    #[cold]
+    fn tell_of_deadline(&self, key: TimerKey, deadline: Instant) -> bool {
+        tell!(self, "fired {:.3?} after its deadline", self.turn.now() - deadline);
+        self.timers.borrow().is_armed_for(key, deadline)
+    }
+
+    fn fire(self: &Rc<Self>, key: TimerKey, deadline: Instant) {
+        let mut timers = self.timers.borrow_mut();
+        match timers.get(key) {
+            Some(AtDeadline::Repeat(repeat)) => {
+                let repeat = Rc::clone(repeat);
+                let next = next_period(deadline, repeat.period, self.turn.now());
+                // Armed again before the call, so that the callback can cancel it.
+                timers.rearm(key, next, self.next_sequence(), |_, _| ());
+                drop(timers);
+                self.call("every", repeat.origin.location, || (repeat.callback.borrow_mut())());
+            }
+            Some(AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm)) => {
+                let alarm = Rc::clone(alarm);
+                drop(timers);
+                self.ring(key, alarm);
+            }
+            _ => {
+                drop(timers);
+                self.fire_for_good(key);
+            }
+        }
+    }
+
     #[inline(always)]
-    fn complete_for_good(self: &Rc<Self>, key: TimerKey) {
+    fn fire_for_good(self: &Rc<Self>, key: TimerKey) {
         match self.disarm(key) {
             Some(AtDeadline::Wait(wait) | AtDeadline::WaitInBackground(wait)) => self.end_kept(wait, Ok(())),
             Some(AtDeadline::Internal(act)) => act(self),
@@ -285,10 +293,8 @@ impl Engine {
     }
 
     fn ring(&self, key: TimerKey, alarm: Rc<Ringing>) {
-        if !self.unset_alarm(key) {
-            return; // A logger has unset it.
-        }
         let rung = Rung { engine: self, key, alarm };
+        self.unset_alarm(key);
         let next = {
             let _call = self.begin_call("alarm", &rung.alarm.origin);
             rung.alarm.callback.borrow_mut().ring()

@@ -18,8 +18,9 @@ impl Handle {
     /// is, which is unset, unless the callback has set it itself. Each call counts as one handler. A callback that
     /// panics leaves it unset, and can be set again.
     ///
-    /// An alarm that is owned by its own callback, by way of a connection for instance, stays until its context goes. So let
-    /// the callback hold a [`Weak`](std::rc::Weak).
+    /// The callback goes with the last handle of an alarm that is not set, and with the context, set or not. So one
+    /// that owns the alarm, by way of a connection for instance, stays as long as the context, unless it holds a
+    /// [`Weak`](std::rc::Weak).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -38,6 +39,10 @@ impl Handle {
         let origin = self.engine.origin(Location::caller());
         let ringing: Rc<Ringing> = Rc::new(Ringing { origin, callback: RefCell::new(Some(callback)) });
         let key = self.engine.add_alarm(&ringing);
+        if key.is_none() {
+            let unused = ringing.callback.borrow_mut().take_out(); // It might own the alarm.
+            drop(unused);
+        }
         Alarm { handle: self.clone(), key, ringing }
     }
 }
@@ -49,8 +54,8 @@ impl Handle {
 /// Where each wait is to end in a handler of its own, take [`Handle::after`] or [`Timer`](crate::Timer).
 ///
 /// Cheap to clone; clones are the same alarm. A set alarm is outstanding work, and keeps its callback although its last
-/// handle is dropped. Never early; equal deadlines come in the order in which they were set; one that is set by a timer's
-/// handler or by an alarm comes in the next turn at the earliest.
+/// handle is dropped. Never early; equal deadlines come in the order in which they were set; one that is set by a
+/// timer's handler or by an alarm comes in the next turn at the earliest.
 ///
 /// Answers to libuv's `uv_timer_t`.
 ///
@@ -78,8 +83,8 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// Sets the deadline to `delay` from now, whether there is one or not. A delay that does not fit the clock counts as
-    /// thirty years. Does nothing if the context has gone.
+    /// Sets the deadline to `delay` from now, whether there is one or not. A delay that does not fit the clock counts
+    /// as thirty years. Does nothing if the context has gone.
     pub fn set(&self, delay: Duration) {
         self.set_at(self.engine().clock.after(delay));
     }
@@ -92,8 +97,8 @@ impl Alarm {
         }
     }
 
-    /// Takes the deadline away: the callback is kept, and not called, not even if it is due in this turn. `false` if there
-    /// was none.
+    /// Takes the deadline away: the callback is kept, and not called, not even if it is due in this turn. `false` if
+    /// there was none.
     pub fn unset(&self) -> bool {
         self.key.is_some_and(|key| self.engine().unset_alarm(key))
     }

@@ -86,7 +86,7 @@ impl Report {
 
     /// Writes the plots into this directory.
     pub fn draw(&self, directory: &Path) -> Result<(), String> {
-        let told = |error| format!("the plots: {error}");
+        let told = |error| format!("the plots, in {}: {error}", directory.display());
         fs::create_dir_all(directory).map_err(told)?;
         for plot in &self.plots {
             fs::write(directory.join(format!("{}.svg", plot.name)), plot.svg.as_ref().map_err(Clone::clone)?)
