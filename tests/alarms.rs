@@ -246,8 +246,8 @@ fn an_alarm_goes_with_its_context() -> io::Result<()> {
     Ok(())
 }
 
-/// P5: an alarm that nobody has a handle of any more goes when it has rung and has not set itself anew, also when its callback
-/// panics, and the loop is left with nothing to do.
+/// P5: an alarm that nobody has a handle of any more goes when it has rung and has not set itself anew, also when its
+/// callback panics, and the loop is left with nothing to do.
 #[test]
 fn an_alarm_without_a_handle_goes_when_it_has_rung() -> io::Result<()> {
     let mut io = context();
@@ -273,7 +273,8 @@ fn an_alarm_without_a_handle_goes_when_it_has_rung() -> io::Result<()> {
     Ok(())
 }
 
-/// P1: an alarm that is put into the background twice, or by itself while it rings and sets itself anew, is counted right.
+/// P1: an alarm that is put into the background twice, or by itself while it rings and sets itself anew, is counted
+/// right.
 #[test]
 fn an_alarm_may_go_into_the_background_at_any_time() -> io::Result<()> {
     let mut io = context();

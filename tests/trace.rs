@@ -424,8 +424,8 @@ fn a_panicking_logger_loses_no_wait() -> io::Result<()> {
     Ok(())
 }
 
-/// P11, P14: what a logger cancels, unsets or moves while it is told that it fires does not fire, and an alarm that nobody has
-/// any more goes.
+/// P11, P14: what a logger cancels, unsets or moves while it is told that it fires does not fire, and an alarm that
+/// nobody has any more goes.
 #[test]
 fn a_logger_may_stop_what_fires() -> io::Result<()> {
     collect();

@@ -16,8 +16,11 @@ pub(crate) struct Places<T> {
     len: usize,
     /// How many there were at most since there were none; less, the longer that is ago.
     most: usize,
-    /// How many came since the memory was looked at.
+    /// How many came since the memory was looked at, and how many there were then.
     came: usize,
+    were: usize,
+    /// How many had come and gone at that look, since it was gone through.
+    moved: usize,
 }
 
 #[derive(Debug)]
@@ -38,7 +41,7 @@ const FEW: usize = 1024;
 
 impl<T> Places<T> {
     pub(crate) const fn new() -> Self {
-        Places { entries: Vec::new(), used: 0, free: NONE, len: 0, most: 0, came: 0 }
+        Places { entries: Vec::new(), used: 0, free: NONE, len: 0, most: 0, came: 0, were: 0, moved: 0 }
     }
 
     /// Puts a value where there is room. It is made when there is, in its place.
@@ -143,14 +146,17 @@ impl<T> Places<T> {
     }
 
     /// To be called when it has emptied: it is filled from its start then, where it would otherwise be filled in the
-    /// order in which it was emptied. Gives the memory back if there was room for many more than there were.
-    pub(crate) fn begin_anew(&mut self) {
+    /// order in which it was emptied. Gives the memory back, and says so, if there was room for many more than there
+    /// were.
+    pub(crate) fn begin_anew(&mut self) -> bool {
         debug_assert!(self.is_empty());
         if self.is_too_large() {
             *self = Places::new();
-        } else {
-            (self.used, self.free, self.most, self.came) = (0, NONE, 0, 0);
+            return true;
         }
+        (self.used, self.free, self.most) = (0, NONE, 0);
+        (self.came, self.were, self.moved) = (0, 0, 0);
+        false
     }
 
     /// Whether to look at the memory: there is room for many more than there are, and so many have come since the last
@@ -161,16 +167,20 @@ impl<T> Places<T> {
     }
 
     /// Gives memory back if not a quarter of it was needed lately, as far as the last one allows: what it holds does
-    /// not move.
+    /// not move. Says whether it was gone through for that: once in so many comings and goings that each of them pays
+    /// little.
     #[cold]
-    pub(crate) fn look_at_memory(&mut self) {
-        let have_many_come = self.came > self.room() / 4;
+    pub(crate) fn look_at_memory(&mut self) -> bool {
+        let gone = self.were + self.came - self.len;
+        self.moved += self.came + gone;
         self.most = (self.most / 2).max(self.len);
-        self.came = 0;
-        let is_last_vacant = self.used == 0 || matches!(self.entries.get(self.used - 1), Some(Entry::Vacant(_)));
-        if self.is_too_large() && (have_many_come || is_last_vacant) {
+        (self.came, self.were) = (0, self.len);
+        let is_due = self.is_too_large() && self.moved > self.room() / 4;
+        if is_due {
+            self.moved = 0;
             self.shrink();
         }
+        is_due
     }
 
     /// How many there were lately, at most.
@@ -262,26 +272,29 @@ mod tests {
         let mut places = Places::new();
         (0..100_000).for_each(|n| assert_eq!(places.insert_with(|| n), n));
         (0..99_999).for_each(|n| assert_eq!(places.take(n), Some(n)));
-        let is_rebuilt = |places: &Places<u32>| places.free == 0; // The last that was taken is the next that is used.
-        let mut looks = 0;
-        while !is_rebuilt(&places) {
-            places.look_at_memory();
-            looks += 1;
-            assert!(looks > 1 || !places.is_too_large(), "so many were there lately");
-            if looks == 20 {
-                break;
-            }
-        }
-        assert!(places.is_too_large() && !is_rebuilt(&places), "after {looks} looks");
-        for _ in 0..=places.room() / 4 {
+        let mut look = |times| (0..times).filter(|_| places.look_at_memory()).count();
+        assert_eq!((look(1), look(20), look(20)), (0, 1, 0), "so many were there lately; the last is in its place");
+        assert!(places.is_too_large());
+        for _ in 0..=places.room() / 8 {
             let index = places.insert_with(|| 7);
             places.take(index);
         }
-        places.look_at_memory();
-        assert!(is_rebuilt(&places));
+        assert!(places.look_at_memory());
         assert_eq!(places.take(99_999), Some(99_999));
         places.trim();
         assert_eq!((places.room(), places.insert_with(|| 1)), (0, 0));
+    }
+
+    #[test]
+    fn what_empties_from_its_end_is_gone_through_a_few_times() {
+        let mut places = Places::new();
+        (0..100_000).for_each(|n| assert_eq!(places.insert_with(|| n), n));
+        let mut rebuilt = 0;
+        for n in (0..75_000).chain((75_000..100_000).rev()) {
+            assert_eq!(places.take(n), Some(n));
+            rebuilt += usize::from(places.look_at_memory());
+        }
+        assert!((1..10).contains(&rebuilt), "{rebuilt} times");
     }
 
     #[test]
@@ -306,7 +319,7 @@ mod tests {
         for (round, is_kept) in [(100_000, true), (1, false), (1, true)] {
             (0..round).for_each(|n| assert_eq!(places.insert_with(|| n), n));
             (0..round).for_each(|n| assert_eq!(places.take(n), Some(n)));
-            places.begin_anew();
+            assert_eq!(places.begin_anew(), !is_kept, "after {round}");
             assert_eq!(places.room() > 0, is_kept, "after {round}");
         }
         assert!(places.room() <= 4 * FEW, "room for {}", places.room());

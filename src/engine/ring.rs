@@ -14,8 +14,7 @@ pub(crate) struct Repeat {
 }
 
 /// What is behind an `Alarm`, shared by its handles and the timer queue. Whoever has one more `Rc` of it for a while
-/// calls
-/// `Engine::end_alarm_if_unused` before that is dropped.
+/// calls `Engine::end_alarm_if_unused` before that is dropped.
 pub(crate) struct Ringing<F: ?Sized = dyn Ring> {
     pub(crate) origin: Origin,
     /// Borrowed while it runs. Handlers do not nest, so it is not called then.

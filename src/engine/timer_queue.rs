@@ -177,10 +177,11 @@ impl<T> TimerQueue<T> {
         self.slots.get(key.slot).is_some_and(|slot| slot.sequence == key.sequence && slot.at != NEVER)
     }
 
-    /// Whether it is armed, and for this deadline.
-    pub(crate) fn is_armed_for(&self, key: TimerKey, deadline: Instant) -> bool {
-        let at = self.at(deadline);
-        self.slots.get(key.slot).is_some_and(|slot| slot.sequence == key.sequence && slot.at == at)
+    /// Whether it is one of those that are due at `now` and were armed before `cut`.
+    pub(crate) fn is_due(&self, key: TimerKey, now: Instant, cut: u64) -> bool {
+        let now = self.at(now);
+        let is_due = |slot: &Slot<T>| slot.sequence == key.sequence && slot.at <= now && slot.order < cut;
+        self.slots.get(key.slot).is_some_and(is_due)
     }
 
     /// Whether there is nothing to see to: no timer that is armed, and not what
@@ -375,15 +376,10 @@ impl<T> TimerQueue<T> {
     }
 
     /// None is armed: all nodes are stale. Memory is kept for as many timers as there were lately; when there were many
-    /// more before, it goes back, that of the slots as far as those allow which are not armed.
+    /// more before, that of the nodes goes back, and that of the slots as far as those allow which are not armed.
     fn begin_anew(&mut self) {
-        let room = self.slots.room();
-        if self.slots.is_empty() {
-            self.slots.begin_anew();
-        } else {
-            self.slots.look_at_memory();
-        }
-        if self.slots.room() < room {
+        let are_few = if self.slots.is_empty() { self.slots.begin_anew() } else { self.slots.look_at_memory() };
+        if are_few {
             (self.drawn, self.soon, self.bins) = (Vec::new(), BinaryHeap::new(), Bins::new());
             (self.cold, self.limit, self.gave_back) = (0, 0, true);
             return;
@@ -396,9 +392,7 @@ impl<T> TimerQueue<T> {
 
     #[cold]
     fn drop_stale_nodes(&mut self) {
-        let room = self.slots.room();
-        self.slots.look_at_memory();
-        self.gave_back |= self.slots.room() < room;
+        self.gave_back |= self.slots.look_at_memory();
         let slots = &self.slots;
         let is_armed = |node: &Node| is_armed(slots, node);
         // What was needed lately will be needed again, if there are still slots for it.

@@ -257,7 +257,7 @@ impl Engine {
     #[cold]
     fn tell_of_deadline(&self, key: TimerKey, deadline: Instant) -> bool {
         tell!(self, "fired {:.3?} after its deadline", self.turn.now() - deadline);
-        self.timers.borrow().is_armed_for(key, deadline)
+        self.timers.borrow().is_due(key, self.turn.now(), self.turn.timer_cut())
     }
 
     fn fire(self: &Rc<Self>, key: TimerKey, deadline: Instant) {
