@@ -63,8 +63,9 @@ pub(crate) struct Progress {
     limit: Cell<usize>,
     allowed: Cell<usize>,
     deadline: Cell<Option<Instant>>,
-    /// Whether it asked for less than everything, so that the two have to be looked at.
-    is_limited: Cell<bool>,
+    /// Whether there is more to look at after a handler: the two above, if the call asked for less than everything, or
+    /// something that was left to be done then. One flag, because it is asked for after every handler.
+    looks_closer: Cell<bool>,
 }
 
 impl Progress {
@@ -83,7 +84,7 @@ impl Progress {
             limit: Cell::new(usize::MAX),
             allowed: Cell::new(usize::MAX),
             deadline: Cell::new(None),
-            is_limited: Cell::new(false),
+            looks_closer: Cell::new(false),
         }
     }
 
@@ -161,7 +162,7 @@ impl Progress {
         self.limit.set(limit);
         self.allowed.set(limit);
         self.deadline.set(deadline);
-        self.is_limited.set(limit < usize::MAX || deadline.is_some());
+        self.looked_closer();
     }
 
     pub(crate) fn end_call(&self) {
@@ -190,7 +191,22 @@ impl Progress {
     /// Whether the call has run as many handlers as it may, or for as long.
     #[inline]
     pub(crate) fn is_spent(&self) -> bool {
-        self.is_limited.get() && self.is_limit_reached()
+        self.looks_closer.get() && self.is_limit_reached()
+    }
+
+    #[inline]
+    pub(crate) fn looks_closer(&self) -> bool {
+        self.looks_closer.get()
+    }
+
+    /// Something is to be done when the handler in progress has returned.
+    pub(crate) fn look_closer(&self) {
+        self.looks_closer.set(true);
+    }
+
+    /// It was done.
+    pub(crate) fn looked_closer(&self) {
+        self.looks_closer.set(self.limit.get() < usize::MAX || self.deadline.get().is_some());
     }
 
     fn is_limit_reached(&self) -> bool {

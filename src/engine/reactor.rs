@@ -65,9 +65,8 @@ pub(crate) struct Reactor {
     doubtful_turns: Cell<u32>,
     /// How many events one turn delivers, and how many doubts it settles.
     batch: usize,
-    /// To be flushed when the dispatch in progress is over, and whether there are any.
+    /// To be flushed when the dispatch in progress is over.
     unflushed: RefCell<Vec<Entry>>,
-    is_flush_due: Cell<bool>,
 }
 
 impl Reactor {
@@ -85,7 +84,6 @@ impl Reactor {
             doubtful_turns: Cell::new(0),
             batch: batch.max(1),
             unflushed: RefCell::default(),
-            is_flush_due: Cell::new(false),
         }
     }
 
@@ -249,24 +247,13 @@ impl Reactor {
 
     // Flushing.
 
-    /// Has the entry flushed at the end of the dispatch in progress, which sees to it.
-    pub(crate) fn flush_at_end(&self, entry: Entry) {
+    /// Has the entry flushed by the next `flush`.
+    pub(super) fn flush_later(&self, entry: Entry) {
         self.unflushed.borrow_mut().push(entry);
-        self.is_flush_due.set(true);
     }
 
     /// The dispatch is over.
-    #[inline(always)]
     pub(crate) fn flush(&self) {
-        if self.is_flush_due.get() {
-            self.flush_all();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn flush_all(&self) {
-        self.is_flush_due.set(false);
         let mut entries = self.unflushed.take();
         for entry in entries.drain(..) {
             entry.flush();

@@ -3,6 +3,7 @@
 use super::clock::deadline_after;
 use super::poller::{Poller, readiness};
 use super::progress::Step;
+use super::reactor::Entry;
 use super::ring::Ringing;
 use super::state::{AtDeadline, Engine, Mail, Queued};
 use super::timer_queue::TimerKey;
@@ -352,23 +353,32 @@ impl Engine {
         }
     }
 
-    /// Asked after every handler: whether to leave the turn here.
+    /// Whether to leave the turn here.
     #[inline]
     pub(crate) fn must_leave(&self) -> bool {
         self.inbox.stop_requested() || self.turn.is_spent()
     }
 
+    /// After every handler: does what that has left to be done then, and tells whether to go on.
     #[inline(always)]
     fn may_go_on(&self) -> Result<(), Left> {
-        if self.must_leave() { self.leave() } else { Ok(()) }
+        if self.inbox.stop_requested() || self.turn.looks_closer() { self.look_closer() } else { Ok(()) }
     }
 
     /// A deadline alone does not end a turn before its first handler: so even no time at all gets on.
     #[cold]
     #[inline(never)]
-    fn leave(&self) -> Result<(), Left> {
-        let leave = self.turn.ran() > 0 || self.inbox.stop_requested();
+    fn look_closer(&self) -> Result<(), Left> {
+        self.turn.looked_closer();
+        self.reactor.flush();
+        let leave = self.must_leave() && (self.turn.ran() > 0 || self.inbox.stop_requested());
         if leave { Err(Left::Early) } else { Ok(()) }
+    }
+
+    /// Has the entry flushed when the handler in progress has returned, or has panicked: then its own dispatch sees to it.
+    pub(crate) fn flush_at_end(&self, entry: Entry) {
+        self.reactor.flush_later(entry);
+        self.turn.look_closer();
     }
 }
 

@@ -110,7 +110,7 @@ impl Link {
         let may_be =
             self.calm.get() > 0 && engine.buffers.is_lent() && !engine.teller.watches_calls() && !self.in_method();
         if may_be && !self.is_to_be_flushed.replace(true) {
-            engine.reactor.flush_at_end(self.clone());
+            engine.flush_at_end(self.clone());
         }
         may_be
     }

@@ -12,7 +12,6 @@ use super::serve::Served;
 use crate::engine::dispatch::Dispatch;
 use crate::engine::reactor::Reactor;
 use crate::engine::ready_state::State;
-use crate::engine::state::Engine;
 use crate::outstanding::Work;
 use crate::ready::{Interest, Ready};
 use std::cell::Cell;
@@ -32,9 +31,13 @@ impl Dispatch for Link {
 
     #[inline(always)]
     fn dispatch(&self) {
-        let engine = &**self.engine(); // Handed down, so that it is read once.
-        self.do_what_is_due(engine);
-        engine.reactor.flush();
+        if self.state.wanted() != Interest::READABLE.as_ready() {
+            return self.visit(Asked::default(), false);
+        }
+        match self.serve::<true>(self.engine()) {
+            Served::Not => self.serve_otherwise(),
+            served => self.go_on(served),
+        }
     }
 
     /// Where so much waits that the next read will fill the buffer too, a larger one is lent from then on.
@@ -75,17 +78,6 @@ impl Dispatch for Link {
 }
 
 impl Link {
-    #[inline(always)]
-    fn do_what_is_due(&self, engine: &Engine) {
-        if self.state.wanted() != Interest::READABLE.as_ready() {
-            return self.visit(Asked::default(), false);
-        }
-        match self.serve::<true>(engine) {
-            Served::Not => self.serve_otherwise(),
-            served => self.go_on(served),
-        }
-    }
-
     #[inline(never)]
     fn serve_otherwise(&self) {
         self.go_on(self.serve::<false>(self.engine()));
