@@ -340,7 +340,7 @@ struct Timers {
 
 void timers_cancel(const uint64_t* numbers) {
     Timers all(numbers[0], far_schedule(numbers[0]));
-    for (int repetition = 0; repetition < REPETITIONS; repetition++) {
+    for (int repetition = 0; repetition < cancel_repetitions(numbers[0]); repetition++) {
         uint64_t start = cpu_ns();
         all.run([&all] {
             all.start();

@@ -375,7 +375,7 @@ fn timers_cancel(cancels: Cancels) -> Outcome {
     let mut event_loop = EventLoop::try_new()?;
     let handle = event_loop.handle();
     let (delays, order) = common::delays_to_cancel(cancels);
-    for _ in 0..REPETITIONS {
+    for _ in 0..cancels.repetitions() {
         let mut timers = Vec::with_capacity(count);
         let mut fired = 0;
         let since = Stopwatch::cpu();

@@ -21,6 +21,10 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often `post`, `post-remote` and the timers are repeated.
 pub const REPETITIONS: usize = 5;
 
+/// So many timers are started and cancelled, if that takes more than [`REPETITIONS`]: a thousand are cancelled before
+/// the processor knows the way.
+const TIMERS_CANCELLED: usize = 1_000_000;
+
 /// How often `pipes` is repeated.
 pub const PIPES_REPETITIONS: usize = 25;
 
@@ -46,6 +50,12 @@ pub enum Workload {
 pub struct Cancels {
     pub count: usize,
     pub shuffled: bool,
+}
+
+impl Cancels {
+    pub fn repetitions(self) -> usize {
+        REPETITIONS.max(TIMERS_CANCELLED / self.count.max(1))
+    }
 }
 
 /// Why a program ends early.

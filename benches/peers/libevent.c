@@ -378,7 +378,7 @@ static void new_timers(uint64_t count, struct schedule schedule) {
 
 static void timers_cancel(const uint64_t *numbers) {
     new_timers(numbers[0], far_schedule(numbers[0]));
-    for (int repetition = 0; repetition < REPETITIONS; repetition++) {
+    for (int repetition = 0; repetition < cancel_repetitions(numbers[0]); repetition++) {
         run_in_loop(start_and_cancel);
         bool forgotten = event_base_get_num_events(base, EVENT_BASE_COUNT_ADDED) == 0 && timers.fired == 0;
         counted_result(forgotten ? timers.count : 0, timers.count, timers.cpu_ns);

@@ -333,7 +333,7 @@ static void timers_cancel(const uint64_t *numbers) {
     uint64_t count = numbers[0];
     uv_timer_t *timers = new_timers(count);
     struct schedule schedule = far_schedule(count);
-    for (int repetition = 0; repetition < REPETITIONS; repetition++) {
+    for (int repetition = 0; repetition < cancel_repetitions(numbers[0]); repetition++) {
         uint64_t start = cpu_ns();
         for (uint64_t i = 0; i < count; i++) uv_timer_start(&timers[i], on_fired, schedule.delays_ms[i], 0);
         for (uint64_t i = 0; i < count; i++) uv_timer_stop(&timers[schedule.order[i]]);

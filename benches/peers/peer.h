@@ -28,6 +28,7 @@ enum {
     PIPES_REPETITIONS = 25,
     POST_AT_ONCE = 100,
     REPETITIONS = 5,
+    TIMERS_CANCELLED = 1000000,
 };
 
 // What went wrong ends the program: a bench that limps on measures something else.
@@ -104,6 +105,12 @@ static inline struct schedule new_schedule(uint64_t count, uint32_t least_ms, ui
 
 static inline struct schedule far_schedule(uint64_t count) { return new_schedule(count, 1000, 3600000); }
 static inline struct schedule near_schedule(uint64_t count) { return new_schedule(count, 1, 100); }
+
+// A thousand timers are cancelled before the processor knows the way, so they are repeated until they are many.
+static inline int cancel_repetitions(uint64_t count) {
+    uint64_t enough = TIMERS_CANCELLED / (count > 0 ? count : 1);
+    return enough > REPETITIONS ? (int)enough : REPETITIONS;
+}
 
 static inline struct sockaddr_in local_address(uint16_t port) {
     struct sockaddr_in address;

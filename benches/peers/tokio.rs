@@ -238,7 +238,7 @@ async fn post_remote(count: u64) -> Outcome {
 async fn timers_cancel(cancels: Cancels) -> Outcome {
     let count = cancels.count;
     let (delays, order) = common::delays_to_cancel(cancels);
-    for _ in 0..REPETITIONS {
+    for _ in 0..cancels.repetitions() {
         let mut cancelled = 0;
         let since = Stopwatch::cpu();
         let mut timers = unconstrained(start(&delays)).await; // Within its budget a task may poll only 128.

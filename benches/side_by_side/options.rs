@@ -12,9 +12,10 @@ Measures ioctx and its peers side by side, and prints the tables.
 
   --rounds N      rounds of each workload; in a round every peer has its turn (30)
   --seconds S     how long a server is measured each time, after a warm-up (0.15);
-                  what takes long to prepare has a fifth of the rounds, and servers then five
-                  times as long
-  --only TEXT     only workloads whose name contains TEXT; may be repeated
+                  what takes long to prepare has half the rounds, and servers then twice
+                  as long
+  --only TEXT     only the workload of that name, or those whose names contain TEXT;
+                  may be repeated
   --peer NAME     only this peer, or `ioctx` for all our layers; may be repeated
   --counts        only what is counted: instructions, system calls, allocations
   --check         counts of ours and of the floor alone; status 1 when one is over its limit
@@ -152,11 +153,19 @@ impl Options {
 
     /// The workloads that were asked for.
     pub fn workloads(&self) -> Vec<Workload> {
-        let wanted = |name: &str| match self.counts {
-            true => name == COUNTS,
-            false => self.only.is_empty() || self.only.iter().any(|text| name.contains(text.as_str())),
+        let mut all = all();
+        let names: Vec<String> = all.iter().map(|workload| workload.name.clone()).collect();
+        // A name in full means no other.
+        let means = |text: &String, name: &String| match names.contains(text) {
+            true => name == text,
+            false => name.contains(text),
         };
-        all().into_iter().filter(|workload| wanted(&workload.name)).collect()
+        let wanted = |name: &String| match self.counts {
+            true => name == COUNTS,
+            false => self.only.is_empty() || self.only.iter().any(|text| means(text, name)),
+        };
+        all.retain(|workload| wanted(&workload.name));
+        all
     }
 }
 
@@ -205,9 +214,12 @@ mod tests {
 
     #[test]
     fn filters_add_up() {
-        let options = parse(&["--only", "churn", "--only=post", "--peer", "ioctx", "--peer=epoll"]).ok().unwrap();
+        let options = parse(&["--only", "churn", "--only=post", "--only=post-r", "--peer", "ioctx", "--peer=epoll"])
+            .ok()
+            .unwrap();
         let names: Vec<_> = options.workloads().into_iter().map(|workload| workload.name).collect();
         assert_eq!(names, ["churn-16x64", "post", "post-remote"]);
+        assert_eq!(parse(&["--only", "post"]).ok().unwrap().workloads().len(), 1, "a name means no other");
         let peers: Vec<_> = options.peers.iter().map(|peer| peer.name).collect();
         assert_eq!(peers, ["epoll", "session", "operation", "readiness"]);
     }

@@ -72,9 +72,10 @@ impl Lack {
 
 impl Records {
     /// Records that are also appended to this file, each as soon as it is there. What an interrupted run has left of a line is
-    /// removed.
+    /// removed. One run at a time: two would disturb each other's figures, too.
     pub fn kept_in(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
+        file.try_lock().map_err(|_| io::Error::other("another run is writing to it"))?;
         file.set_len(finished(&std::fs::read(path)?) as u64)?;
         Ok(Self { file: Some(file), ..Self::default() })
     }
@@ -252,6 +253,8 @@ mod tests {
         let read = Records::read(&path).unwrap();
         assert_eq!((&read.facts, &read.records, &read.notes), (&written.facts, &written.records, &written.notes));
         assert!(read.absent("echo", "asio"));
+        assert!(Records::kept_in(&path).is_err(), "another run would disturb this one");
+        drop(written);
 
         let length = std::fs::metadata(&path).unwrap().len();
         OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 1).unwrap();

@@ -19,7 +19,7 @@ pub enum Verdict {
 }
 
 /// Of fewer rounds all agree by luck more often than once in a hundred times.
-const ENOUGH: usize = 8;
+pub const ENOUGH: usize = 8;
 
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();

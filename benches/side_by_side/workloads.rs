@@ -58,7 +58,7 @@ pub const WARM_UP: f64 = 0.6;
 /// A measurement is costly that takes so many seconds beyond what is measured.
 const COSTLY: f64 = 0.9;
 /// It has fewer rounds, by this factor.
-const FEWER: u32 = 5;
+const FEWER: u32 = 2;
 
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 1_000];
 const SIZES: [usize; 2] = [64, 4_096];
@@ -179,7 +179,13 @@ fn post(workload: &str, processors: usize) -> Workload {
 }
 
 fn timers(workload: &str, family: Family, count: usize) -> Workload {
-    let extra = 1.0 + count as f64 / 250_000.0;
+    // Those that fire do so within 100 ms, five times over.
+    let (least, each) = match family {
+        Family::TimersFire => (0.5, 4e-6),
+        Family::TimersShuffle => (0.1, 2.5e-6),
+        _ => (0.1, 1.2e-6),
+    };
+    let extra = least + each * count as f64;
     let name = format!("{workload}-{count}");
     alone(name, family, thousands(count), count, 1, &[workload, &count.to_string()], extra)
 }
@@ -270,8 +276,8 @@ mod tests {
     #[test]
     fn costly_rounds_are_fewer_and_longer() {
         assert_eq!(echo(1, 64).rounds(30, 0.1), (30, 0.1));
-        assert_eq!(idle(MANY_IDLE).rounds(30, 0.1), (6, 0.5));
-        assert_eq!(idle(MANY_IDLE).rounds(1, 0.1), (1, 0.5));
+        assert_eq!(idle(MANY_IDLE).rounds(30, 0.1), (15, 0.2));
+        assert_eq!(idle(MANY_IDLE).rounds(1, 0.1), (1, 0.2));
         assert_eq!(counts().rounds(30, 0.1).0, 1);
     }
 

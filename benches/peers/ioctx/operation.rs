@@ -225,7 +225,7 @@ fn timers_cancel(cancels: Cancels) -> Outcome {
     io.background(io.after(Duration::from_secs(7200), |_| common::fail("timer", "it was far away")));
     let waits = RefCell::new(Vec::with_capacity(cancels.count));
     let plan = Rc::new((delays, order, waits));
-    for _ in 0..REPETITIONS {
+    for _ in 0..cancels.repetitions() {
         let aborted = Rc::new(Cell::new(0));
         let (handle, plan, counter) = (io.handle().clone(), Rc::clone(&plan), Rc::clone(&aborted));
         let since = Stopwatch::cpu();

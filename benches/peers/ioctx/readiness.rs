@@ -224,7 +224,7 @@ fn timers_cancel(cancels: Cancels) -> Outcome {
     let alarms: Vec<Alarm> = (0..cancels.count).map(new_alarm).collect();
     let standing = new_alarm(0).background();
     standing.set(Duration::from_secs(7200));
-    for _ in 0..REPETITIONS {
+    for _ in 0..cancels.repetitions() {
         let mut unset = 0;
         let since = Stopwatch::cpu();
         let now = Instant::now();

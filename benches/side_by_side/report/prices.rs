@@ -8,9 +8,9 @@ use super::{Section, View};
 use crate::counts::{ALLOCATIONS, INSTRUCTIONS, SYSTEM_CALLS, WITHOUT_LOG};
 use crate::limits::SYSTEM_CALLS_ABOVE_FLOOR;
 use crate::peers::{FLOOR, PEERS, Role, SESSION};
-use crate::statistics::{Paired, Verdict};
+use crate::statistics::{ENOUGH, Paired};
 use crate::table::Table;
-use crate::workloads::{COUNTS, Family, WAKE_UPS};
+use crate::workloads::{COUNTS, Family, WAKE_UPS, all};
 use std::cmp::Ordering::Equal;
 
 /// What a price is compared with. Between goal and gate it is not yet what it should be, and no reason to stop.
@@ -85,9 +85,13 @@ const STREAMING: &[Family] = &[Family::Stream, Family::PingPong];
 
 pub fn section(view: &View) -> Option<Section> {
     let mut table = Table::new(1, ["price", "goal", "gate", "measured", "met"]);
+    let is_whole = view.workloads.len() == all().len() && view.peers.len() == PEERS.len();
     let mut any = false;
     for (what, bound, source) in PRICES {
         let measured = source.measured(view);
+        if measured.is_none() && !is_whole {
+            continue; // Nobody has asked for it.
+        }
         any |= measured.is_some();
         let (goal, gate) = bound.words();
         let words = measured.as_ref().map_or(ABSENT.into(), |found| format!("{}{}", number(found.value), found.words));
@@ -106,10 +110,11 @@ impl Bound {
     }
 
     fn met(self, measured: Option<&Measured>) -> &'static str {
-        let Some(Measured { value, low, high, .. }) = measured else {
+        let Some(Measured { value, low, high, rounds, .. }) = measured else {
             return "not measured";
         };
         match self {
+            _ if *rounds < ENOUGH => "too few rounds",
             AtMost(goal, _) if *value <= goal => "yes",
             AtMost(_, gate) if *value <= gate => "within the gate",
             AtMost(_, gate) if *low <= gate => "not decided",
@@ -129,17 +134,20 @@ struct Measured {
     /// What it may truly be, at least and at most.
     low: f64,
     high: f64,
+    /// In so many rounds; of what is counted there is one, which is enough.
+    rounds: usize,
 }
 
 impl Measured {
     fn plain(value: f64) -> Self {
-        Self { value, words: String::new(), low: value, high: value }
+        Self { value, words: String::new(), low: value, high: value, rounds: usize::MAX }
     }
 
     /// How much of the other's time ours takes, round by round.
     fn part(paired: &Paired) -> Self {
         let (low, high) = (1.0 / paired.high, 1.0 / paired.low);
-        Self { value: 1.0 / paired.ratio, words: format!(" (between {low:.2} and {high:.2})"), low, high }
+        let words = format!(" (between {low:.2} and {high:.2})");
+        Self { value: 1.0 / paired.ratio, words, low, high, rounds: paired.rounds }
     }
 }
 
@@ -156,15 +164,18 @@ impl Source {
                 let rank = |pair: &Pair| (pair.paired.high >= RATIO, pair.paired.ratio);
                 let pairs = echoes(view, families);
                 let worst = pairs.iter().min_by(|one, other| rank(one).partial_cmp(&rank(other)).unwrap_or(Equal))?;
-                let Paired { ratio, low, high, .. } = worst.paired;
+                let Paired { ratio, low, high, rounds } = worst.paired;
                 let words = format!(" ({}, between {low:.2} and {high:.2})", worst.workload.name);
-                Some(Measured { value: ratio, words, low, high })
+                Some(Measured { value: ratio, words, low, high, rounds })
             }
             EchoTails => {
-                let tails: Vec<_> = echoes(view, ECHOING).iter().filter_map(|pair| worse_tail(view, pair)).collect();
-                let worse: Vec<_> = tails.iter().flatten().cloned().collect();
-                let which = if worse.is_empty() { String::new() } else { format!(" ({})", worse.join(", ")) };
-                (!tails.is_empty()).then(|| Measured { words: which, ..Measured::plain(worse.len() as f64) })
+                let pairs = echoes(view, ECHOING);
+                let name = |pair: &Pair| pair.workload.name.clone();
+                let tails: Vec<_> = pairs.iter().filter_map(|pair| Some((name(pair), pair.tail(view)?))).collect();
+                let worse: Vec<_> = tails.iter().filter(|(_, tail)| tail.high < 1.0).map(|(name, _)| &**name).collect();
+                let words = if worse.is_empty() { String::new() } else { format!(" ({})", worse.join(", ")) };
+                let rounds = tails.iter().map(|(_, tail)| tail.rounds).min()?;
+                Some(Measured { words, rounds, ..Measured::plain(worse.len() as f64) })
             }
             Time { workload, peer } => time(view, workload, SESSION, peer).as_ref().map(Measured::part),
             Cancelled(layer) => time(view, "timers-cancel-1000000", layer, "asio").as_ref().map(Measured::part),
@@ -181,13 +192,6 @@ impl Source {
 fn echoes<'a>(view: &'a View, families: &[Family]) -> Vec<Pair<'a>> {
     let tellings = TELLINGS.iter().filter(|telling| families.contains(&telling.family));
     tellings.flat_map(|telling| pairs(view, telling)).filter(|pair| pair.ours.name == SESSION).collect()
-}
-
-/// The workload's name if ours is worse; nothing in there if it is not.
-fn worse_tail(view: &View, pair: &Pair) -> Option<Option<String>> {
-    let tail = pair.tail(view)?;
-    let is_worse = matches!(tail.verdict(), Verdict::Behind | Verdict::MaybeBehind);
-    Some(is_worse.then(|| pair.workload.name.clone()))
 }
 
 fn time(view: &View, workload: &str, ours: &str, other: &str) -> Option<Paired> {
@@ -214,6 +218,8 @@ mod tests {
         assert_eq!([up_to(0.97, 1.2), up_to(0.96, 0.98), up_to(0.96, 0.965)], ["yes", "not decided", "NO"]);
         let from = |value, low| AtMost(0.25, 0.25).met(Some(&Measured { low, ..Measured::plain(value) }));
         assert_eq!([from(0.25, 0.2), from(0.26, 0.24), from(0.26, 0.255)], ["yes", "not decided", "NO"]);
+        let in_rounds = |rounds| AtMost(1.0, 1.0).met(Some(&Measured { rounds, ..Measured::plain(0.5) }));
+        assert_eq!([in_rounds(ENOUGH - 1), in_rounds(ENOUGH)], ["too few rounds", "yes"]);
     }
 
     #[test]
@@ -232,7 +238,7 @@ mod tests {
         let workloads = all();
         let peers: Vec<_> = PEERS.iter().collect();
         let view = View { records: &records, peers: &peers, workloads: &workloads };
-        let found = |value, words: &str| Some(Measured { words: words.into(), ..Measured::plain(value) });
+        let found = |value, words: &str| Some(Measured { words: words.into(), rounds: 1, ..Measured::plain(value) });
         let lowest = LowestRatio(ECHOING).measured(&view);
         assert_eq!(lowest, found(0.98, " (echo-1x64, between 0.98 and 0.98)"));
         assert_eq!(LowestRatio(STREAMING).measured(&view), None);
