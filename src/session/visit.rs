@@ -13,7 +13,7 @@ use crate::engine::dispatch::Dispatch;
 use crate::engine::reactor::Reactor;
 use crate::engine::ready_state::State;
 use crate::outstanding::Work;
-use crate::ready::{Interest, Ready};
+use crate::ready::Ready;
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -31,9 +31,6 @@ impl Dispatch for Link {
 
     #[inline(always)]
     fn dispatch(&self) {
-        if self.state.wanted() != Interest::READABLE.as_ready() {
-            return self.visit(Asked::default(), false);
-        }
         match self.serve::<true>(self.engine()) {
             Served::Not => self.serve_otherwise(),
             served => self.go_on(served),
@@ -125,12 +122,12 @@ impl Visit<'_> {
             }
             let Some(duty) = link.flow.next_duty(link.state.wanted(), self.done.get()) else {
                 if link.flow.is_called_again(self.done.get()) {
-                    link.state.demand_call();
+                    link.come_again();
                 }
                 break;
             };
             if self.counted.get() && link.engine().must_leave() {
-                link.state.demand_call();
+                link.come_again();
                 break;
             }
             self.done.set(self.done.get().with(link.flow.begin(duty)));
