@@ -219,3 +219,26 @@ impl Progress {
         self.allowed.set(self.allowed.get().wrapping_sub(1)); // `is_spent` is asked after every handler.
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_flag_tells_of_a_limit_and_of_what_is_left_to_do() {
+        let progress = Progress::new();
+        progress.begin_call(usize::MAX, None);
+        assert!(!progress.looks_closer());
+        progress.look_closer();
+        assert!(progress.looks_closer() && !progress.is_spent());
+        progress.looked_closer();
+        assert!(!progress.looks_closer(), "that was done, and nothing is limited");
+
+        progress.begin_call(1, None);
+        assert!(progress.looks_closer() && !progress.is_spent());
+        progress.count_handler();
+        assert!(progress.is_spent());
+        progress.looked_closer();
+        assert!(progress.looks_closer(), "the limit stays");
+    }
+}
