@@ -18,7 +18,7 @@ use crate::engine::state::Engine;
 use crate::engine::trace::{TARGET, tell};
 use crate::handle::Handle;
 use crate::key::Origin;
-use crate::ready::{Interest, Ready};
+use crate::ready::Ready;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::Rc;
@@ -75,8 +75,7 @@ pub(crate) struct Link {
     is_watched_for_room: Cell<bool>,
     /// `None` when the connection has ended. Borrowed while a method of the session runs.
     pub(super) body: RefCell<Option<Body>>,
-    /// Not 0 while nothing is to be done but to read, and that is asked for: what a method of the session may then
-    /// gather, in bytes.
+    /// Not 0 while nothing is to be done but to read: what a method of the session may then gather, in bytes.
     pub(super) calm: Cell<u16>,
     /// Not 0 while a method of the session runs and nothing but small sends has happened in it: what it may gather.
     /// So `send` has one thing to look at.
@@ -225,17 +224,12 @@ impl Link {
 
     /// Something has changed that a dispatch must see to: one to come, or the one in progress.
     pub(super) fn look(self: &Rc<Self>) {
-        self.come_again();
+        self.disturb();
+        self.state.demand_call();
         if self.state.is_due_anew() {
             let entry: Entry = self.clone();
             self.engine().enqueue(&entry);
         }
-    }
-
-    /// There is something to do besides reading: in the next dispatch, whatever is ready.
-    pub(super) fn come_again(&self) {
-        self.disturb();
-        self.state.demand_call();
     }
 
     /// Whether a method of this connection's own session runs: what it sends is gathered.
@@ -407,8 +401,7 @@ impl Link {
         if interest.is_writable() && !self.state.ready().is_writable() && !self.is_watched_for_room.replace(true) {
             self.watch_for_room();
         }
-        let is_calm = interest == Interest::READABLE && self.flow.is_calm();
-        self.calm.set(if is_calm { self.gather_limit() } else { 0 });
+        self.calm.set(if self.flow.is_calm() { self.gather_limit() } else { 0 });
     }
 
     fn watch_for_room(&self) {

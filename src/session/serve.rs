@@ -8,7 +8,6 @@ use super::transport::Transport;
 use crate::engine::buffers::Buffers;
 use crate::engine::state::Engine;
 use crate::readiness::io::Tracked;
-use crate::ready::Interest;
 use rustix::io::Errno;
 use std::rc::Rc;
 
@@ -37,7 +36,6 @@ impl Link {
         if room == 0 {
             return Served::Not;
         }
-        debug_assert_eq!(self.state.wanted(), Interest::READABLE.as_ready(), "a calm connection only reads");
         let received = match &*self.transport.borrow_mut() {
             Some(Transport::Tcp(source)) if TCP && !engine.teller.watches_calls() => {
                 Tracked { source, state: &self.state, engine, tells: false }.receive(buffer)
@@ -234,7 +232,8 @@ impl Link {
     #[cold]
     fn has_panicked(&self) {
         self.flow.phase.set(Phase::Panicked);
-        self.come_again();
+        self.disturb();
         self.engine().buffers.gather.borrow_mut().clear();
+        self.state.demand_call();
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::dispatch::Dispatch;
 use crate::engine::reactor::Reactor;
 use crate::engine::ready_state::State;
 use crate::outstanding::Work;
-use crate::ready::Ready;
+use crate::ready::{Interest, Ready};
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -31,6 +31,9 @@ impl Dispatch for Link {
 
     #[inline(always)]
     fn dispatch(&self) {
+        if self.state.wanted() != Interest::READABLE.as_ready() {
+            return self.visit(Asked::default(), false);
+        }
         match self.serve::<true>(self.engine()) {
             Served::Not => self.serve_otherwise(),
             served => self.go_on(served),
@@ -122,12 +125,12 @@ impl Visit<'_> {
             }
             let Some(duty) = link.flow.next_duty(link.state.wanted(), self.done.get()) else {
                 if link.flow.is_called_again(self.done.get()) {
-                    link.come_again();
+                    link.state.demand_call();
                 }
                 break;
             };
             if self.counted.get() && link.engine().must_leave() {
-                link.come_again();
+                link.state.demand_call();
                 break;
             }
             self.done.set(self.done.get().with(link.flow.begin(duty)));
