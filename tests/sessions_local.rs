@@ -141,28 +141,43 @@ fn adopted(io: &IoContext, session: impl Session) -> io::Result<(Connection, Uni
     Ok((session::adopt(local::stream::Socket::from_std(io, ours)?, session)?, peer))
 }
 
-/// P19: what a session sends to another leaves when its method returns, in one piece, and before anybody's next turn.
+/// P19: what a session sends to another leaves when its method returns, in one piece, and before anybody's next turn;
+/// also if the other does not read, or has nothing more to read.
 #[test]
 fn what_is_sent_to_another_leaves_when_the_method_returns() -> io::Result<()> {
     let mut io = context();
-    let told = Record::new();
-    let (target, mut target_peer) = adopted(&io, Script::new(&told))?;
-    let (_source, mut source_peer) = adopted(
-        &io,
-        Script::new(&told).on_received(move |_, bytes| {
-            assert_eq!(target.send(b"one "), Sent::Accepted);
-            assert_eq!(target.send(b"two"), Sent::Accepted);
-            assert_eq!(target.queued(), 7);
-            bytes.len()
-        }),
-    )?;
-    run_until(&mut io, || told.len() == 2);
-    target_peer.set_nonblocking(true)?;
-    source_peer.write_all(b"a")?;
-    assert_eq!(io.run_one()?, 1);
-    let mut got = [0; 100];
-    let n = target_peer.read(&mut got)?;
-    assert_eq!(String::from_utf8_lossy(&got[..n]), "one two");
+    for (pauses, has_ended) in [(false, false), (true, false), (false, true)] {
+        let told = Record::new();
+        let (target, mut target_peer) = adopted(&io, Script::new(&told).on_eof(|_| ()))?;
+        let sends_to = target.clone();
+        let (source, mut source_peer) = adopted(
+            &io,
+            Script::new(&told).on_received(move |_, bytes| {
+                assert_eq!(sends_to.send(b"one "), Sent::Accepted);
+                assert_eq!(sends_to.send(b"two"), Sent::Accepted);
+                assert_eq!(sends_to.queued(), 7);
+                bytes.len()
+            }),
+        )?;
+        run_until(&mut io, || told.len() == 2);
+        if pauses {
+            target.pause();
+            io.poll()?;
+        }
+        if has_ended {
+            target_peer.shutdown(Shutdown::Write)?;
+            run_until(&mut io, || told.len() == 3);
+        }
+        target_peer.set_nonblocking(true)?;
+        source_peer.write_all(b"a")?;
+        assert_eq!(io.run_one()?, 1);
+        let mut got = [0; 100];
+        let n = target_peer.read(&mut got)?;
+        assert_eq!(String::from_utf8_lossy(&got[..n]), "one two");
+        target.abort();
+        source.abort();
+        finish(&mut io);
+    }
     Ok(())
 }
 

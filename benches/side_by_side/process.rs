@@ -69,7 +69,7 @@ fn remove_leftovers(parent: &Path) {
     }
 }
 
-/// A program that was started. It is killed when it is dropped.
+/// A program that was started. It is killed when it is dropped, and when this process is killed: see `processors.rs`.
 pub struct Running {
     child: Child,
     what: String,
@@ -223,5 +223,20 @@ mod tests {
         let scratch = scratch("limit");
         let mut program = shell("exec sleep 100", &scratch);
         assert!(matches!(program.output(Duration::from_millis(20)), Err(Trouble::Failed(_))));
+    }
+
+    #[test]
+    fn the_scratch_of_a_run_that_was_killed_is_removed() {
+        let parent = std::env::temp_dir().join(format!("side_by_side_parent_{}", std::process::id()));
+        let [dead, other] = [format!("{SCRATCH}{}", u32::MAX), "something else".into()].map(|name| parent.join(name));
+        for directory in [&dead, &other] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        let mine = Scratch::new(&parent).unwrap();
+        assert_eq!([dead.exists(), other.exists(), mine.0.exists()], [false, true, true]);
+        let again = Scratch::new(&parent).unwrap();
+        assert!(again.0.exists(), "its process lives");
+        drop((mine, again));
+        fs::remove_dir_all(&parent).unwrap();
     }
 }

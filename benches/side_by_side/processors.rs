@@ -37,7 +37,7 @@ impl Processors {
         }
     }
 
-    /// A command that runs there.
+    /// A command that runs there, and not longer than this process does, however that ends.
     pub fn command(&self, place: Place, program: impl AsRef<Path>) -> Command {
         let Some((server, load)) = self.pair else { return Command::new(program.as_ref()) };
         let list = match place {
@@ -45,8 +45,8 @@ impl Processors {
             Place::Load => load.to_string(),
             Place::Both => format!("{server},{load}"),
         };
-        let mut command = Command::new("taskset");
-        command.arg("-c").arg(list).arg(program.as_ref());
+        let mut command = Command::new("setpriv"); // Which the package of taskset has, too.
+        command.args(["--pdeathsig", "KILL", "taskset", "-c", &list]).arg(program.as_ref());
         command
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::say::tell;
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -75,7 +75,10 @@ impl Records {
     /// removed. One run at a time: two would disturb each other's figures, too.
     pub fn kept_in(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
-        file.try_lock().map_err(|_| io::Error::other("another run is writing to it"))?;
+        // Not every file system has locks.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(io::Error::other("another run is writing to it"));
+        }
         file.set_len(finished(&std::fs::read(path)?) as u64)?;
         Ok(Self { file: Some(file), ..Self::default() })
     }

@@ -181,7 +181,7 @@ fn post(workload: &str, processors: usize) -> Workload {
 fn timers(workload: &str, family: Family, count: usize) -> Workload {
     // Those that fire do so within 100 ms, five times over.
     let (least, each) = match family {
-        Family::TimersFire => (0.5, 4e-6),
+        Family::TimersFire => (0.5, 3.5e-6),
         Family::TimersShuffle => (0.1, 2.5e-6),
         _ => (0.1, 1.2e-6),
     };

@@ -21,7 +21,7 @@ pub(crate) trait Dispatch: 'static {
     /// A panic has left the dispatch.
     fn has_panicked(&self) {}
 
-    /// Writes what another's dispatch left here to be written at its end. Calls no user code.
+    /// Writes what another's dispatch left here to be written after it. Calls no user code.
     fn flush(self: &Rc<Self>) {}
 
     /// Cancels the operation with this sequence number; `false` if there is none.

@@ -216,7 +216,7 @@ impl Progress {
     /// Counts a handler.
     #[inline]
     pub(crate) fn count_handler(&self) {
-        self.allowed.set(self.allowed.get().wrapping_sub(1)); // `is_spent` is asked after every handler.
+        self.allowed.set(self.allowed.get().wrapping_sub(1)); // Where there is a limit, `is_spent` is asked after every handler.
     }
 }
 

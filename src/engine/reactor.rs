@@ -65,7 +65,7 @@ pub(crate) struct Reactor {
     doubtful_turns: Cell<u32>,
     /// How many events one turn delivers, and how many doubts it settles.
     batch: usize,
-    /// To be flushed when the dispatch in progress is over.
+    /// To be flushed after the dispatch in progress.
     unflushed: RefCell<Vec<Entry>>,
 }
 
@@ -254,6 +254,9 @@ impl Reactor {
 
     /// The dispatch is over.
     pub(crate) fn flush(&self) {
+        if self.unflushed.borrow().is_empty() {
+            return; // A call with a limit looks after every handler.
+        }
         let mut entries = self.unflushed.take();
         for entry in entries.drain(..) {
             entry.flush();

@@ -95,3 +95,31 @@ impl Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::PEERS;
+    use crate::workloads::all;
+
+    #[test]
+    fn a_page_is_left_as_it_is_unless_everything_on_it_was_measured() {
+        let docs = std::env::temp_dir().join(format!("side_by_side_docs_{}", std::process::id()));
+        let page = docs.join(PAGE);
+        let old = "<!-- begin post -->\nold\n<!-- end post -->\n<!-- begin pipes -->\nold\n<!-- end pipes -->\n";
+        fs::create_dir_all(&docs).unwrap();
+        fs::write(&page, old).unwrap();
+        let peers: Vec<_> = PEERS.iter().collect();
+        let mut records = Records::default();
+        records.record("post", "asio", 0, "ns", 12.5).unwrap();
+        let refused = Report::new(&records, &peers, &all()).write_into(&docs);
+        assert!(refused.is_err_and(|why| why.contains("block pipes")));
+        assert_eq!(fs::read_to_string(&page).unwrap(), old);
+
+        records.record("pipes-100-of-100", "asio", 0, "ns", 345.0).unwrap();
+        Report::new(&records, &peers, &all()).write_into(&docs).unwrap();
+        let new = fs::read_to_string(&page).unwrap();
+        fs::remove_dir_all(&docs).unwrap();
+        assert!(new.contains("12.5") && new.contains("345") && !new.contains("old"), "{new}");
+    }
+}

@@ -97,7 +97,8 @@ pub fn section(view: &View) -> Option<Section> {
         let words = measured.as_ref().map_or(ABSENT.into(), |found| format!("{}{}", number(found.value), found.words));
         table.row([what.to_string(), goal, gate, words, bound.met(measured.as_ref()).into()]);
     }
-    any.then(|| Section { name: "prices".into(), title: "Price tags".into(), text: table.text() })
+    let title = if is_whole { "Price tags" } else { "Price tags, as far as was asked for" };
+    any.then(|| Section { name: "prices".into(), title: title.into(), text: table.text() })
 }
 
 impl Bound {
@@ -164,7 +165,8 @@ impl Source {
                 let rank = |pair: &Pair| (pair.paired.high >= RATIO, pair.paired.ratio);
                 let pairs = echoes(view, families);
                 let worst = pairs.iter().min_by(|one, other| rank(one).partial_cmp(&rank(other)).unwrap_or(Equal))?;
-                let Paired { ratio, low, high, rounds } = worst.paired;
+                let Paired { ratio, low, high, .. } = worst.paired;
+                let rounds = pairs.iter().map(|pair| pair.paired.rounds).min()?;
                 let words = format!(" ({}, between {low:.2} and {high:.2})", worst.workload.name);
                 Some(Measured { value: ratio, words, low, high, rounds })
             }
