@@ -59,10 +59,14 @@ impl Buffers {
         gathered
     }
 
+    /// Keeps this memory, or the spare that is there: the one at the lower address. In the allocator's heap it keeps
+    /// all that is below it from the system.
     pub(crate) fn keep_spare(&self, mut spare: Vec<u8>) {
-        if spare.capacity() <= SPARE {
+        if (1..=SPARE).contains(&spare.capacity()) {
             spare.clear();
-            self.spare.set(spare);
+            let former = self.spare.take();
+            let is_former_lower = former.capacity() > 0 && former.as_ptr() < spare.as_ptr();
+            self.spare.set(if is_former_lower { former } else { spare });
         }
     }
 }
@@ -111,5 +115,27 @@ impl Default for Gather {
     fn default() -> Self {
         let memory = vec![0; 1 << 16].into_boxed_slice();
         Gather { memory: memory.try_into().unwrap_or_else(|_| Box::new([0; 1 << 16])), len: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_spares_the_lower_one_stays() {
+        for lower_comes_first in [true, false] {
+            let mut both = [100, 200].map(Vec::<u8>::with_capacity);
+            both.sort_by_key(|spare| spare.as_ptr());
+            let lower = both[0].as_ptr();
+            if !lower_comes_first {
+                both.reverse();
+            }
+            let buffers = Buffers::default();
+            both.into_iter().for_each(|spare| buffers.keep_spare(spare));
+            buffers.keep_spare(Vec::new());
+            let kept = buffers.take_spare();
+            assert_eq!(kept.as_ptr(), lower);
+        }
     }
 }
