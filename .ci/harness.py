@@ -64,8 +64,8 @@ def allow_descriptors(count):
     resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
-# Without what glibc keeps for each thread of what was freed: a few such pieces, high up in the heap, would keep all that
-# is below them from the system, one time in two, and what is measured would be luck.
+# Without what glibc keeps for each thread of what was freed: a few such pieces, high up in the heap, keep all that is
+# below them from the system, and what is measured would be luck.
 ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 
 

@@ -213,10 +213,10 @@ impl Progress {
         self.allowed.get() == 0 || self.deadline.get().is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Counts a handler.
+    /// Counts a handler. Where there is a limit, `is_spent` is asked after each.
     #[inline]
     pub(crate) fn count_handler(&self) {
-        self.allowed.set(self.allowed.get().wrapping_sub(1)); // Where there is a limit, `is_spent` is asked after every handler.
+        self.allowed.set(self.allowed.get().wrapping_sub(1));
     }
 }
 

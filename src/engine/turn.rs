@@ -362,20 +362,20 @@ impl Engine {
     /// After every handler: does what that has left to be done then, and tells whether to go on.
     #[inline(always)]
     fn may_go_on(&self) -> Result<(), Left> {
-        if self.inbox.stop_requested() || self.turn.looks_closer() { self.look_closer() } else { Ok(()) }
+        if self.inbox.stop_requested() || self.turn.looks_closer() { self.finish_handler() } else { Ok(()) }
     }
 
     /// A deadline alone does not end a turn before its first handler: so even no time at all gets on.
     #[cold]
     #[inline(never)]
-    fn look_closer(&self) -> Result<(), Left> {
+    fn finish_handler(&self) -> Result<(), Left> {
         self.turn.looked_closer();
         self.reactor.flush();
         let leave = self.must_leave() && (self.turn.ran() > 0 || self.inbox.stop_requested());
         if leave { Err(Left::Early) } else { Ok(()) }
     }
 
-    /// Has the entry flushed when the handler in progress has returned, or has panicked: then its own dispatch sees to it.
+    /// Has the entry flushed when the handler in progress has returned. If that panics, its dispatch sees to it.
     pub(crate) fn flush_at_end(&self, entry: Entry) {
         self.reactor.flush_later(entry);
         self.turn.look_closer();
