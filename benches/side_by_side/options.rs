@@ -218,7 +218,7 @@ mod tests {
             .ok()
             .unwrap();
         let names: Vec<_> = options.workloads().into_iter().map(|workload| workload.name).collect();
-        assert_eq!(names, ["churn-16x64", "post", "post-remote"]);
+        assert_eq!(names, ["churn-16x64", "churn-100x64", "churn-1000x64", "post", "post-remote"]);
         assert_eq!(parse(&["--only", "post"]).ok().unwrap().workloads().len(), 1, "a name means no other");
         let peers: Vec<_> = options.peers.iter().map(|peer| peer.name).collect();
         assert_eq!(peers, ["epoll", "session", "operation", "readiness"]);

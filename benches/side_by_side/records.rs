@@ -120,8 +120,7 @@ impl Records {
             tell(&format!("{}: its last line was not finished, and is left out", path.display()));
             text.truncate(finished);
         }
-        let text = String::from_utf8(text).map_err(|_| "not a file of measurements, but of bytes that are no text")?;
-        Self::parse(&text)
+        Self::parse(&String::from_utf8_lossy(&text)) // What is no text is no measurement, and told with its line.
     }
 
     /// From a file's text. Where several runs have the same workload, the last one counts, with all its peers: figures
@@ -264,6 +263,8 @@ mod tests {
         assert!(!Records::read(&path).unwrap().absent("echo", "asio"), "a line that was not finished");
         Records::kept_in(&path).unwrap().record("post", "asio", 0, "ns", 7.0).unwrap();
         let read = Records::read(&path).unwrap();
+        std::fs::write(&path, b"a\tepoll\t0\tns\t1\n\xff\xfe\n").unwrap();
+        assert!(Records::read(&path).is_err_and(|why| why.contains("line 2")));
         std::fs::remove_file(&path).unwrap();
         assert_eq!((read.single("post", "asio", "ns"), read.absent("echo", "asio")), (Some(7.0), false));
     }

@@ -64,6 +64,10 @@ const CONNECTIONS: [usize; 4] = [1, 16, 64, 1_000];
 const SIZES: [usize; 2] = [64, 4_096];
 const STREAMS: [usize; 4] = [1, 10, 100, 1_000];
 const WINDOWS: [usize; 2] = [4_096, 16_384];
+/// With the larger window only, as in muduo's grid.
+const MANY_STREAMS: usize = 10_000;
+/// Clients at a time: sixteen, and as many as in libuv's `tcp4_pound`.
+const CHURN: [usize; 3] = [16, 100, 1_000];
 const IDLE: [usize; 4] = [100, 1_000, 10_000, MANY_IDLE];
 /// Pairs and how many of them are active. Nine thousand pairs need 18,000 descriptors.
 const PIPES: [(usize, usize); 4] = [(100, 100), (1_000, 100), (9_000, 100), (1_000, 1_000)];
@@ -73,11 +77,10 @@ pub fn all() -> Vec<Workload> {
     let mut list = Vec::new();
     list.extend(SIZES.into_iter().flat_map(|size| CONNECTIONS.map(|connections| echo(connections, size))));
     list.push(stream("stream-8x1MiB", Family::Stream, 8, 1 << 20));
-    list.extend(WINDOWS.into_iter().flat_map(|window| {
-        STREAMS.map(|streams| stream(&format!("ping-pong-{streams}x{window}"), Family::PingPong, streams, window))
-    }));
+    list.extend(WINDOWS.into_iter().flat_map(|window| STREAMS.map(|streams| ping_pong(streams, window))));
+    list.push(ping_pong(MANY_STREAMS, WINDOWS[1]));
     list.extend(IDLE.map(idle));
-    list.push(churn(16, 64));
+    list.extend(CHURN.map(|connections| churn(connections, 64)));
     list.push(timeout("echo"));
     list.push(timeout("echo-timeout"));
     list.push(write_batch(1_000_000, 13));
@@ -104,6 +107,10 @@ fn echo(connections: usize, size: usize) -> Workload {
     }
 }
 
+fn ping_pong(streams: usize, window: usize) -> Workload {
+    stream(&format!("ping-pong-{streams}x{window}"), Family::PingPong, streams, window)
+}
+
 fn stream(name: &str, family: Family, connections: usize, window: usize) -> Workload {
     Workload {
         name: name.into(),
@@ -114,7 +121,7 @@ fn stream(name: &str, family: Family, connections: usize, window: usize) -> Work
             workload: "echo",
             load: load("stream", &[("connections", connections), ("window", window)]),
         },
-        extra_seconds: 0.1,
+        extra_seconds: 0.1 + connections as f64 / 10_000.0,
     }
 }
 
@@ -136,7 +143,7 @@ fn churn(connections: usize, size: usize) -> Workload {
     Workload {
         name: format!("churn-{connections}x{size}"),
         family: Family::Churn,
-        label: format!("{connections} × {size} B"),
+        label: format!("{} × {size} B", thousands(connections)),
         at: connections as f64,
         task: Task::Served { workload: "echo", load: load("churn", &[("connections", connections), ("size", size)]) },
         extra_seconds: 0.1,

@@ -21,6 +21,8 @@ pub enum Figure {
     UserPerMessage,
     SystemPerMessage,
     CpuPerKibibyte,
+    UserPerKibibyte,
+    SystemPerKibibyte,
     ServerBusy,
     LoadBusy,
 }
@@ -38,8 +40,8 @@ impl Figure {
             P99 => "p99 µs",
             P999 => "p99.9 µs",
             CpuPerMessage => "CPU ns/message",
-            UserPerMessage => "user",
-            SystemPerMessage => "system",
+            UserPerMessage | UserPerKibibyte => "user",
+            SystemPerMessage | SystemPerKibibyte => "system",
             CpuPerKibibyte => "CPU ns/KiB",
             ServerBusy => "server busy %",
             LoadBusy => "load busy %",
@@ -70,6 +72,8 @@ impl Figure {
             UserPerMessage => per("user_ns", "messages", 1.0),
             SystemPerMessage => per("system_ns", "messages", 1.0),
             CpuPerKibibyte => per("cpu_ns", "bytes", 1024.0),
+            UserPerKibibyte => per("user_ns", "bytes", 1024.0),
+            SystemPerKibibyte => per("system_ns", "bytes", 1024.0),
             ServerBusy => per("cpu_ns", "seconds", 100.0 / 1e9),
             LoadBusy => per("load_cpu_ns", "seconds", 100.0 / 1e9),
         };
@@ -93,23 +97,32 @@ impl Figure {
     }
 
     pub fn series(self, records: &Records, workload: &str, peer: &str) -> Option<Series> {
-        if matches!(self, UserPerMessage | SystemPerMessage) {
-            return self.share(records, workload, peer);
+        if let Some(whole) = self.whole() {
+            return self.share(whole, records, workload, peer);
         }
         let rounds: Vec<_> = records.rounds(workload, peer).iter().map(|round| self.values(round)).collect();
         Series::new(&rounds)
     }
 
+    /// What it is a part of.
+    fn whole(self) -> Option<Figure> {
+        match self {
+            UserPerMessage | SystemPerMessage => Some(CpuPerMessage),
+            UserPerKibibyte | SystemPerKibibyte => Some(CpuPerKibibyte),
+            _ => None,
+        }
+    }
+
     /// User or system time. A round has too few ticks of the system's clock to tell them apart: so all rounds' ticks
     /// together divide the median of both.
-    fn share(self, records: &Records, workload: &str, peer: &str) -> Option<Series> {
+    fn share(self, whole: Figure, records: &Records, workload: &str, peer: &str) -> Option<Series> {
         let total = |figure: &str| -> f64 {
             let rounds = records.rounds(workload, peer);
             rounds.iter().flatten().filter(|record| record.figure == figure).map(|record| record.value).sum()
         };
         let (user, system) = (total("user_ns"), total("system_ns"));
-        let this = if self == UserPerMessage { user } else { system };
-        let median = CpuPerMessage.series(records, workload, peer)?.median * this / (user + system);
+        let this = if matches!(self, UserPerMessage | UserPerKibibyte) { user } else { system };
+        let median = whole.series(records, workload, peer)?.median * this / (user + system);
         median.is_finite().then_some(Series { median, lowest: median, highest: median })
     }
 }
@@ -144,7 +157,7 @@ pub struct Telling {
 
 const OF_SERVERS: &[Figure] =
     &[Median, P99, P999, CpuPerMessage, UserPerMessage, SystemPerMessage, ServerBusy, LoadBusy];
-const OF_STREAMS: &[Figure] = &[CpuPerKibibyte, ServerBusy, LoadBusy];
+const OF_STREAMS: &[Figure] = &[CpuPerKibibyte, UserPerKibibyte, SystemPerKibibyte, ServerBusy, LoadBusy];
 
 const fn telling(
     family: Family,
@@ -231,13 +244,17 @@ mod tests {
     fn user_and_system_time_add_up() {
         let mut records = Records::default();
         for (round, user, system) in [(0, 0.0, 40e6), (1, 10e6, 30e6), (2, 0.0, 20e6)] {
-            for (figure, value) in [("messages", 1_000.0), ("cpu_ns", 50e6), ("user_ns", user), ("system_ns", system)] {
+            let figures =
+                [("messages", 1e3), ("bytes", 1e6), ("cpu_ns", 50e6), ("user_ns", user), ("system_ns", system)];
+            for (figure, value) in figures {
                 records.record("echo", "epoll", round, figure, value).unwrap();
             }
         }
         let median = |figure: Figure| figure.series(&records, "echo", "epoll").map(|series| series.median);
         assert_eq!((median(UserPerMessage), median(SystemPerMessage)), (Some(5_000.0), Some(45_000.0)));
         assert_eq!(median(CpuPerMessage), Some(50_000.0));
+        let parts = median(UserPerKibibyte).zip(median(SystemPerKibibyte));
+        assert_eq!(parts.map(|(user, system)| (user + system).round()), Some(51_200.0));
     }
 
     #[test]
