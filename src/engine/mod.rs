@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod places;
 pub(crate) mod timer_bins;
+pub(crate) mod timer_nodes;
 pub(crate) mod timer_queue;
 pub(crate) mod inbox;
 pub(crate) mod per_type;

@@ -1,31 +1,22 @@
-//! The timer queue: those due soon in order, those due later in bins, over a slab of values.
+//! The timer queue: timers ordered by deadline, in a slab of slots beside the nodes that order them.
 //!
 //! ```text
-//!              base      limit
-//!   ------------|----------|-----------------------------------------------------------> deadline
-//!               |   soon   |  bin 0..i   |     bin i + 1      |         bin i + 2 ...
-//!
-//!   drawn  [ node | node | node ]      in order; its last is due first
-//!   soon   [ node | node ]             a heap: what was armed since, for so near a deadline
-//!   bins   [ node | node | ... ]       not ordered; each is twice as wide as the one before it
+//!   nodes  [ node | node | node ... ]  by deadline, as far as that matters: `timer_nodes.rs`
 //!              | slot and order
 //!              v
 //!   slots  [ slot | slot | slot ]      holds the value; a slot's index is its key's `slot`
 //! ```
 //!
-//! Most timers never fire: they are cancelled, or moved on, long before. So to arm a timer that is not due soon is to
-//! append it to a bin, and to disarm one is to empty its slot, or to mark it; only what comes near is sorted, a small
-//! bin at a time. The node of a disarmed timer stays behind, stale: its slot is empty, or has another order. It is
-//! dropped where it is met, or with its whole bin, when no timer in that is armed. And all stale nodes are dropped once
-//! they are three times as many as the others, before one more is armed or a bin is drawn. So everything is O(1),
-//! amortised, but for the timers that come near, which take O(log n) of a bin, and a deadline that is moved a million
-//! times takes few nodes. (Amortised: one call may go through all nodes.)
+//! Most timers never fire: they are cancelled, or moved on, long before. So to disarm one is to empty its slot, or to
+//! mark it; its node stays behind, stale: its slot is empty, or has another order. It is dropped where it is met, or
+//! with its whole bin, when no timer in that is armed. And all stale nodes are dropped once they are three times as
+//! many as the others, before one more is armed or a bin is drawn. So everything is O(1), amortised, but for the timers
+//! that come near, which take O(log n) of a bin, and a deadline that is moved a million times takes few nodes.
+//! (Amortised: one call may go through all nodes.)
 
 use super::places::Places;
-use super::timer_bins::{Bins, FEW, Node};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::hint;
+use super::timer_bins::Node;
+use super::timer_nodes::Nodes;
 use std::mem;
 use std::time::{Duration, Instant};
 
@@ -35,15 +26,7 @@ pub(crate) struct TimerQueue<T> {
     slots: Places<Slot<T>>,
     /// How many of them are of timers that are not armed. (Those that are would have to be counted at each wait.)
     unarmed: usize,
-    /// What was in the bin that was drawn last, in order: the least at the end.
-    drawn: Vec<Node>,
-    /// How many of them, from the start, were not looked at together with others.
-    cold: usize,
-    /// The other nodes before `limit`, the least on top.
-    soon: BinaryHeap<Reverse<Node>>,
-    /// The other nodes. None of them is before `limit`.
-    bins: Bins,
-    limit: u64,
+    nodes: Nodes,
     /// Whether memory for many timers has gone back since this was asked.
     gave_back: bool,
     /// From here the nodes count their nanoseconds.
@@ -71,25 +54,12 @@ pub(crate) struct TimerKey {
 /// No deadline, and no order, of a timer that is not armed.
 const NEVER: u64 = u64::MAX;
 
-/// So many nodes are looked at together, if there are so many.
-const AHEAD: usize = 64;
-
 /// So many stale nodes are not worth looking for.
 const LITTER: usize = 1024;
 
 impl<T> TimerQueue<T> {
     pub(crate) fn new() -> Self {
-        TimerQueue {
-            slots: Places::new(),
-            unarmed: 0,
-            drawn: Vec::new(),
-            cold: 0,
-            soon: BinaryHeap::new(),
-            bins: Bins::new(),
-            limit: 0,
-            gave_back: false,
-            epoch: Instant::now(),
-        }
+        TimerQueue { slots: Places::new(), unarmed: 0, nodes: Nodes::new(), gave_back: false, epoch: Instant::now() }
     }
 
     /// Arms a timer that holds what `make` makes. `sequence` is its identity and its place among equal deadlines.
@@ -116,7 +86,7 @@ impl<T> TimerQueue<T> {
         let slot = self.slots.take_if(key.slot, |slot| slot.sequence == key.sequence)?;
         match slot.at {
             NEVER => self.unarmed -= 1,
-            at => self.forget(at),
+            at => self.nodes.forget(at),
         }
         self.begin_anew_if_idle();
         Some(slot.value)
@@ -133,7 +103,7 @@ impl<T> TimerQueue<T> {
         let result = look(&slot.value);
         slot.order = NEVER;
         let at = mem::replace(&mut slot.at, NEVER);
-        self.forget(at);
+        self.nodes.forget(at);
         self.unarmed += 1;
         self.begin_anew_if_idle();
         Some(result)
@@ -156,7 +126,7 @@ impl<T> TimerQueue<T> {
         slot.order = order;
         match mem::replace(&mut slot.at, at) {
             NEVER => self.unarmed -= 1,
-            former => self.forget(former),
+            former => self.nodes.forget(former),
         }
         self.add(at, order, key.slot);
         Some(result)
@@ -259,16 +229,11 @@ impl<T> TimerQueue<T> {
 
     // Nodes.
 
-    /// How many there are, stale ones included.
-    fn nodes(&self) -> usize {
-        self.drawn.len() + self.soon.len() + self.bins.len()
-    }
-
     /// Whether the stale nodes are three times as many as the others. Asked where nodes come from and where they are
     /// gone through, and not at each disarming, because whoever disarms one timer after the other will often disarm
     /// them all.
     fn is_littered(&self) -> bool {
-        self.nodes() > 4 * self.armed() + LITTER
+        self.nodes.len() > 4 * self.armed() + LITTER
     }
 
     /// Before one more is armed.
@@ -281,90 +246,22 @@ impl<T> TimerQueue<T> {
 
     #[inline(always)]
     fn add(&mut self, at: u64, order: u64, slot: u32) {
-        if at >= self.limit {
-            self.bins.put(Node { at, order, slot });
-        } else {
-            self.add_soon(at, order, slot);
-        }
-    }
-
-    /// Takes the fields, which travel in registers: the node as a whole would go through memory, piece by piece.
-    #[inline(never)]
-    fn add_soon(&mut self, at: u64, order: u64, slot: u32) {
-        self.soon.push(Reverse(Node { at, order, slot }));
-        if self.soon.len() > FEW.max(3 * (self.drawn.len() + self.bins.len())) {
-            self.spread();
-        }
-    }
-
-    /// The node with this deadline, of one timer, is stale from here on.
-    #[inline(always)]
-    fn forget(&mut self, at: u64) {
-        if at >= self.limit {
-            self.bins.forget(at);
-        }
-    }
-
-    /// The first timer was far away when it was drawn, and of what came since nearly all is nearer, and in the heap:
-    /// all of it goes into bins again.
-    #[cold]
-    fn spread(&mut self) {
         let slots = &self.slots;
-        let is_armed = |node: &Node| is_armed(slots, node);
-        let soon = self.soon.drain().map(|Reverse(node)| node);
-        let near = soon.chain(self.drawn.drain(..)).filter(is_armed).collect();
-        self.cold = 0;
-        self.limit = self.bins.fill(near, is_armed);
+        self.nodes.add(at, order, slot, |node| armed_by(slots, node).is_some());
     }
 
-    /// The first node that is not stale. What is before it goes.
+    /// The first node that is not stale.
     fn first(&mut self, touch: impl Fn(&T) -> usize) -> Option<Node> {
         loop {
-            if self.cold >= self.drawn.len() && self.cold > 0 {
-                self.look_ahead(&touch);
-            }
-            let (drawn, newer) = (self.drawn.last(), self.soon.peek().map(|Reverse(node)| node));
-            let is_drawn = match (drawn, newer) {
-                (Some(drawn), Some(newer)) => drawn < newer,
-                (drawn, _) => drawn.is_some(),
-            };
-            match if is_drawn { drawn } else { newer } {
-                Some(&node) if is_armed(&self.slots, &node) => return Some(node),
-                Some(_) => {
-                    if is_drawn {
-                        self.drawn.pop();
-                    } else {
-                        self.soon.pop();
-                    }
-                }
-                None if self.bins.is_empty() => return None,
+            let slots = &self.slots;
+            let touch = |node: &Node| armed_by(slots, node).map(|slot| touch(&slot.value));
+            match self.nodes.first_near(|node| armed_by(slots, node).is_some(), touch) {
+                Some(node) => return Some(node),
+                None if self.nodes.are_none_far() => return None,
                 None if self.is_littered() => self.drop_stale_nodes(),
-                None => self.draw_near(),
+                None => self.nodes.draw_near(|node| armed_by(slots, node).is_some()),
             }
         }
-    }
-
-    /// Looks at the next few drawn nodes and at what their timers hold, and drops those that are stale. One after the
-    /// other when they fire, each look would wait for memory that is in no cache; here the processor waits for
-    /// several at once.
-    fn look_ahead(&mut self, touch: impl Fn(&T) -> usize) {
-        self.cold = self.drawn.len().saturating_sub(AHEAD);
-        let (mut read, mut live) = (0, self.cold);
-        for next in self.cold..self.drawn.len() {
-            let node = self.drawn[next];
-            if let Some(slot) = self.slots.get(node.slot).filter(|slot| slot.order == node.order) {
-                read ^= touch(&slot.value);
-                self.drawn[live] = node;
-                live += 1;
-            }
-        }
-        hint::black_box(read); // Or the compiler would leave the reading out.
-        self.drawn.truncate(live);
-    }
-
-    fn draw_near(&mut self) {
-        self.limit = self.bins.draw(&mut self.drawn, |node| is_armed(&self.slots, node));
-        self.cold = self.drawn.len();
     }
 
     /// One less may be armed than before.
@@ -380,42 +277,33 @@ impl<T> TimerQueue<T> {
     fn begin_anew(&mut self) {
         let are_few = if self.slots.is_empty() { self.slots.begin_anew() } else { self.slots.look_at_memory() };
         if are_few {
-            (self.drawn, self.soon, self.bins) = (Vec::new(), BinaryHeap::new(), Bins::new());
-            (self.cold, self.limit, self.gave_back) = (0, 0, true);
-            return;
+            self.nodes = Nodes::new();
+            self.gave_back = true;
+        } else {
+            self.nodes.clear();
         }
-        self.drawn.clear();
-        self.cold = 0;
-        self.soon.clear();
-        self.bins.clear();
     }
 
     #[cold]
     fn drop_stale_nodes(&mut self) {
         self.gave_back |= self.slots.look_at_memory();
         let slots = &self.slots;
-        let is_armed = |node: &Node| is_armed(slots, node);
         // What was needed lately will be needed again, if there are still slots for it.
         let room = (2 * slots.most().min(slots.room())).max(LITTER / 16);
-        self.drawn.retain(is_armed);
-        self.drawn.shrink_to(room.max(4 * LITTER));
-        self.cold = self.drawn.len();
-        self.soon.retain(|Reverse(node)| is_armed(node));
-        self.soon.shrink_to(room.max(4 * LITTER));
-        self.bins.sweep(room, is_armed);
+        self.nodes.sweep(room, |node| armed_by(slots, node).is_some());
     }
 }
 
-/// Whether the node is not stale.
+/// The slot of the armed timer that this node is of; `None` if the node is stale.
 #[inline]
-fn is_armed<T>(slots: &Places<Slot<T>>, node: &Node) -> bool {
-    slots.get(node.slot).is_some_and(|slot| slot.order == node.order)
+fn armed_by<'a, T>(slots: &'a Places<Slot<T>>, node: &Node) -> Option<&'a Slot<T>> {
+    slots.get(node.slot).filter(|slot| slot.order == node.order)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::timer_bins::FEW;
     use super::*;
-    use std::time::Duration;
 
     fn nothing_behind<T>(_: &T) -> usize {
         0
@@ -501,10 +389,15 @@ mod tests {
                 }
             }
             assert_eq!((queue.armed(), queue.slots.len()), (model.len(), model.len() + unset.len()));
-            let is_far = |slot: &&Slot<u32>| slot.at != NEVER && slot.at >= queue.limit;
+            let is_far = |slot: &&Slot<u32>| slot.at != NEVER && slot.at >= queue.nodes.limit();
             let far = queue.slots.iter().filter(is_far).count();
-            assert_eq!(queue.bins.armed(), far, "the bins know how many of their timers are armed");
-            assert!(queue.nodes() <= 4 * model.len() + LITTER + 1, "{} nodes for {}", queue.nodes(), model.len());
+            assert_eq!(queue.nodes.armed_far(), far, "the bins know how many of their timers are armed");
+            assert!(
+                queue.nodes.len() <= 4 * model.len() + LITTER + 1,
+                "{} nodes for {}",
+                queue.nodes.len(),
+                model.len()
+            );
             if pick % 3 > 0 {
                 continue;
             }
@@ -527,6 +420,23 @@ mod tests {
     }
 
     #[test]
+    fn due_is_what_the_pass_will_fire() {
+        let now = Instant::now();
+        let later = now + Duration::from_millis(1);
+        let mut queue = TimerQueue::new();
+        let key = queue.insert(later, 7, || ());
+        assert!(!queue.is_due(key, now, 8), "its deadline is still to come");
+        assert!(!queue.is_due(key, later, 7), "it came in this pass");
+        assert!(queue.is_due(key, later, 8));
+        queue.rearm(key, later, 9, |_, _| ());
+        assert!(!queue.is_due(key, later, 8), "it was armed anew in this pass, for the same deadline");
+        queue.unset(key, |_| ());
+        assert!(!queue.is_due(key, later, 10));
+        queue.remove(key);
+        assert!(!queue.is_due(key, later, 10));
+    }
+
+    #[test]
     fn rearming_for_ever_grows_nothing() {
         let now = Instant::now();
         let mut queue = TimerQueue::new();
@@ -534,8 +444,8 @@ mod tests {
         for n in 1..100_000_u32 {
             queue.rearm(key, now + Duration::from_micros(n.into()), n.into(), |_, _| ());
         }
-        assert!(queue.nodes() <= LITTER + 4, "{} nodes", queue.nodes());
-        let room = queue.soon.capacity() + queue.bins.room();
+        assert!(queue.nodes.len() <= LITTER + 4, "{} nodes", queue.nodes.len());
+        let room = queue.nodes.room();
         assert!(room <= 8 * LITTER && queue.slots.room() <= 4, "room for {room} nodes");
     }
 
@@ -547,7 +457,8 @@ mod tests {
         assert_eq!(queue.earliest(nothing_behind), Some(epoch + far));
         for n in 1..10_000 {
             queue.insert(epoch + far - Duration::from_millis(n), n, || n);
-            assert!(queue.soon.len() <= FEW.max(3 * (queue.nodes() - queue.soon.len())), "{}", queue.soon.len());
+            let near = queue.nodes.near();
+            assert!(near <= FEW.max(3 * (queue.nodes.len() - near)), "{near}");
         }
         let mut last = Duration::ZERO;
         while let Some((key, deadline)) = queue.first_due(epoch + far, u64::MAX, nothing_behind) {
@@ -566,7 +477,7 @@ mod tests {
             let arm = |n| queue.insert(queue.epoch + Duration::from_secs(n), n, || n);
             let mut keys: Vec<_> = (0..timers).map(arm).collect();
             keys.drain(..).for_each(|key| assert!(queue.remove(key).is_some()));
-            (queue.slots.room(), queue.bins.room())
+            (queue.slots.room(), queue.nodes.room())
         };
         let (slots, nodes) = round(u64::from(MANY));
         assert!(slots >= MANY as usize && nodes >= MANY as usize, "room for {slots} slots and {nodes} nodes");
@@ -583,12 +494,12 @@ mod tests {
         arm(&mut queue, 0);
         let keys: Vec<_> = (1..100_000).map(|n| arm(&mut queue, n)).collect();
         keys.into_iter().for_each(|key| assert!(queue.remove(key).is_some()));
-        assert!(queue.nodes() <= LITTER, "{} nodes for one timer", queue.nodes());
+        assert!(queue.nodes.len() <= LITTER, "{} nodes for one timer", queue.nodes.len());
         for n in 100_000..300_000 {
             let key = arm(&mut queue, n);
             assert_eq!(queue.remove(key), Some(n));
         }
-        let (slots, nodes) = (queue.slots.room(), queue.bins.room());
+        let (slots, nodes) = (queue.slots.room(), queue.nodes.room());
         assert!(slots <= 4 * LITTER && nodes <= 64 * LITTER, "room for {slots} slots and {nodes} nodes");
     }
 

@@ -1,0 +1,184 @@
+//! The nodes of the timer queue, by deadline: those due soon in order, those due later in bins.
+//!
+//! ```text
+//!              base      limit
+//!   ------------|----------|-----------------------------------------------------------> deadline
+//!               |   soon   |  bin 0..i   |     bin i + 1      |         bin i + 2 ...
+//!
+//!   drawn  [ node | node | node ]      in order; its last is due first
+//!   soon   [ node | node ]             a heap: what was armed since, for so near a deadline
+//!   bins   [ node | node | ... ]       not ordered; each is twice as wide as the one before it
+//! ```
+//!
+//! To arm a timer that is not due soon is to append a node to a bin; only what comes near is sorted, a small bin at a
+//! time. Which nodes are stale is the timer queue's to know: it tells with `is_armed`.
+
+use super::timer_bins::{Bins, FEW, Node};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::hint;
+
+#[derive(Debug)]
+pub(super) struct Nodes {
+    /// What was in the bin that was drawn last, in order: the least at the end.
+    drawn: Vec<Node>,
+    /// How many of them, from the start, were not looked at together with others.
+    cold: usize,
+    /// The other nodes before `limit`, the least on top.
+    soon: BinaryHeap<Reverse<Node>>,
+    /// The other nodes. None of them is before `limit`.
+    bins: Bins,
+    limit: u64,
+}
+
+/// So many nodes are looked at together, if there are so many.
+const AHEAD: usize = 64;
+
+/// What is near keeps room for so many at least.
+const ROOM: usize = 4096;
+
+impl Nodes {
+    pub(super) fn new() -> Self {
+        Nodes { drawn: Vec::new(), cold: 0, soon: BinaryHeap::new(), bins: Bins::new(), limit: 0 }
+    }
+
+    /// How many there are, stale ones included.
+    pub(super) fn len(&self) -> usize {
+        self.drawn.len() + self.soon.len() + self.bins.len()
+    }
+
+    /// Adds the node of a timer that was just armed.
+    #[inline(always)]
+    pub(super) fn add(&mut self, at: u64, order: u64, slot: u32, is_armed: impl Fn(&Node) -> bool) {
+        if at >= self.limit {
+            self.bins.put(Node { at, order, slot });
+        } else {
+            self.add_soon(at, order, slot, is_armed);
+        }
+    }
+
+    /// Takes the fields, which travel in registers: the node as a whole would go through memory, piece by piece.
+    #[inline(never)]
+    fn add_soon(&mut self, at: u64, order: u64, slot: u32, is_armed: impl Fn(&Node) -> bool) {
+        self.soon.push(Reverse(Node { at, order, slot }));
+        if self.soon.len() > FEW.max(3 * (self.drawn.len() + self.bins.len())) {
+            self.spread(is_armed);
+        }
+    }
+
+    /// The first timer was far away when it was drawn, and of what came since nearly all is nearer, and in the heap:
+    /// all of it goes into bins again.
+    #[cold]
+    fn spread(&mut self, is_armed: impl Fn(&Node) -> bool) {
+        let soon = self.soon.drain().map(|Reverse(node)| node);
+        let near = soon.chain(self.drawn.drain(..)).filter(&is_armed).collect();
+        self.cold = 0;
+        self.limit = self.bins.fill(near, is_armed);
+    }
+
+    /// The node with this deadline, of one timer, is stale from here on.
+    #[inline(always)]
+    pub(super) fn forget(&mut self, at: u64) {
+        if at >= self.limit {
+            self.bins.forget(at);
+        }
+    }
+
+    /// The first node that is not stale; what is before it goes. `None`: whatever is left is far away.
+    ///
+    /// `touch` is called for nodes that will be the first soon: it reads something of the memory behind one, and
+    /// returns it; `None` for a stale one.
+    #[inline(always)] // Or the node would go through memory twice.
+    pub(super) fn first_near(
+        &mut self,
+        is_armed: impl Fn(&Node) -> bool,
+        touch: impl Fn(&Node) -> Option<usize>,
+    ) -> Option<Node> {
+        loop {
+            if self.cold >= self.drawn.len() && self.cold > 0 {
+                self.look_ahead(&touch);
+            }
+            let (drawn, newer) = (self.drawn.last(), self.soon.peek().map(|Reverse(node)| node));
+            let is_drawn = match (drawn, newer) {
+                (Some(drawn), Some(newer)) => drawn < newer,
+                (drawn, _) => drawn.is_some(),
+            };
+            match if is_drawn { drawn } else { newer } {
+                Some(&node) if is_armed(&node) => return Some(node),
+                Some(_) if is_drawn => drop(self.drawn.pop()),
+                Some(_) => drop(self.soon.pop()),
+                None => return None,
+            }
+        }
+    }
+
+    /// Looks at the next few drawn nodes and at what their timers hold, and drops those that are stale. One after the
+    /// other when they fire, each look would wait for memory that is in no cache; here the processor waits for
+    /// several at once.
+    fn look_ahead(&mut self, touch: impl Fn(&Node) -> Option<usize>) {
+        self.cold = self.drawn.len().saturating_sub(AHEAD);
+        let (mut read, mut live) = (0, self.cold);
+        for next in self.cold..self.drawn.len() {
+            let node = self.drawn[next];
+            if let Some(behind) = touch(&node) {
+                read ^= behind;
+                self.drawn[live] = node;
+                live += 1;
+            }
+        }
+        hint::black_box(read); // Or the compiler would leave the reading out.
+        self.drawn.truncate(live);
+    }
+
+    /// Whether no node is far away.
+    pub(super) fn are_none_far(&self) -> bool {
+        self.bins.is_empty()
+    }
+
+    /// Nothing is near any more: the limit moves on, and what is before it then is put in order.
+    #[inline(never)] // Or the loop that fires one timer after the other would run out of registers.
+    pub(super) fn draw_near(&mut self, is_armed: impl Fn(&Node) -> bool) {
+        self.limit = self.bins.draw(&mut self.drawn, is_armed);
+        self.cold = self.drawn.len();
+    }
+
+    /// All are stale, and go. Their memory stays.
+    pub(super) fn clear(&mut self) {
+        self.drawn.clear();
+        self.cold = 0;
+        self.soon.clear();
+        self.bins.clear();
+    }
+
+    /// Drops all stale nodes. Room for so many is kept.
+    pub(super) fn sweep(&mut self, room: usize, is_armed: impl Fn(&Node) -> bool) {
+        self.drawn.retain(&is_armed);
+        self.drawn.shrink_to(room.max(ROOM));
+        self.cold = self.drawn.len();
+        self.soon.retain(|Reverse(node)| is_armed(node));
+        self.soon.shrink_to(room.max(ROOM));
+        self.bins.sweep(room, is_armed);
+    }
+}
+
+#[cfg(test)]
+impl Nodes {
+    /// Before this are the nodes that are near.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    pub(super) fn near(&self) -> usize {
+        self.soon.len()
+    }
+
+    /// How many far timers are armed, as the bins know.
+    pub(super) fn armed_far(&self) -> usize {
+        self.bins.armed()
+    }
+
+    /// For how many there is room.
+    pub(super) fn room(&self) -> usize {
+        self.drawn.capacity() + self.soon.capacity() + self.bins.room()
+    }
+}
