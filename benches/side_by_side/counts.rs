@@ -10,6 +10,7 @@ use crate::process::{Outcome, Running, failed};
 use crate::processors::Place;
 use crate::summaries;
 use crate::tools::Tools;
+use crate::workloads::MANY_IDLE;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +22,10 @@ pub const SYSTEM_CALLS: &str = "system_calls";
 pub const ALLOCATIONS: &str = "allocations";
 /// Instructions when logging is compiled out, which users see as a switch of the library `log`.
 pub const WITHOUT_LOG: &str = "instructions_without_log";
+
+/// Instructions beside so many connections of which nothing comes.
+pub const BESIDE_IDLE: [(usize, &str); 3] =
+    [(100, "instructions_beside_100"), (1_000, "instructions_beside_1000"), (MANY_IDLE, "instructions_beside_many")];
 
 const CONNECTIONS: u32 = 16;
 const FEW: u32 = 250;
@@ -67,18 +72,18 @@ impl Counter {
         if self.tool == "strace" { tools.strace } else { tools.valgrind }
     }
 
-    /// For one message that a peer's server echoes.
-    pub fn per_message(&self, lab: &Lab, peer: &Peer, program: &Path) -> Outcome<f64> {
-        let few = self.whole_run(lab, peer, program, FEW)?;
-        let many = self.whole_run(lab, peer, program, MANY)?;
+    /// For one message that a peer's server echoes, beside so many idle connections.
+    pub fn per_message(&self, lab: &Lab, peer: &Peer, program: &Path, idle: usize) -> Outcome<f64> {
+        let few = self.whole_run(lab, peer, program, FEW, idle)?;
+        let many = self.whole_run(lab, peer, program, MANY, idle)?;
         Ok((many - few) / f64::from((MANY - FEW) * CONNECTIONS))
     }
 
-    fn whole_run(&self, lab: &Lab, peer: &Peer, program: &Path, rounds: u32) -> Outcome<f64> {
+    fn whole_run(&self, lab: &Lab, peer: &Peer, program: &Path, rounds: u32, idle: usize) -> Outcome<f64> {
         let file = lab.scratch.path("count");
         let mut server = Running::start(self.command(lab, peer, program, &file), peer.title, &lab.scratch)?;
         let port = server.port()?;
-        let load = format!("echo --connections {CONNECTIONS} --size 64 --rounds {rounds}");
+        let load = format!("echo --connections {CONNECTIONS} --size 64 --rounds {rounds} --idle {idle}");
         lab.load(Place::Server, port, &load.split(' ').map(String::from).collect::<Vec<_>>())?;
         server.terminate()?;
         self.found(&file, peer)

@@ -6,8 +6,8 @@ use crate::records::Records;
 use crate::table::Table;
 use crate::workloads::COUNTS;
 
-/// What was counted on a calm machine, and what may be added: on a busy one fewer messages wait when the server wakes
-/// up, and each pays a larger share of the turn.
+/// What was counted, and what may be added: another compiler, or another machine, may count a little more. Where the price
+/// has a gate that is kept, nothing beyond that.
 pub struct Limit {
     layer: &'static str,
     figure: &'static str,
@@ -20,12 +20,12 @@ const fn limit(layer: &'static str, figure: &'static str, counted: f64, toleranc
 }
 
 const LIMITS: &[Limit] = &[
-    limit("session", INSTRUCTIONS, 239.0, 12.5),
+    limit("session", INSTRUCTIONS, 239.0, 1.0),
     limit("operation", INSTRUCTIONS, 868.0, 44.0),
-    limit("readiness", INSTRUCTIONS, 217.0, 11.3),
-    limit("session", ALLOCATIONS, 0.0, 0.01),
-    limit("operation", ALLOCATIONS, 0.0, 0.01),
-    limit("readiness", ALLOCATIONS, 0.0, 0.01),
+    limit("readiness", INSTRUCTIONS, 220.0, 11.0),
+    limit("session", ALLOCATIONS, 0.0, 0.005),
+    limit("operation", ALLOCATIONS, 0.0, 0.005),
+    limit("readiness", ALLOCATIONS, 0.0, 0.005),
 ];
 
 /// System calls are compared with those of the floor in the same run: each layer does what must be done, and a little.
@@ -54,7 +54,7 @@ pub fn check(records: &Records) -> Checked {
                 "not counted"
             }
         };
-        let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.2}"));
+        let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.3}"));
         let words = [layer.into(), figure.replace('_', " "), number(count), number(limit)];
         table.row(words.into_iter().chain([kept.into()]));
     }

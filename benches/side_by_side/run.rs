@@ -1,7 +1,7 @@
 //! A run: every workload, in rounds, on every peer; records are all that comes out of it.
 
 use crate::building::Unbuilt;
-use crate::counts::{COUNTERS, INSTRUCTIONS, WITHOUT_LOG};
+use crate::counts::{BESIDE_IDLE, COUNTERS, INSTRUCTIONS, WITHOUT_LOG};
 use crate::lab::Lab;
 use crate::measure::measure;
 use crate::options::Options;
@@ -65,29 +65,43 @@ impl Run<'_> {
     pub fn workloads(&mut self, options: &Options, workloads: &[Workload], peers: &[&Peer]) -> Done {
         let expected = |workload: &Workload| expected(options, workload, peers.len());
         let mut left: f64 = workloads.iter().map(expected).sum();
-        for (number, workload) in workloads.iter().enumerate() {
-            let place = format!("{} of {}", number + 1, workloads.len());
-            tell(&format!("{:<24} {place:>9}, about {:.0} min left", workload.name, (left / 60.0).ceil()));
-            match workload.task {
-                Task::Counted => self.all_counts(peers)?,
-                _ => self.rounds(options, workload, peers)?,
+        let mut done = 0;
+        for family in workloads.chunk_by(|one, next| one.family == next.family) {
+            let names = first_and_last(family);
+            done += family.len();
+            tell(&format!("{names:<48} {done:>2} of {}, about {:.0} min left", workloads.len(), (left / 60.0).ceil()));
+            match family {
+                [Workload { task: Task::Counted, .. }] => self.all_counts(peers)?,
+                _ => self.rounds(options, family, peers)?,
             }
-            left -= expected(workload);
+            left -= family.iter().map(expected).sum::<f64>();
         }
         Ok(())
     }
 
-    /// In each round every peer has its turn, each time in another order: what changes on the machine meets all.
-    fn rounds(&mut self, options: &Options, workload: &Workload, peers: &[&Peer]) -> Done {
-        let (rounds, seconds) = workload.rounds(options.rounds, options.seconds);
+    /// In each round every workload of a family has its turn, and in that every peer, each time in another order: what
+    /// changes on the machine meets all that is told in one table.
+    fn rounds(&mut self, options: &Options, family: &[Workload], peers: &[&Peer]) -> Done {
+        let of = |workload: &Workload| workload.rounds(options.rounds, options.seconds);
+        let all = family.iter().map(|workload| of(workload).0).max().unwrap_or(0);
         let mut order = peers.to_vec();
-        for round in 0..rounds {
-            self.random.shuffle(&mut order);
-            for peer in &order {
-                if self.worth_it(&workload.name, peer) {
-                    let outcome = measure(self.lab, workload, peer, seconds);
-                    self.keep(&workload.name, peer, round, outcome)?;
+        for now in 0..all {
+            for workload in family {
+                let (rounds, seconds) = of(workload);
+                if let Some(round) = due_round(now, all, rounds) {
+                    self.random.shuffle(&mut order);
+                    self.round(workload, round, seconds, &order)?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn round(&mut self, workload: &Workload, round: u32, seconds: f64, peers: &[&Peer]) -> Done {
+        for peer in peers {
+            if self.worth_it(&workload.name, peer) {
+                let outcome = measure(self.lab, workload, peer, seconds);
+                self.keep(&workload.name, peer, round, outcome)?;
             }
         }
         Ok(())
@@ -117,11 +131,14 @@ impl Run<'_> {
         self.records.note(workload, peer, round, lack, why).map_err(unwritten)
     }
 
-    /// The counts of every peer, and what logging costs that is switched off.
+    /// The counts of every peer; and of sessions, what logging costs that is switched off, and what idle connections do.
     fn all_counts(&mut self, peers: &[&Peer]) -> Done {
         self.counts(peers)?;
         match peers.iter().find(|peer| peer.name == SESSION) {
-            Some(session) if self.tools.valgrind => self.count_without_log(session),
+            Some(session) if self.tools.valgrind => {
+                self.count_without_log(session)?;
+                self.count_beside_idle(session)
+            }
             _ => Ok(()),
         }
     }
@@ -130,7 +147,7 @@ impl Run<'_> {
         for peer in peers {
             let program = self.lab.places.program(peer.executable);
             for counter in COUNTERS.iter().filter(|counter| counter.usable(self.tools)) {
-                let count = counter.per_message(self.lab, peer, &program);
+                let count = counter.per_message(self.lab, peer, &program, 0);
                 self.keep_count(peer, counter.figure, count)?;
             }
         }
@@ -139,20 +156,42 @@ impl Run<'_> {
 
     fn count_without_log(&mut self, session: &Peer) -> Done {
         let program = self.lab.places.program_without_log(session.executable);
-        let count = self.instructions(session, &program);
+        let count = self.instructions(session, &program, 0);
         self.keep_count(session, WITHOUT_LOG, count)
     }
 
-    fn instructions(&self, peer: &Peer, program: &Path) -> Outcome<f64> {
+    fn count_beside_idle(&mut self, session: &Peer) -> Done {
+        let program = self.lab.places.program(session.executable);
+        for (idle, figure) in BESIDE_IDLE {
+            let count = self.instructions(session, &program, idle);
+            self.keep_count(session, figure, count)?;
+        }
+        Ok(())
+    }
+
+    fn instructions(&self, peer: &Peer, program: &Path, idle: usize) -> Outcome<f64> {
         let counter = COUNTERS.iter().find(|counter| counter.figure == INSTRUCTIONS);
         counter.map_or_else(
             || Err(Trouble::Failed("nothing counts instructions".into())),
-            |counter| counter.per_message(self.lab, peer, program),
+            |counter| counter.per_message(self.lab, peer, program, idle),
         )
     }
 
     fn keep_count(&mut self, peer: &Peer, figure: &str, count: Outcome<f64>) -> Done {
         self.keep(COUNTS, peer, 0, count.map(|count| vec![(figure.into(), count)]))
+    }
+}
+
+/// Which of its `rounds` a workload has in round `now` of `all`: where it has fewer, they are spread evenly.
+fn due_round(now: u32, all: u32, rounds: u32) -> Option<u32> {
+    let until = |now: u32| now * rounds / all;
+    (until(now + 1) > until(now)).then(|| until(now))
+}
+
+fn first_and_last(family: &[Workload]) -> String {
+    match family {
+        [first, .., last] => format!("{} to {}", first.name, last.name),
+        _ => family.iter().map(|workload| workload.name.as_str()).collect(),
     }
 }
 
@@ -167,4 +206,17 @@ fn expected(options: &Options, workload: &Workload, peers: usize) -> f64 {
 
 fn unwritten(error: std::io::Error) -> String {
     format!("the file of measurements: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_rounds_are_spread_over_all() {
+        let of = |all, rounds| (0..all).map(|now| due_round(now, all, rounds)).collect::<Vec<_>>();
+        assert_eq!(of(3, 3), [Some(0), Some(1), Some(2)]);
+        assert_eq!(of(5, 2), [None, None, Some(0), None, Some(1)]);
+        assert_eq!(of(4, 1), [None, None, None, Some(0)]);
+    }
 }

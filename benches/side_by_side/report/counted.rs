@@ -3,7 +3,8 @@
 use super::figures::number;
 use super::overview::{ABSENT, gaps};
 use super::{Section, View};
-use crate::counts::{ALLOCATIONS, INSTRUCTIONS, SYSTEM_CALLS};
+use crate::counts::{ALLOCATIONS, BESIDE_IDLE, INSTRUCTIONS, SYSTEM_CALLS};
+use crate::peers::SESSION;
 use crate::records::Records;
 use crate::table::Table;
 use crate::workloads::{COUNTS, IDLE_MEMORY, MANY_IDLE, WAKE_UPS, thousands};
@@ -11,7 +12,7 @@ use crate::workloads::{COUNTS, IDLE_MEMORY, MANY_IDLE, WAKE_UPS, thousands};
 type Column<'a> = (&'a str, &'a dyn Fn(&str) -> Option<f64>);
 
 pub fn sections(view: &View) -> Vec<Section> {
-    [counts(view), idle(view)].into_iter().flatten().collect()
+    [counts(view), growth(view), idle(view)].into_iter().flatten().collect()
 }
 
 fn counts(view: &View) -> Option<Section> {
@@ -21,6 +22,17 @@ fn counts(view: &View) -> Option<Section> {
         [("user instructions", &instructions), ("system calls", &system_calls), ("allocations", &allocations)];
     let title = "Counted for each echoed message, 16 × 64 B";
     section(view, "counts", title, &columns, &[COUNTS])
+}
+
+/// What idle connections cost those that are busy.
+fn growth(view: &View) -> Option<Section> {
+    let mut table = Table::new(1, ["idle connections beside them", "user instructions"]);
+    for (idle, figure) in [(0, INSTRUCTIONS)].into_iter().chain(BESIDE_IDLE) {
+        let count = view.records.single(COUNTS, SESSION, figure)?;
+        table.row([thousands(idle), format!("{count:.1}")]);
+    }
+    let title = "Counted for each message that a session echoes, beside idle connections".into();
+    Some(Section { name: "growth".into(), title, text: table.text() })
 }
 
 fn idle(view: &View) -> Option<Section> {

@@ -1,6 +1,6 @@
 //! Every figure of every workload: one table each.
 
-use super::figures::{Figure, TELLINGS, Telling, number, ratio};
+use super::figures::{Figure, TELLINGS, Telling, number};
 use super::overview::ABSENT;
 use super::{DETAILS, Section, View};
 use crate::peers::{FLOOR, Peer};
@@ -52,15 +52,18 @@ fn without(view: &View, workload: &Workload) -> String {
     if lines.is_empty() { String::new() } else { format!("\nWithout a counterpart:\n\n{}", lines.concat()) }
 }
 
-/// The peer, its figure, the figure's spread, and how much faster it is than the floor.
+/// The peer, its figure, the figure's spread, and how much faster it is than the floor, round by round.
 fn comparison(view: &View, figure: Figure, workload: &Workload, peer: &Peer) -> Option<Vec<String>> {
     let series = figure.series(view.records, &workload.name, peer.name)?;
-    let floor = figure.series(view.records, &workload.name, FLOOR);
-    let beside = floor.map_or(ABSENT.into(), |floor| format!("{:.2}", ratio(figure, &series, &floor)));
+    let floor = figure.paired(view.records, &workload.name, peer.name, FLOOR);
+    let beside = floor.map_or(ABSENT.into(), |beside| format!("{:.2}", beside.ratio));
     Some(vec![peer.title.into(), number(series.median), format!("{:.1}", series.spread()), beside])
 }
 
 fn median(view: &View, figure: Figure, workload: &Workload, peer: &Peer) -> String {
+    if figure.is_part() {
+        return figure.part(view.records, &workload.name, peer.name).unwrap_or(ABSENT.into());
+    }
     let series = figure.series(view.records, &workload.name, peer.name);
     series.map_or(ABSENT.into(), |series| number(series.median))
 }

@@ -29,6 +29,12 @@ pub enum Figure {
 
 use Figure::*;
 
+/// /proc counts processor time in ticks of so many nanoseconds, on every Linux.
+const TICK_NS: f64 = 1e7;
+
+/// So many, or fewer, are off by a tenth and more.
+const FEW_TICKS: f64 = 100.0;
+
 impl Figure {
     /// At the head of its column.
     pub fn title(self) -> &'static str {
@@ -97,8 +103,9 @@ impl Figure {
     }
 
     pub fn series(self, records: &Records, workload: &str, peer: &str) -> Option<Series> {
-        if let Some(whole) = self.whole() {
-            return self.share(whole, records, workload, peer);
+        if self.is_part() {
+            let Ticks { count, each } = self.ticks(records, workload, peer)?;
+            return Some(Series { median: count * each, lowest: count * each, highest: count * each });
         }
         let rounds: Vec<_> = records.rounds(workload, peer).iter().map(|round| self.values(round)).collect();
         Series::new(&rounds)
@@ -113,23 +120,40 @@ impl Figure {
         }
     }
 
-    /// User or system time. A round has too few ticks of the system's clock to tell them apart: so all rounds' ticks
-    /// together divide the median of both.
-    fn share(self, whole: Figure, records: &Records, workload: &str, peer: &str) -> Option<Series> {
+    pub fn is_part(self) -> bool {
+        self.whole().is_some()
+    }
+
+    /// User or system time, as text: with one digit where it is told from few ticks of the system's clock, and from
+    /// none, less than what one would be.
+    pub fn part(self, records: &Records, workload: &str, peer: &str) -> Option<String> {
+        let Ticks { count, each } = self.ticks(records, workload, peer)?;
+        Some(match count {
+            0.0 => format!("< {}", rough(each)),
+            few if few < FEW_TICKS => format!("≈ {}", rough(few * each)),
+            many => number(many * each),
+        })
+    }
+
+    /// A round has too few ticks to tell user and system time apart: so all rounds' ticks together divide the median of
+    /// both.
+    fn ticks(self, records: &Records, workload: &str, peer: &str) -> Option<Ticks> {
         let total = |figure: &str| -> f64 {
             let rounds = records.rounds(workload, peer);
             rounds.iter().flatten().filter(|record| record.figure == figure).map(|record| record.value).sum()
         };
         let (user, system) = (total("user_ns"), total("system_ns"));
         let this = if matches!(self, UserPerMessage | UserPerKibibyte) { user } else { system };
-        let median = whole.series(records, workload, peer)?.median * this / (user + system);
-        median.is_finite().then_some(Series { median, lowest: median, highest: median })
+        let each = self.whole()?.series(records, workload, peer)?.median * TICK_NS / (user + system);
+        each.is_finite().then_some(Ticks { count: this / TICK_NS, each })
     }
 }
 
-/// How much faster than the other: more than 1 is better, whichever way the figure counts.
-pub fn ratio(figure: Figure, this: &Series, other: &Series) -> f64 {
-    if figure.more_is_better() { this.median / other.median } else { other.median / this.median }
+/// A part of the processor time, in ticks of the system's clock.
+struct Ticks {
+    count: f64,
+    /// The figure's value for one of them.
+    each: f64,
 }
 
 /// Rounded to what can be told apart. Small numbers that are whole are shown so: nothing at all is `0`, next to nothing
@@ -141,6 +165,15 @@ pub fn number(value: f64) -> String {
         large if (99.95..1e15).contains(&large) => format!("{sign}{}", thousands(large.round() as usize)),
         middle if middle >= 9.995 => format!("{sign}{middle:.1}"),
         small => format!("{sign}{small:.2}"),
+    }
+}
+
+/// With one digit.
+fn rough(value: f64) -> String {
+    let unit = value.log10().floor();
+    match unit {
+        0.0.. => thousands((value / 10_f64.powf(unit)).round() as usize * 10_usize.pow(unit as u32)),
+        _ => format!("{value:.*}", -unit as usize),
     }
 }
 
@@ -258,6 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn few_ticks_tell_one_digit() {
+        let text = |user| {
+            let mut records = Records::default();
+            for (figure, value) in [("messages", 1e3), ("cpu_ns", 2e9), ("user_ns", user), ("system_ns", 2e9 - user)] {
+                records.record("echo", "epoll", 0, figure, value).unwrap();
+            }
+            UserPerMessage.part(&records, "echo", "epoll")
+        };
+        let texts = [0.0, 10e6, 670e6, 1_230e6].map(|user| text(user).unwrap());
+        assert_eq!(texts, ["< 10,000", "≈ 10,000", "≈ 700,000", "1,230,000"]);
+        assert_eq!([0.034, 0.4, 1.0, 7.2, 96.0].map(rough), ["0.03", "0.4", "1", "7", "100"]);
+    }
+
+    #[test]
     fn rounds_are_compared_with_themselves() {
         let mut records = Records::default();
         for (peer, round, ns) in
@@ -272,12 +319,5 @@ mod tests {
             "of the rounds that both have"
         );
         assert_eq!(Nanoseconds.paired(&records, "post", "us", "nobody"), None);
-    }
-
-    #[test]
-    fn a_ratio_above_one_is_better() {
-        let series = |median| Series { median, lowest: median, highest: median };
-        assert_eq!(ratio(MessagesPerSecond, &series(20.0), &series(10.0)), 2.0);
-        assert_eq!(ratio(Nanoseconds, &series(10.0), &series(20.0)), 2.0);
     }
 }

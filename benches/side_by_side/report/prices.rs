@@ -111,15 +111,15 @@ impl Bound {
     }
 
     fn met(self, measured: Option<&Measured>) -> &'static str {
-        let Some(Measured { value, low, high, rounds, .. }) = measured else {
+        let Some(Measured { low, high, rounds, .. }) = measured else {
             return "not measured";
         };
         match self {
             _ if *rounds < ENOUGH => "too few rounds",
-            AtMost(goal, _) if *value <= goal => "yes",
-            AtMost(_, gate) if *value <= gate => "within the gate",
+            AtMost(goal, _) if *high <= goal => "yes",
+            AtMost(_, gate) if *high <= gate => "within the gate",
             AtMost(_, gate) if *low <= gate => "not decided",
-            AtLeast(goal) if *value >= goal => "yes",
+            AtLeast(goal) if *low >= goal => "yes",
             AtLeast(goal) if *high >= goal => "not decided",
             _ => "NO",
         }
@@ -147,7 +147,7 @@ impl Measured {
     /// How much of the other's time ours takes, round by round.
     fn part(paired: &Paired) -> Self {
         let (low, high) = (1.0 / paired.high, 1.0 / paired.low);
-        let words = format!(" (between {low:.2} and {high:.2})");
+        let words = format!(" (between {low:.3} and {high:.3})");
         Self { value: 1.0 / paired.ratio, words, low, high, rounds: paired.rounds }
     }
 }
@@ -166,8 +166,9 @@ impl Source {
                 let pairs = echoes(view, families);
                 let worst = pairs.iter().min_by(|one, other| rank(one).partial_cmp(&rank(other)).unwrap_or(Equal))?;
                 let Paired { ratio, low, high, .. } = worst.paired;
+                let words = format!(" ({}, between {low:.3} and {high:.3})", worst.workload.name);
                 let rounds = pairs.iter().map(|pair| pair.paired.rounds).min()?;
-                let words = format!(" ({}, between {low:.2} and {high:.2})", worst.workload.name);
+                let low = pairs.iter().map(|pair| pair.paired.low).min_by(f64::total_cmp)?; // Of none it may be lower.
                 Some(Measured { value: ratio, words, low, high, rounds })
             }
             EchoTails => {
@@ -216,10 +217,11 @@ mod tests {
         let words = [170.0, 171.0, 241.0].map(|value| bound.met(Some(&Measured::plain(value))));
         assert_eq!(words, ["yes", "within the gate", "NO"]);
         assert_eq!(bound.met(None), "not measured");
-        let up_to = |value, high| AtLeast(0.97).met(Some(&Measured { high, ..Measured::plain(value) }));
-        assert_eq!([up_to(0.97, 1.2), up_to(0.96, 0.98), up_to(0.96, 0.965)], ["yes", "not decided", "NO"]);
-        let from = |value, low| AtMost(0.25, 0.25).met(Some(&Measured { low, ..Measured::plain(value) }));
-        assert_eq!([from(0.25, 0.2), from(0.26, 0.24), from(0.26, 0.255)], ["yes", "not decided", "NO"]);
+        let between = |bound: Bound, low, high| bound.met(Some(&Measured { low, high, ..Measured::plain(0.0) }));
+        let least = [(0.97, 1.2), (0.96, 1.2), (0.9, 0.96)].map(|(low, high)| between(AtLeast(0.97), low, high));
+        assert_eq!(least, ["yes", "not decided", "NO"]);
+        let most = [(0.2, 0.25), (0.24, 0.26), (0.26, 0.3)].map(|(low, high)| between(AtMost(0.25, 0.25), low, high));
+        assert_eq!(most, ["yes", "not decided", "NO"]);
         let in_rounds = |rounds| AtMost(1.0, 1.0).met(Some(&Measured { rounds, ..Measured::plain(0.5) }));
         assert_eq!([in_rounds(ENOUGH - 1), in_rounds(ENOUGH)], ["too few rounds", "yes"]);
     }
@@ -242,10 +244,10 @@ mod tests {
         let view = View { records: &records, peers: &peers, workloads: &workloads };
         let found = |value, words: &str| Some(Measured { words: words.into(), rounds: 1, ..Measured::plain(value) });
         let lowest = LowestRatio(ECHOING).measured(&view);
-        assert_eq!(lowest, found(0.98, " (echo-1x64, between 0.98 and 0.98)"));
+        assert_eq!(lowest, found(0.98, " (echo-1x64, between 0.980 and 0.980)"));
         assert_eq!(LowestRatio(STREAMING).measured(&view), None);
         assert_eq!(EchoTails.measured(&view), found(1.0, " (echo-1x64)"));
-        assert_eq!(Time { workload: "post", peer: "asio" }.measured(&view), found(0.5, " (between 0.50 and 0.50)"));
+        assert_eq!(Time { workload: "post", peer: "asio" }.measured(&view), found(0.5, " (between 0.500 and 0.500)"));
         assert_eq!(Memory.measured(&view), None);
     }
 }

@@ -34,12 +34,13 @@ impl Pair<'_> {
 }
 
 impl Telling {
-    /// The least processor time that a library's server needs, divided by ours. More than 1: ours needs less.
+    /// The processor time that a library's server needs, divided by ours, round by round, beside the library that ours
+    /// stands worst beside. More than 1: ours needs less than all.
     fn cpu_ratio(&self, view: &View, pair: &Pair) -> Option<f64> {
         let figure = self.others.iter().copied().find(|figure| figure.is_cpu())?;
-        let of = |peer: &Peer| Some(figure.series(view.records, &pair.workload.name, peer.name)?.median);
         let libraries = view.peers.iter().copied().filter(|peer| peer.role == Role::Library);
-        Some(libraries.filter_map(of).min_by(f64::total_cmp)? / of(pair.ours)?)
+        let beside = |peer: &Peer| figure.paired(view.records, &pair.workload.name, pair.ours.name, peer.name);
+        libraries.filter_map(beside).map(|paired| paired.ratio).min_by(f64::total_cmp)
     }
 }
 
