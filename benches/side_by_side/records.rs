@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
+use std::str::Utf8Error;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -120,7 +121,7 @@ impl Records {
             tell(&format!("{}: its last line was not finished, and is left out", path.display()));
             text.truncate(finished);
         }
-        Self::parse(&String::from_utf8_lossy(&text)) // What is no text is no measurement, and told with its line.
+        Self::parse(&String::from_utf8(text).map_err(|error| no_text(error.as_bytes(), &error.utf8_error()))?)
     }
 
     /// From a file's text. Where several runs have the same workload, the last one counts, with all its peers: figures
@@ -222,6 +223,12 @@ fn not_a_measurement(number: usize, line: &str) -> String {
     format!("not a file of measurements: line {} is {start:?}{dots}", number + 1)
 }
 
+fn no_text(bytes: &[u8], error: &Utf8Error) -> String {
+    let before = &bytes[..error.valid_up_to()];
+    let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+    format!("not a file of measurements: line {line} has bytes that are no text")
+}
+
 /// One field of one line.
 fn flat(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -263,7 +270,7 @@ mod tests {
         assert!(!Records::read(&path).unwrap().absent("echo", "asio"), "a line that was not finished");
         Records::kept_in(&path).unwrap().record("post", "asio", 0, "ns", 7.0).unwrap();
         let read = Records::read(&path).unwrap();
-        std::fs::write(&path, b"a\tepoll\t0\tns\t1\n\xff\xfe\n").unwrap();
+        std::fs::write(&path, b"a\tepoll\t0\tns\t1\na\xff\tepoll\t0\tns\t1\n").unwrap();
         assert!(Records::read(&path).is_err_and(|why| why.contains("line 2")));
         std::fs::remove_file(&path).unwrap();
         assert_eq!((read.single("post", "asio", "ns"), read.absent("echo", "asio")), (Some(7.0), false));

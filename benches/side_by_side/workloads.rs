@@ -64,11 +64,13 @@ const CONNECTIONS: [usize; 4] = [1, 16, 64, 1_000];
 const SIZES: [usize; 2] = [64, 4_096];
 const STREAMS: [usize; 4] = [1, 10, 100, 1_000];
 const WINDOWS: [usize; 2] = [4_096, 16_384];
-/// With the larger window only, as in muduo's grid.
+/// So many have the larger window only, as in muduo's grid.
 const MANY_STREAMS: usize = 10_000;
 /// Clients at a time: sixteen, and as many as in libuv's `tcp4_pound`.
 const CHURN: [usize; 3] = [16, 100, 1_000];
 const IDLE: [usize; 4] = [100, 1_000, 10_000, MANY_IDLE];
+/// How many connections have an idle timeout.
+const TIMED_OUT: usize = 10_000;
 /// Pairs and how many of them are active. Nine thousand pairs need 18,000 descriptors.
 const PIPES: [(usize, usize); 4] = [(100, 100), (1_000, 100), (9_000, 100), (1_000, 1_000)];
 
@@ -103,7 +105,7 @@ fn echo(connections: usize, size: usize) -> Workload {
         label: format!("{} × {} B", thousands(connections), thousands(size)),
         at: connections as f64,
         task: Task::Served { workload: "echo", load: load("echo", &[("connections", connections), ("size", size)]) },
-        extra_seconds: 0.1,
+        extra_seconds: opening(connections),
     }
 }
 
@@ -121,7 +123,7 @@ fn stream(name: &str, family: Family, connections: usize, window: usize) -> Work
             workload: "echo",
             load: load("stream", &[("connections", connections), ("window", window)]),
         },
-        extra_seconds: 0.1 + connections as f64 / 10_000.0,
+        extra_seconds: opening(connections),
     }
 }
 
@@ -135,7 +137,7 @@ fn idle(idle: usize) -> Workload {
             workload: "echo",
             load: load("echo", &[("connections", 64), ("size", 64), ("idle", idle)]),
         },
-        extra_seconds: 0.1 + idle as f64 / 10_000.0,
+        extra_seconds: opening(idle),
     }
 }
 
@@ -146,19 +148,24 @@ fn churn(connections: usize, size: usize) -> Workload {
         label: format!("{} × {size} B", thousands(connections)),
         at: connections as f64,
         task: Task::Served { workload: "echo", load: load("churn", &[("connections", connections), ("size", size)]) },
-        extra_seconds: 0.1,
+        extra_seconds: opening(connections),
     }
 }
 
-/// Ten thousand connections, with and without an idle timeout.
+/// The seconds that it takes to start a server and open so many connections.
+fn opening(connections: usize) -> f64 {
+    0.1 + connections as f64 / 10_000.0
+}
+
+/// Many connections, with and without an idle timeout.
 fn timeout(workload: &'static str) -> Workload {
     Workload {
-        name: format!("{workload}-10000x64"),
+        name: format!("{workload}-{TIMED_OUT}x64"),
         family: Family::Timeout,
         label: if workload == "echo" { "no timeout".into() } else { "idle timeout".into() },
-        at: 10_000.0,
-        task: Task::Served { workload, load: load("echo", &[("connections", 10_000), ("size", 64)]) },
-        extra_seconds: 1.1,
+        at: TIMED_OUT as f64,
+        task: Task::Served { workload, load: load("echo", &[("connections", TIMED_OUT), ("size", 64)]) },
+        extra_seconds: opening(TIMED_OUT),
     }
 }
 
@@ -218,7 +225,7 @@ fn left_alone(name: &str, connections: usize, seconds: usize) -> Workload {
         label: format!("{} connections", thousands(connections)),
         at: connections as f64,
         task: Task::ServedOnce { load: load("idle", &[("connections", connections), ("seconds", seconds)]) },
-        extra_seconds: 0.5 + seconds as f64 + connections as f64 / 10_000.0,
+        extra_seconds: 0.4 + seconds as f64 + opening(connections),
     }
 }
 

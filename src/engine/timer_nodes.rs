@@ -10,8 +10,8 @@
 //!   bins   [ node | node | ... ]       not ordered; each is twice as wide as the one before it
 //! ```
 //!
-//! To arm a timer that is not due soon is to append a node to a bin; only what comes near is sorted, a small bin at a
-//! time. Which nodes are stale is the timer queue's to know: it tells with `is_armed`.
+//! (`base` is the bins'.) To arm a timer that is not due soon is to append a node to a bin; only what comes near is
+//! sorted, a small bin at a time. Which nodes are stale is the timer queue's to know: it tells with `is_armed`.
 
 use super::timer_bins::{Bins, FEW, Node};
 use std::cmp::Reverse;
@@ -135,7 +135,8 @@ impl Nodes {
         self.bins.is_empty()
     }
 
-    /// Nothing is near any more: the limit moves on, and what is before it then is put in order.
+    /// Nothing is near any more, and something is far: the first bin comes near, in order if it is small; a larger one
+    /// is divided first, and nothing is near yet.
     #[inline(never)] // Or the loop that fires one timer after the other would run out of registers.
     pub(super) fn draw_near(&mut self, is_armed: impl Fn(&Node) -> bool) {
         self.limit = self.bins.draw(&mut self.drawn, is_armed);
@@ -150,7 +151,7 @@ impl Nodes {
         self.bins.clear();
     }
 
-    /// Drops all stale nodes. Room for so many is kept.
+    /// Drops all stale nodes, and the memory of what had room for many more than `room`.
     pub(super) fn sweep(&mut self, room: usize, is_armed: impl Fn(&Node) -> bool) {
         self.drawn.retain(&is_armed);
         self.drawn.shrink_to(room.max(ROOM));
@@ -168,7 +169,7 @@ impl Nodes {
         self.limit
     }
 
-    pub(super) fn near(&self) -> usize {
+    pub(super) fn in_heap(&self) -> usize {
         self.soon.len()
     }
 

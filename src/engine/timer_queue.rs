@@ -9,8 +9,8 @@
 //!
 //! Most timers never fire: they are cancelled, or moved on, long before. So to disarm one is to empty its slot, or to
 //! mark it; its node stays behind, stale: its slot is empty, or has another order. It is dropped where it is met, or
-//! with its whole bin, when no timer in that is armed. And all stale nodes are dropped once they are three times as
-//! many as the others, before one more is armed or a bin is drawn. So everything is O(1), amortised, but for the timers
+//! with all that have similar deadlines, when none of those is armed. And all stale nodes are dropped once they are
+//! three times as many as the others, before one more is armed or far ones come near. So everything is O(1), amortised, but for the timers
 //! that come near, which take O(log n) of a bin, and a deadline that is moved a million times takes few nodes.
 //! (Amortised: one call may go through all nodes.)
 
@@ -247,7 +247,7 @@ impl<T> TimerQueue<T> {
     #[inline(always)]
     fn add(&mut self, at: u64, order: u64, slot: u32) {
         let slots = &self.slots;
-        self.nodes.add(at, order, slot, |node| armed_by(slots, node).is_some());
+        self.nodes.add(at, order, slot, is_armed(slots));
     }
 
     /// The first node that is not stale.
@@ -255,11 +255,11 @@ impl<T> TimerQueue<T> {
         loop {
             let slots = &self.slots;
             let touch = |node: &Node| armed_by(slots, node).map(|slot| touch(&slot.value));
-            match self.nodes.first_near(|node| armed_by(slots, node).is_some(), touch) {
+            match self.nodes.first_near(is_armed(slots), touch) {
                 Some(node) => return Some(node),
                 None if self.nodes.are_none_far() => return None,
                 None if self.is_littered() => self.drop_stale_nodes(),
-                None => self.nodes.draw_near(|node| armed_by(slots, node).is_some()),
+                None => self.nodes.draw_near(is_armed(slots)),
             }
         }
     }
@@ -290,8 +290,14 @@ impl<T> TimerQueue<T> {
         let slots = &self.slots;
         // What was needed lately will be needed again, if there are still slots for it.
         let room = (2 * slots.most().min(slots.room())).max(LITTER / 16);
-        self.nodes.sweep(room, |node| armed_by(slots, node).is_some());
+        self.nodes.sweep(room, is_armed(slots));
     }
+}
+
+/// Tells whether a node is not stale.
+#[inline(always)]
+fn is_armed<T>(slots: &Places<Slot<T>>) -> impl Fn(&Node) -> bool {
+    |node| armed_by(slots, node).is_some()
 }
 
 /// The slot of the armed timer that this node is of; `None` if the node is stale.
@@ -421,15 +427,16 @@ mod tests {
 
     #[test]
     fn due_is_what_the_pass_will_fire() {
-        let now = Instant::now();
-        let later = now + Duration::from_millis(1);
         let mut queue = TimerQueue::new();
+        let now = queue.epoch;
+        let later = now + Duration::from_millis(1);
         let key = queue.insert(later, 7, || ());
         assert!(!queue.is_due(key, now, 8), "its deadline is still to come");
         assert!(!queue.is_due(key, later, 7), "it came in this pass");
         assert!(queue.is_due(key, later, 8));
         queue.rearm(key, later, 9, |_, _| ());
         assert!(!queue.is_due(key, later, 8), "it was armed anew in this pass, for the same deadline");
+        assert!(queue.is_due(key, later, 10));
         queue.unset(key, |_| ());
         assert!(!queue.is_due(key, later, 10));
         queue.remove(key);
@@ -457,8 +464,8 @@ mod tests {
         assert_eq!(queue.earliest(nothing_behind), Some(epoch + far));
         for n in 1..10_000 {
             queue.insert(epoch + far - Duration::from_millis(n), n, || n);
-            let near = queue.nodes.near();
-            assert!(near <= FEW.max(3 * (queue.nodes.len() - near)), "{near}");
+            let in_heap = queue.nodes.in_heap();
+            assert!(in_heap <= FEW.max(3 * (queue.nodes.len() - in_heap)), "{in_heap}");
         }
         let mut last = Duration::ZERO;
         while let Some((key, deadline)) = queue.first_due(epoch + far, u64::MAX, nothing_behind) {
