@@ -3,18 +3,23 @@
 use std::any::TypeId;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 #[derive(Debug)]
 pub(crate) struct PerType<V> {
     values: Vec<(TypeId, V)>,
     numbers: BTreeMap<TypeId, u32>,
-    /// The number that was asked for last. It is likely to be asked for again, and a look costs less than a search.
-    latest: Cell<u32>,
+    /// The numbers that were asked for lately, each in the place of its type, which it may share with others: they are
+    /// likely to be asked for again, and a look costs less than a search.
+    recent: [Cell<u32>; PLACES],
 }
+
+/// A power of two.
+const PLACES: usize = 64;
 
 impl<V> Default for PerType<V> {
     fn default() -> Self {
-        PerType { values: Vec::new(), numbers: BTreeMap::new(), latest: Cell::new(0) }
+        PerType { values: Vec::new(), numbers: BTreeMap::new(), recent: [const { Cell::new(0) }; PLACES] }
     }
 }
 
@@ -22,17 +27,18 @@ impl<V> PerType<V> {
     /// The value of this type, and its number.
     #[inline]
     pub(crate) fn find<T: 'static>(&self) -> Option<(u32, &V)> {
-        let latest = self.latest.get();
-        match self.values.get(latest as usize) {
-            Some((known, value)) if *known == TypeId::of::<T>() => Some((latest, value)),
-            _ => self.search(TypeId::of::<T>()),
+        let wanted = TypeId::of::<T>();
+        let recent = self.recent[place(wanted)].get();
+        match self.values.get(recent as usize) {
+            Some((known, value)) if *known == wanted => Some((recent, value)),
+            _ => self.search(wanted),
         }
     }
 
     #[inline(never)]
     fn search(&self, wanted: TypeId) -> Option<(u32, &V)> {
         let number = self.numbers.get(&wanted).copied()?;
-        self.latest.set(number);
+        self.recent[place(wanted)].set(number);
         Some((number, self.get(number)?))
     }
 
@@ -59,6 +65,33 @@ impl<V> PerType<V> {
     }
 }
 
+/// The place of a type, which the compiler knows: an identifier is a hash already.
+#[inline(always)]
+fn place(id: TypeId) -> usize {
+    let mut bits = Bits(0);
+    id.hash(&mut bits);
+    bits.finish() as usize % PLACES
+}
+
+/// Hashes a hash: takes it as it is.
+struct Bits(u64);
+
+impl Hasher for Bits {
+    #[inline(always)]
+    fn write_u64(&mut self, bits: u64) {
+        self.0 ^= bits;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    #[inline(always)]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +107,26 @@ mod tests {
         }
         assert_eq!(numbers.map(|number| values.get(number).copied()), ['a', 'b', 'c'].map(Some));
         assert_eq!((values.find::<i8>(), values.get(3)), (None, None));
+    }
+
+    /// More types than places, so that some share one.
+    #[test]
+    fn types_that_share_a_place_find_their_own() {
+        macro_rules! with_types {
+            ($($length:literal)*) => {{
+                let mut values = PerType::default();
+                $( assert_eq!(values.find::<[u8; $length]>(), None); )*
+                $( values.add::<[u8; $length]>($length); )*
+                for _ in 0..2 {
+                    $( assert_eq!(values.find::<[u8; $length]>().map(|(_, value)| *value), Some($length)); )*
+                }
+                let places = [$( place(TypeId::of::<[u8; $length]>()) ),*];
+                assert!(places.len() > PLACES && places.iter().any(|place| *place != places[0]), "{places:?}");
+            }};
+        }
+        with_types!(
+            0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35
+            36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64 65 66 67 68 69 70
+        );
     }
 }
