@@ -189,9 +189,10 @@ impl Progress {
     }
 
     /// Whether the call has run as many handlers as it may, or for as long.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub(crate) fn is_spent(&self) -> bool {
-        self.looks_closer.get() && self.is_limit_reached()
+        self.allowed.get() == 0 || self.deadline.get().is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     #[inline]
@@ -207,10 +208,6 @@ impl Progress {
     /// It was done.
     pub(crate) fn looked_closer(&self) {
         self.looks_closer.set(self.limit.get() < usize::MAX || self.deadline.get().is_some());
-    }
-
-    fn is_limit_reached(&self) -> bool {
-        self.allowed.get() == 0 || self.deadline.get().is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Counts a handler. Where there is a limit, `is_spent` is asked after each.

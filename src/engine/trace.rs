@@ -37,13 +37,29 @@ pub(crate) struct Teller {
     /// Whether calls of handlers are watched: traced, or timed because a threshold is set.
     watching: Cell<bool>,
     slow: Option<Duration>,
+    /// The call in progress, if calls are watched. It does not travel with the call, which would cost each that is not
+    /// watched a register or two.
+    watched: Cell<Option<Watched>>,
     /// Whether the warning about blocking calls was given.
     warned: Cell<bool>,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    kind: &'static str,
+    location: &'static Location<'static>,
+    started: Instant,
+}
+
 impl Teller {
     pub(crate) fn new(slow: Option<Duration>) -> Self {
-        Teller { tracing: Cell::new(false), watching: Cell::new(slow.is_some()), slow, warned: Cell::new(false) }
+        Teller {
+            tracing: Cell::new(false),
+            watching: Cell::new(slow.is_some()),
+            slow,
+            watched: Cell::new(None),
+            warned: Cell::new(false),
+        }
     }
 
     /// Asks the logger whether it wants the trace.
@@ -75,21 +91,19 @@ impl Teller {
 
     /// Tells of a call that begins.
     #[cold]
-    pub(crate) fn begin_watch(
-        &self,
-        turn: &Progress,
-        kind: &'static str,
-        location: &'static Location<'static>,
-    ) -> Instant {
+    pub(crate) fn begin_watch(&self, turn: &Progress, kind: &'static str, location: &'static Location<'static>) {
         if self.tracing() {
             self.write(turn, format_args!("run {kind} from {location}"));
         }
-        Instant::now()
+        self.watched.set(Some(Watched { kind, location, started: Instant::now() }));
     }
 
     /// Warns if the call that ends was slow.
     #[cold]
-    pub(crate) fn end_watch(&self, kind: &'static str, location: &'static Location<'static>, started: Instant) {
+    pub(crate) fn end_watch(&self) {
+        let Some(Watched { kind, location, started }) = self.watched.take() else {
+            return;
+        };
         let took = started.elapsed();
         if self.slow.is_some_and(|threshold| took > threshold) {
             log::warn!(target: TARGET, "slow handler: {kind} from {location} took {took:.3?}");

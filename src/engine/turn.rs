@@ -342,8 +342,10 @@ impl Engine {
     /// Watches a call, if calls are watched, until the result is dropped.
     #[inline(always)]
     fn watch<'a>(&'a self, kind: &'static str, location: &'static Location<'static>) -> Call<'a> {
-        let started = self.teller.watches_calls().then(|| self.teller.begin_watch(&self.turn, kind, location));
-        Call { teller: &self.teller, kind, location, started }
+        if self.teller.watches_calls() {
+            self.teller.begin_watch(&self.turn, kind, location);
+        }
+        Call { teller: &self.teller }
     }
 
     /// Warns, once, if a call that blocks is made by a handler.
@@ -354,9 +356,9 @@ impl Engine {
     }
 
     /// Whether to leave the turn here.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn must_leave(&self) -> bool {
-        self.inbox.stop_requested() || self.turn.is_spent()
+        self.inbox.stop_requested() || (self.turn.looks_closer() && self.turn.is_spent())
     }
 
     /// After every handler: does what that has left to be done then, and tells whether to go on.
@@ -382,21 +384,16 @@ impl Engine {
     }
 }
 
-/// A call of user code that may be watched. As a guard, because of the same test before and after a call the compiler
-/// would make two copies of that, one for each outcome, and then melt neither into its surroundings.
+/// A call of user code that may be watched: until this is dropped.
 pub(crate) struct Call<'a> {
     teller: &'a Teller,
-    kind: &'static str,
-    location: &'static Location<'static>,
-    /// `None` if it is not watched.
-    started: Option<Instant>,
 }
 
 impl Drop for Call<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(started) = self.started {
-            self.teller.end_watch(self.kind, self.location, started);
+        if self.teller.watches_calls() {
+            self.teller.end_watch();
         }
     }
 }
