@@ -72,6 +72,9 @@ pub(crate) fn with_transferred(error: io::Error, transferred: usize) -> io::Erro
     if transferred == 0 {
         return error;
     }
+    if is_aborted(&error) {
+        return aborted(transferred);
+    }
     build(error.kind(), Reason::Failed(error), transferred)
 }
 

@@ -129,6 +129,7 @@ impl Interest {
     /// Errors and urgent data, what `wait` calls the error condition.
     pub(crate) const EXCEPTION: Interest = Interest(PRIORITY | ERROR);
     pub(crate) const DEMANDED: Interest = Interest(DEMANDED);
+    pub(crate) const ALL: Interest = Interest(u8::MAX);
 
     /// Whether reading is asked for.
     pub fn is_readable(self) -> bool {
@@ -147,6 +148,11 @@ impl Interest {
 
     pub(crate) fn intersects(self, other: Interest) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// The part of this interest that is in the other one.
+    pub(crate) fn of(self, other: Interest) -> Interest {
+        Interest(self.0 & other.0)
     }
 
     pub(crate) fn without(self, other: Interest) -> Interest {

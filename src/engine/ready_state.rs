@@ -11,9 +11,10 @@ use std::cell::Cell;
 pub(crate) struct State {
     /// Set by events, cleared by calls that found the source not ready.
     ready: Cell<Ready>,
-    interest: Cell<Interest>,
-    /// The same, but nothing while paused: so one test tells whether the entry is due.
+    /// What is asked for; nothing while paused, so that one test tells whether the entry is due.
     watched: Cell<Interest>,
+    /// While paused, what is asked for from its end on. Without a meaning otherwise.
+    held: Cell<Interest>,
     /// Whether the entry is on the ready list, so that it is there at most once.
     pub(super) queued: Cell<bool>,
     /// Not called while set, whatever is ready: the timer that ends the pause.
@@ -30,9 +31,14 @@ impl State {
         self.ready.get()
     }
 
+    /// What is asked for, paused or not.
     #[inline]
     pub(crate) fn interest(&self) -> Interest {
-        self.interest.get()
+        if self.is_paused() { self.held.get() } else { self.watched.get() }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused.get().is_some()
     }
 
     /// What is both ready and asked for.
@@ -70,35 +76,44 @@ impl State {
         if interest.is_readable() && self.ready.get().is_read_closed() {
             self.set(Ready::READABLE);
         }
-        self.interest.set(interest);
-        self.settle_watched();
+        self.settle_interest(interest);
     }
 
-    /// Asks for one direction more, as `set_interest`; nearly always for one that was asked for before.
-    #[inline]
-    pub(crate) fn add_interest(&self, more: Interest) {
-        let (interest, ready) = (self.interest.get(), self.ready.get());
-        if !interest.intersects(more) || ready.is_read_closed() {
-            self.set_interest(interest | more);
+    fn settle_interest(&self, interest: Interest) {
+        if self.is_paused() {
+            self.held.set(interest);
+        } else {
+            self.watched.set(interest);
         }
+    }
+
+    /// Asks for one direction more, as `set_interest`.
+    #[inline(always)]
+    pub(crate) fn add_interest(&self, more: Interest) {
+        if self.ready.get().is_read_closed() || self.is_paused() {
+            return self.add_interest_otherwise(more);
+        }
+        self.watched.set(self.watched.get() | more);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_interest_otherwise(&self, more: Interest) {
+        self.set_interest(self.interest() | more);
     }
 
     #[inline]
     pub(crate) fn drop_interest(&self, less: Interest) {
-        self.interest.set(self.interest.get().without(less));
+        self.held.set(self.held.get().without(less));
         self.watched.set(self.watched.get().without(less));
-    }
-
-    #[inline]
-    fn settle_watched(&self) {
-        let is_paused = self.paused.get().is_some();
-        self.watched.set(if is_paused { Interest::NONE } else { self.interest.get() });
     }
 
     /// Begins or ends a pause. Returns the timer that would have ended the former one.
     pub(crate) fn set_paused(&self, until: Option<TimerKey>) -> Option<TimerKey> {
+        let interest = self.interest();
         let former = self.paused.replace(until);
-        self.settle_watched();
+        self.watched.set(Interest::NONE);
+        self.settle_interest(interest);
         former
     }
 
@@ -111,7 +126,7 @@ impl State {
     /// The entry leaves the slab: nothing is asked for any more. Returns its token, if it was there.
     pub(super) fn leave(&self) -> Option<Token> {
         let token = self.token.take()?;
-        self.interest.set(Interest::NONE);
+        self.held.set(Interest::NONE);
         self.watched.set(Interest::NONE);
         Some(token)
     }
@@ -128,8 +143,7 @@ impl State {
     /// Asks for one call although nothing is ready: for an operation that has nothing to wait for.
     pub(crate) fn demand_call(&self) {
         self.ready.set(self.ready.get() | Ready::DEMANDED);
-        self.interest.set(self.interest.get() | Interest::DEMANDED);
-        self.settle_watched();
+        self.settle_interest(self.interest() | Interest::DEMANDED);
     }
 
     pub(crate) fn is_call_demanded(&self) -> bool {

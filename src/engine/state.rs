@@ -197,7 +197,13 @@ impl Engine {
     /// The turn's reading of the clock, which is free; a fresh one outside of turns.
     #[inline]
     pub(crate) fn recently(&self) -> Instant {
-        if self.turn.is_running() { self.turn.now() } else { self.clock.now() }
+        if self.turn.is_running() { self.turn.now() } else { self.read_clock_outside() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_clock_outside(&self) -> Instant {
+        self.clock.now()
     }
 
     // Outstanding work.

@@ -3,6 +3,7 @@
 pub(crate) mod part;
 mod queue;
 pub(crate) mod object;
+mod perform;
 pub(crate) mod shared;
 pub(crate) mod pending;
 pub(crate) mod blocking;

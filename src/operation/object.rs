@@ -13,17 +13,15 @@
 //! | transition | function |
 //! |---|---|
 //! | start | `Shared::start` in `pending.rs`; never reads, writes or accepts |
-//! | perform | [`Object::dispatch`](Dispatch::dispatch), and nowhere else: so handlers never nest and never overtake each other |
+//! | perform | `Object::dispatch` in `perform.rs`, and nowhere else: so handlers never nest and never overtake each other |
 //! | cancel, close | [`Object::cancel_all`], `Shared::close` |
 //!
 //! The interest of an object *is* its queues: a direction's bit is set exactly while its queue holds something, or its
 //! front is being performed, or the handler of that is running.
 
 use super::queue::Queue;
-use crate::engine::dispatch::Dispatch;
-use crate::engine::reactor::Reactor;
 use crate::engine::ready_state::State;
-use crate::engine::state::Engine;
+use crate::engine::state::{Engine, Queued, Task};
 use crate::engine::trace::{TARGET, tell};
 use crate::error;
 use crate::handle::Handle;
@@ -35,7 +33,7 @@ use mio::event::Source;
 use rustix::event::PollFlags;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
@@ -54,17 +52,30 @@ pub trait Descriptor: Source + AsFd + 'static {
 
 /// An operation in its queue.
 pub(crate) trait Op<S: Descriptor> {
-    /// Performs it. Gives it back if it is not done; otherwise runs its handler.
-    fn advance(self: Box<Self>, attempt: &Attempt<'_, S>) -> Option<Box<dyn Op<S>>>;
-
-    /// Ends it as aborted, through the ready queue.
-    fn abort(self: Box<Self>, engine: &Rc<Engine>);
+    /// Performs it. Gives it back if it is not done; otherwise runs its handler. Without an attempt it ends as aborted,
+    /// or with the error that is known already. One method for both, so that the handler is called in one place, and
+    /// melts into that.
+    fn advance(self: Box<Self>, engine: &Engine, attempt: Option<Attempt<'_, S>>) -> Performed;
 
     fn sequence(&self) -> u64;
 
     fn origin(&self) -> (&'static str, Origin);
 
     fn needs_nothing(&self) -> bool;
+}
+
+/// An operation in the ready queue: it has ended with an error, and its handler is still to be told.
+struct Ended<S>(Box<dyn Op<S>>);
+
+impl<S: Descriptor> Task for Ended<S> {
+    fn run(self: Box<Self>, engine: &Rc<Engine>) {
+        self.0.advance(engine, None);
+    }
+
+    fn describe(&self) -> Work {
+        let (kind, origin) = self.0.origin();
+        Work::new(kind, S::OBJECT, None, origin)
+    }
 }
 
 /// The queue that an operation waits in.
@@ -76,7 +87,7 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
-    const ALL: [Direction; 3] = [Direction::Read, Direction::Write, Direction::Exception];
+    pub(super) const ALL: [Direction; 3] = [Direction::Read, Direction::Write, Direction::Exception];
 
     pub(crate) fn poll_flags(self) -> PollFlags {
         match self {
@@ -108,7 +119,7 @@ pub(crate) struct Object<S: Descriptor> {
     /// The poller watches for room as well.
     pub(super) is_watched_for_room: Cell<bool>,
     /// Set when all operations are cancelled: the one that is being performed is in no queue just then.
-    were_cancelled: Cell<bool>,
+    pub(super) were_cancelled: Cell<bool>,
     /// Out of descriptors, with connections waiting: said once, until none waits.
     starving: Cell<bool>,
     /// The endpoint told when the connection opened, to be told again when it closes.
@@ -155,7 +166,7 @@ impl<S: Descriptor> Object<S> {
     }
 
     /// Closes the descriptor; a lingering close, which blocks, is for an explicit `close` only.
-    fn drop_without_blocking(&self, source: S) {
+    pub(super) fn drop_without_blocking(&self, source: S) {
         if self.lingers.get() {
             let _ = socket2::SockRef::from(&source).set_linger(None); // If this fails, close decides.
         }
@@ -166,11 +177,22 @@ impl<S: Descriptor> Object<S> {
     pub(super) fn cancel_all(&self) {
         self.were_cancelled.set(true);
         self.state.set_interest(Interest::NONE);
+        self.state.forget_demand();
         for queue in &self.queues {
             while let Some(operation) = queue.pop_front() {
                 self.handle.engine.scheduler.work_finished();
-                operation.abort(&self.handle.engine);
+                self.end_later(operation);
             }
+        }
+    }
+
+    /// Ends an operation as aborted, or with the error that it knows, through the ready queue.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn end_later(&self, operation: Box<dyn Op<S>>) {
+        let engine = &self.handle.engine;
+        if engine.is_alive() {
+            engine.push(Queued::Task(Box::new(Ended(operation))));
         }
     }
 
@@ -192,96 +214,10 @@ impl<S: Descriptor> Object<S> {
         Some(source)
     }
 
-    fn tell_closed(&self) {
+    pub(super) fn tell_closed(&self) {
         if let Some(peer) = self.peer.take() {
             log::info!(target: TARGET, "closed {} {peer}", S::OBJECT);
         }
-    }
-
-    /// Performs the operation at the front of a queue, and runs its handler if that ends it.
-    #[inline(always)]
-    fn perform_front(&self, direction: Direction, budget: &Budget) -> Performed {
-        let engine = &self.handle.engine;
-        let queue = &self.queues[direction as usize];
-        let Some(operation) = queue.pop_front() else {
-            self.state.drop_interest(direction.interest());
-            return Performed::NotYet;
-        };
-        // It counts as outstanding again only if it goes back: so a panic in its buffer leaves the count right.
-        engine.scheduler.work_finished();
-        self.were_cancelled.set(false);
-        let attempt = Attempt { object: self, direction, budget };
-        let mut unwinding = Unwinding { attempt: &attempt, is_over: true };
-        let operation = operation.advance(&attempt);
-        unwinding.is_over = false;
-        let Some(operation) = operation else {
-            attempt.finished();
-            return Performed::Done;
-        };
-        if attempt.was_cancelled() {
-            attempt.finished();
-            operation.abort(engine);
-            return Performed::Done;
-        }
-        engine.scheduler.work_started();
-        queue.push_front(operation);
-        Performed::NotYet
-    }
-
-    /// The front of a queue has gone. The interest follows the queue; a new front is shown the end of the stream, if
-    /// that has been seen, and is due at once if it needs nothing.
-    #[inline]
-    fn look_at_front(&self, direction: Direction) {
-        if self.queues[direction as usize].is_empty() {
-            self.state.drop_interest(direction.interest());
-        } else {
-            self.look_at_new_front(direction);
-        }
-    }
-
-    #[cold]
-    fn look_at_new_front(&self, direction: Direction) {
-        self.state.set_interest(self.state.interest());
-        if self.front_needs_nothing(direction) {
-            self.state.demand_call();
-        }
-    }
-
-    fn front_needs_nothing(&self, direction: Direction) -> bool {
-        self.queues[direction as usize].look_at_front(|front| front.needs_nothing()).unwrap_or(false)
-    }
-
-    /// The direction to go on with: one that can be and is not `blocked` in this dispatch. Errors come first, then
-    /// what ends a connection attempt; reading and writing take turns.
-    #[inline]
-    fn next_direction(&self, blocked: Interest, last: Direction) -> Option<Direction> {
-        let open = self.state.interest().without(blocked);
-        let ready = self.state.ready().of(open);
-        if ready.is_none() {
-            return None;
-        }
-        let (first, second) = match last {
-            Direction::Write => (Direction::Read, Direction::Write),
-            _ => (Direction::Write, Direction::Read),
-        };
-        let is_ready = |direction: Direction| !ready.of(direction.interest()).is_none();
-        if is_ready(Direction::Exception) {
-            Some(Direction::Exception)
-        } else if is_ready(first) {
-            Some(first)
-        } else if is_ready(second) {
-            Some(second)
-        } else {
-            self.demanded_direction(open, [Direction::Exception, first, second])
-        }
-    }
-
-    /// Only a demand is left.
-    #[cold]
-    fn demanded_direction(&self, open: Interest, order: [Direction; 3]) -> Option<Direction> {
-        let is_demanded =
-            |direction: &Direction| open.intersects(direction.interest()) && self.front_needs_nothing(*direction);
-        order.into_iter().find(is_demanded)
     }
 
     /// Has the poller tell when there is room, if an operation waits for that.
@@ -322,102 +258,29 @@ impl<S: Descriptor> Object<S> {
     }
 }
 
-#[derive(PartialEq, Eq)]
-enum Performed {
+/// What became of an attempt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Performed {
     Done,
     NotYet,
 }
 
-impl<S: Descriptor> Dispatch for Object<S> {
-    #[inline]
-    fn state(&self) -> &State {
-        &self.state
-    }
-
-    fn reactor(&self) -> &Reactor {
-        &self.handle.engine.reactor
-    }
-
-    fn dispatch(&self) {
-        let engine = &self.handle.engine;
-        let budget = Budget::new(&engine.config);
-        let mut blocked = Interest::NONE;
-        let mut last = Direction::Exception;
-        let mut handlers_left = engine.config.handlers_per_dispatch;
-        while handlers_left > 0 {
-            let Some(direction) = self.next_direction(blocked, last) else {
-                self.state.forget_demand();
-                break;
-            };
-            match self.perform_front(direction, &budget) {
-                Performed::Done => {
-                    handlers_left -= 1;
-                    if blocked != Interest::NONE && self.state.is_call_demanded() {
-                        blocked = Interest::NONE; // The handler may have put another operation in front.
-                    }
-                }
-                Performed::NotYet => blocked |= direction.interest(),
-            }
-            last = direction;
-            if engine.must_leave() {
-                break;
-            }
-        }
-        self.watch_for_room_if_wanted();
-        self.close_if_unused();
-    }
-
-    fn cancel(&self, sequence: u64) -> bool {
-        let engine = &self.handle.engine;
-        for direction in Direction::ALL {
-            let queue = &self.queues[direction as usize];
-            if let Some(operation) = queue.remove(|operation| operation.sequence() == sequence) {
-                engine.scheduler.work_finished();
-                self.look_at_front(direction);
-                operation.abort(engine);
-                if let Some(entry) = self.state.slot().and_then(|slot| engine.reactor.entry(slot)) {
-                    engine.enqueue(&entry); // The new front may need nothing.
-                }
-                self.close_if_unused();
-                return true;
-            }
-        }
-        false
-    }
-
-    fn abandon(&self) {
-        if let Some(mut source) = self.source.take() {
-            let _ = self.handle.engine.reactor.deregister(&mut source); // It is closed next, whatever this says.
-            self.drop_without_blocking(source);
-            self.tell_closed();
-        }
-        let queues = self.queues.iter().flat_map(|queue| std::iter::from_fn(|| queue.pop_front()));
-        // Collected first: a vector goes on to drop the rest when one destructor panics.
-        let operations: Vec<_> = queues.collect();
-        self.spares.iter().for_each(|spare| drop(spare.take())); // Emptied: nothing of the user's is in them.
-        drop(operations);
-    }
-
-    fn describe(&self, tell: &mut dyn FnMut(Work)) {
-        // A logger of mio's own lines may ask while the source is being registered.
-        let endpoint = self.source.try_borrow().ok().and_then(|source| S::endpoint(source.as_ref()?));
-        for queue in &self.queues {
-            queue.for_each(|operation| {
-                let (kind, origin) = operation.origin();
-                tell(Work::new(kind, S::OBJECT, endpoint.clone(), origin));
-            });
-        }
-    }
-}
-
-/// One attempt to perform the operation at the front of a queue.
+/// An attempt to perform an operation.
 pub(crate) struct Attempt<'a, S: Descriptor> {
     pub(crate) object: &'a Object<S>,
-    direction: Direction,
-    budget: &'a Budget,
+    pub(super) budget: &'a Budget,
 }
 
-impl<S: Descriptor> Attempt<'_, S> {
+// Not derived, because `S` is neither.
+impl<S: Descriptor> Clone for Attempt<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: Descriptor> Copy for Attempt<'_, S> {}
+
+impl<'a, S: Descriptor> Attempt<'a, S> {
     /// Makes one I/O call. No user code may run in it: the source is borrowed.
     #[inline(always)]
     pub(crate) fn io<R>(&self, call: impl FnOnce(&Io<'_, S>) -> io::Result<R>) -> io::Result<R> {
@@ -426,20 +289,51 @@ impl<S: Descriptor> Attempt<'_, S> {
         call(&Io::new(source, &self.object.state, &self.object.handle.engine, self.budget))
     }
 
-    pub(crate) fn engine(&self) -> &Rc<Engine> {
+    /// As `io`, for a transfer of bytes; `None` if it would have blocked. While nobody listens to the trace, no user code can run in it at all: so the
+    /// source is borrowed the cheaper way, which counts no readers.
+    #[inline(always)]
+    pub(crate) fn transfer(&self, call: impl FnOnce(&Io<'_, S>) -> io::Result<usize>) -> Option<io::Result<usize>> {
+        let engine = self.engine();
+        if engine.teller.tracing() {
+            return self.transfer_told(call);
+        }
+        let lent = self.object.source.borrow_mut();
+        let Some(source) = lent.as_ref() else {
+            return Some(Err(error::not_open()));
+        };
+        match call(&Io::untold(source, &self.object.state, engine, self.budget)) {
+            Ok(n) => Some(Ok(n)),
+            Err(error) => unless_blocked(error),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn transfer_told(&self, call: impl FnOnce(&Io<'_, S>) -> io::Result<usize>) -> Option<io::Result<usize>> {
+        self.io(call).map_or_else(unless_blocked, |n| Some(Ok(n)))
+    }
+
+    pub(crate) fn engine(&self) -> &'a Rc<Engine> {
         &self.object.handle.engine
     }
 
-    /// The operation has ended, and its handler has run.
-    #[inline]
-    fn finished(&self) {
-        self.object.look_at_front(self.direction);
+    /// Puts an operation that is not done back to where it was; or ends it, if it was cancelled meanwhile.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn not_yet(self, direction: Direction, operation: Box<dyn Op<S>>) -> Performed {
+        if self.was_cancelled() {
+            self.object.end_later(operation);
+            return Performed::Done;
+        }
+        self.engine().scheduler.work_started();
+        self.object.queues[direction as usize].push_front(operation);
+        Performed::NotYet
     }
 
     /// Keeps an emptied box for the next operation in this direction.
     #[inline]
-    pub(crate) fn keep(&self, emptied: Box<dyn Any>) {
-        self.object.spares[self.direction as usize].set(Some(emptied));
+    pub(crate) fn keep(&self, direction: Direction, emptied: Box<dyn Any>) {
+        self.object.spares[direction as usize].set(Some(emptied));
     }
 
     /// The kernel said, outside of mio's sight, that the direction is not ready.
@@ -469,19 +363,9 @@ impl<S: Descriptor> Attempt<'_, S> {
     }
 }
 
-/// A panic in the buffer or the handler of the operation that is being performed: the object goes on without it.
-struct Unwinding<'a, S: Descriptor> {
-    attempt: &'a Attempt<'a, S>,
-    /// Presumed until `advance` has returned.
-    is_over: bool,
-}
-
-impl<S: Descriptor> Drop for Unwinding<'_, S> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.is_over {
-            self.attempt.finished();
-            self.attempt.object.close_if_unused();
-        }
-    }
+/// `None` if a call would have blocked. Out of line, so that the outcomes of a call, once told apart, stay apart.
+#[cold]
+#[inline(never)]
+fn unless_blocked(error: io::Error) -> Option<io::Result<usize>> {
+    (error.kind() != ErrorKind::WouldBlock).then_some(Err(error))
 }

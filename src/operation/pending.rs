@@ -1,15 +1,14 @@
 //! One pending operation: what to do when its direction is ready, and the handler to call when it is done.
 
-use super::object::{Attempt, Descriptor, Direction, Op};
+use super::object::{Attempt, Descriptor, Direction, Op, Performed};
 use super::shared::Shared;
 use crate::engine::state::Engine;
 use crate::engine::trace::tell;
 use crate::error;
-use crate::key::{Kind, Operation, Origin, Place};
+use crate::key::{Operation, Origin, Place};
 use std::any::Any;
 use std::io;
 use std::panic::Location;
-use std::rc::Rc;
 
 /// What an operation does when its direction is ready.
 ///
@@ -22,8 +21,11 @@ pub(crate) trait Transfer<S: Descriptor>: 'static {
     /// What the handler receives.
     type Outcome: 'static;
 
+    /// The queue it waits in.
+    fn direction(&self) -> Direction;
+
     /// Does what can be done now. `None`: not done yet, to be called again when the direction is ready again.
-    fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<Self::Value>>;
+    fn perform(&mut self, attempt: Attempt<'_, S>) -> Option<io::Result<Self::Value>>;
 
     /// Gives back what travelled along.
     fn finish(self, result: io::Result<Self::Value>) -> Self::Outcome;
@@ -41,10 +43,59 @@ pub(crate) trait Transfer<S: Descriptor>: 'static {
 
 impl<S: Descriptor> Shared<S> {
     /// Starts an operation. Its handler gets the outcome in a later step, even when it is known already.
-    pub(crate) fn start<T, H>(
+    #[inline(always)]
+    pub(crate) fn start<T, H>(&self, mut transfer: T, handler: H, location: &'static Location<'static>) -> Operation
+    where
+        T: Transfer<S>,
+        H: FnOnce(T::Outcome) + 'static,
+    {
+        let needs_nothing = transfer.needs_nothing(); // First, because it may be user code, which may close us.
+        let direction = transfer.direction();
+        let engine = &self.handle.engine;
+        let mut pending = Pending::reused(self.take_spare(direction), engine, location);
+        pending.facts = Facts { sequence: engine.next_sequence(), origin: engine.origin(location), needs_nothing };
+        pending.fill(transfer, handler);
+        match self.state.slot() {
+            Some(slot) => self.start_at(slot, direction, pending),
+            None => self.start_first(direction, pending),
+        }
+    }
+
+    #[inline(always)]
+    fn start_at<T, H>(&self, slot: u32, direction: Direction, pending: Box<Pending<T, H>>) -> Operation
+    where
+        T: Transfer<S>,
+        H: FnOnce(T::Outcome) + 'static,
+    {
+        let Facts { sequence, origin, needs_nothing } = pending.facts;
+        tell!(self.handle.engine, "started {} on token {slot} from {}", T::KIND, origin.location);
+        self.enqueue(direction, pending, needs_nothing);
+        self.handle.engine.key(Place::Slot(slot), sequence)
+    }
+
+    /// Starts the object's first operation; or one after its context has gone, with which all slots have.
+    #[cold]
+    #[inline(never)]
+    fn start_first<T, H>(&self, direction: Direction, pending: Box<Pending<T, H>>) -> Operation
+    where
+        T: Transfer<S>,
+        H: FnOnce(T::Outcome) + 'static,
+    {
+        if !self.handle.engine.is_alive() {
+            return Operation::ENDED; // The handler is dropped unrun.
+        }
+        match self.register() {
+            Ok(slot) => self.start_at(slot, direction, pending),
+            Err(error) => self.fail_pending(pending, error),
+        }
+    }
+
+    /// Tells the handler, through the ready queue, of an operation that failed before it began.
+    #[cold]
+    pub(crate) fn fail<T, H>(
         &self,
-        direction: Direction,
-        mut transfer: T,
+        error: io::Error,
+        transfer: T,
         handler: H,
         location: &'static Location<'static>,
     ) -> Operation
@@ -52,44 +103,28 @@ impl<S: Descriptor> Shared<S> {
         T: Transfer<S>,
         H: FnOnce(T::Outcome) + 'static,
     {
-        let engine = &self.handle.engine;
-        if !engine.is_alive() {
-            return Operation::ENDED; // The handler is dropped unrun.
-        }
-        let needs_nothing = transfer.needs_nothing(); // First, because it may be user code, which may close us.
-        let slot = match self.register() {
-            Ok(slot) => slot,
-            Err(error) => return self.fail::<T, _>(error, |error| handler(transfer.finish(error)), location),
-        };
-        tell!(engine, "started {} on token {slot} from {location}", T::KIND);
-        let sequence = engine.next_sequence();
-        let facts = Facts { sequence, origin: engine.origin(location), needs_nothing };
-        let pending = Pending::boxed(self.take_spare(direction), facts, transfer, handler);
-        self.enqueue(direction, pending, needs_nothing);
-        engine.key(Place::Slot(slot), sequence)
+        let mut pending = Pending::reused(None, &self.handle.engine, location);
+        pending.fill(transfer, handler);
+        self.fail_pending(pending, error)
     }
 
-    /// Tells the handler, through the ready queue, of an operation that failed before it began.
-    pub(crate) fn fail<T: Transfer<S>, V>(
-        &self,
-        error: io::Error,
-        handler: impl FnOnce(io::Result<V>) + 'static,
-        location: &'static Location<'static>,
-    ) -> Operation {
-        let engine = &self.handle.engine;
-        engine.post(kind_of::<S, T>(), engine.origin(location), move || handler(Err(error)));
+    fn fail_pending<T, H>(&self, mut pending: Box<Pending<T, H>>, error: io::Error) -> Operation
+    where
+        T: Transfer<S>,
+        H: FnOnce(T::Outcome) + 'static,
+    {
+        pending.error = Some(error);
+        self.end_later(pending);
         Operation::ENDED
     }
-}
-
-fn kind_of<S: Descriptor, T: Transfer<S>>() -> &'static Kind {
-    const { &Kind { name: T::KIND, object: S::OBJECT } }
 }
 
 struct Pending<T, H> {
     facts: Facts,
     /// `None` once it has been emptied: then the box waits to be used again.
     body: Option<(T, H)>,
+    /// Why it ends without being performed, if not because it was cancelled. `None` in an emptied box.
+    error: Option<io::Error>,
 }
 
 #[derive(Clone, Copy)]
@@ -99,24 +134,28 @@ struct Facts {
     needs_nothing: bool,
 }
 
-impl<T, H> Pending<T, H> {
-    /// Boxes an operation, in `spare` if that is an emptied box of the same type.
-    #[inline]
-    fn boxed(spare: Option<Box<dyn Any>>, facts: Facts, transfer: T, handler: H) -> Box<Self>
-    where
-        T: 'static,
-        H: 'static,
-    {
-        let body = Some((transfer, handler));
+impl<T: 'static, H: 'static> Pending<T, H> {
+    /// An empty box: `spare`, if it is one of the same type. Filled in place afterwards, because what is made before
+    /// would be copied.
+    #[inline(always)]
+    fn reused(spare: Option<Box<dyn Any>>, engine: &Engine, location: &'static Location<'static>) -> Box<Self> {
         match spare.map(<Box<dyn Any>>::downcast::<Self>) {
-            Some(Ok(mut emptied)) => {
-                emptied.facts = facts;
-                // Nothing is forgotten: it is empty. But an assignment would look.
-                std::mem::forget(std::mem::replace(&mut emptied.body, body));
-                emptied
-            }
-            _ => Box::new(Pending { facts, body }),
+            Some(Ok(emptied)) => emptied,
+            _ => Self::emptied(engine, location),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn emptied(engine: &Engine, location: &'static Location<'static>) -> Box<Self> {
+        let facts = Facts { sequence: 0, origin: engine.origin(location), needs_nothing: false };
+        Box::new(Pending { facts, body: None, error: None })
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, transfer: T, handler: H) {
+        // Nothing is forgotten: it was empty. But an assignment would look.
+        std::mem::forget(self.body.replace((transfer, handler)));
     }
 }
 
@@ -126,34 +165,37 @@ where
     T: Transfer<S>,
     H: FnOnce(T::Outcome) + 'static,
 {
-    fn advance(mut self: Box<Self>, attempt: &Attempt<'_, S>) -> Option<Box<dyn Op<S>>> {
-        let (mut transfer, handler) = self.body.take()?;
-        let Some(mut result) = transfer.perform(attempt) else {
-            self.body = Some((transfer, handler));
-            return Some(self);
+    fn advance(mut self: Box<Self>, engine: &Engine, attempt: Option<Attempt<'_, S>>) -> Performed {
+        let Some((transfer, _)) = &mut self.body else {
+            return Performed::Done; // Emptied, which no operation in a queue is.
         };
-        if let Err(error) = result {
-            let transferred = transfer.transferred();
-            let was_cancelled = attempt.was_cancelled();
-            result = Err(if was_cancelled {
-                error::aborted(transferred)
-            } else {
-                error::with_transferred(error, transferred)
-            });
-        }
-        let origin = self.facts.origin;
-        // The emptied box is kept before the handler runs, so that the operation it starts next finds it.
-        attempt.keep(self);
-        let _call = attempt.engine().begin_call(T::KIND, &origin);
-        handler(transfer.finish(result));
-        None
-    }
-
-    fn abort(mut self: Box<Self>, engine: &Rc<Engine>) {
-        if let Some((transfer, handler)) = self.body.take() {
-            let error = error::aborted(transfer.transferred());
-            engine.post(kind_of::<S, T>(), self.facts.origin, move || handler(transfer.finish(Err(error))));
-        }
+        let direction = transfer.direction();
+        let performed = match attempt.map(|attempt| (attempt, transfer.perform(attempt))) {
+            Some((attempt, Some(Ok(value)))) => Some((attempt, value)),
+            Some((attempt, Some(Err(error)))) => {
+                self.error = Some(if attempt.was_cancelled() { error::aborted(0) } else { error });
+                None
+            }
+            Some((attempt, None)) => return attempt.not_yet(direction, self),
+            None => None,
+        };
+        let Some((transfer, handler)) = self.body.take() else {
+            return Performed::Done;
+        };
+        let _call = engine.begin_call(T::KIND, &self.facts.origin);
+        let outcome = match performed {
+            Some((attempt, value)) => {
+                attempt.keep(direction, self); // Before the handler runs: the operation that it starts next finds it.
+                transfer.finish(Ok(value))
+            }
+            None => {
+                let error = explain(self.error.take(), transfer.transferred());
+                drop(self);
+                transfer.finish(Err(error))
+            }
+        };
+        handler(outcome);
+        Performed::Done
     }
 
     fn sequence(&self) -> u64 {
@@ -167,4 +209,11 @@ where
     fn needs_nothing(&self) -> bool {
         self.facts.needs_nothing
     }
+}
+
+/// What the handler is told of an `error`; without one, that the operation was cancelled.
+#[cold]
+#[inline(never)]
+fn explain(error: Option<io::Error>, transferred: usize) -> io::Error {
+    error::with_transferred(error.unwrap_or_else(|| error::aborted(0)), transferred)
 }

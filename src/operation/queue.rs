@@ -27,7 +27,7 @@ impl<T> Queue<T> {
         let len = self.len.get();
         self.len.set(len + 1);
         if len == 0 {
-            self.front.set(Some(item));
+            std::mem::forget(self.front.replace(Some(item))); // That was `None`. But `set` would look.
         } else {
             self.push_behind(item);
         }

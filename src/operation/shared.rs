@@ -39,6 +39,7 @@ impl<S: Descriptor> Shared<S> {
         }
     }
 
+    #[cold] // As seen from a handler of the object, whose dispatch goes on anyway.
     #[inline(never)]
     fn list_as_ready(&self) {
         let entry: Entry = self.object.clone();
@@ -51,16 +52,7 @@ impl<S: Descriptor> Shared<S> {
     }
 
     /// Hands the descriptor to the poller, at the object's first operation. Returns its slot.
-    #[inline]
     pub(super) fn register(&self) -> io::Result<u32> {
-        match self.state.slot() {
-            Some(slot) => Ok(slot),
-            None => self.register_first(),
-        }
-    }
-
-    #[cold]
-    fn register_first(&self) -> io::Result<u32> {
         let state = &self.state;
         let engine = &self.handle.engine;
         let entry: Entry = self.object.clone();

@@ -18,13 +18,17 @@ where
     type Value = usize;
     type Outcome = (io::Result<usize>, B);
 
+    fn direction(&self) -> Direction {
+        Direction::Read
+    }
+
     #[inline(always)]
-    fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<usize>> {
+    fn perform(&mut self, attempt: Attempt<'_, S>) -> Option<io::Result<usize>> {
         let buffer = self.0.as_mut();
         if buffer.is_empty() {
             return Some(Err(empty_buffer()));
         }
-        unless_blocked(attempt.io(|io| io.receive(buffer)))
+        attempt.transfer(|io| io.receive(buffer))
     }
 
     fn finish(self, result: io::Result<usize>) -> Self::Outcome {
@@ -49,12 +53,16 @@ where
     type Value = usize;
     type Outcome = (io::Result<usize>, B);
 
-    fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<usize>> {
+    fn direction(&self) -> Direction {
+        Direction::Write
+    }
+
+    fn perform(&mut self, attempt: Attempt<'_, S>) -> Option<io::Result<usize>> {
         let buffer = self.0.as_ref();
         if buffer.is_empty() {
             return Some(Ok(0));
         }
-        unless_blocked(attempt.io(|io| io.send(buffer)))
+        attempt.transfer(|io| io.send(buffer))
     }
 
     fn finish(self, result: io::Result<usize>) -> Self::Outcome {
@@ -82,10 +90,14 @@ where
     type Value = usize;
     type Outcome = (io::Result<usize>, B);
 
-    fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<usize>> {
+    fn direction(&self) -> Direction {
+        Direction::Read
+    }
+
+    fn perform(&mut self, attempt: Attempt<'_, S>) -> Option<io::Result<usize>> {
         let buffer = self.buffer.as_mut();
         while let Some(rest) = buffer.get_mut(self.done..).filter(|rest| !rest.is_empty()) {
-            match unless_blocked(attempt.io(|io| io.receive(rest)))? {
+            match attempt.transfer(|io| io.receive(rest))? {
                 Ok(0) => return Some(Err(ErrorKind::UnexpectedEof.into())),
                 Ok(n) => self.done += n,
                 Err(error) => return Some(Err(error)),
@@ -114,6 +126,28 @@ pub(crate) struct WriteAll<B> {
     pub(crate) done: usize,
 }
 
+impl<B: AsRef<[u8]>> WriteAll<B> {
+    /// Goes on after a short write, of `n` bytes.
+    #[cold]
+    #[inline(never)]
+    fn write_on<S: Descriptor + Stream>(&mut self, attempt: Attempt<'_, S>, mut n: usize) -> Option<io::Result<usize>> {
+        loop {
+            if n == 0 {
+                return Some(Err(ErrorKind::WriteZero.into()));
+            }
+            self.done += n;
+            let rest = self.buffer.as_ref().get(self.done..).unwrap_or_default();
+            if rest.is_empty() {
+                return Some(Ok(self.done));
+            }
+            match attempt.transfer(|io| io.send(rest))? {
+                Ok(written) => n = written,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
 impl<S, B> Transfer<S> for WriteAll<B>
 where
     S: Descriptor + Stream,
@@ -123,17 +157,24 @@ where
     type Value = usize;
     type Outcome = (io::Result<usize>, B);
 
+    fn direction(&self) -> Direction {
+        Direction::Write
+    }
+
     #[inline(always)]
-    fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<usize>> {
+    fn perform(&mut self, attempt: Attempt<'_, S>) -> Option<io::Result<usize>> {
         let buffer = self.buffer.as_ref();
-        while let Some(rest) = buffer.get(self.done..).filter(|rest| !rest.is_empty()) {
-            match unless_blocked(attempt.io(|io| io.send(rest)))? {
-                Ok(0) => return Some(Err(ErrorKind::WriteZero.into())),
-                Ok(n) => self.done += n,
-                Err(error) => return Some(Err(error)),
+        let Some(rest) = buffer.get(self.done..).filter(|rest| !rest.is_empty()) else {
+            return Some(Ok(self.done));
+        };
+        match attempt.transfer(|io| io.send(rest))? {
+            Ok(n) if n == rest.len() => {
+                self.done += n;
+                Some(Ok(self.done))
             }
+            Ok(n) => self.write_on(attempt, n),
+            Err(error) => Some(Err(error)),
         }
-        Some(Ok(self.done))
     }
 
     fn finish(self, result: io::Result<usize>) -> Self::Outcome {
@@ -157,9 +198,13 @@ impl<S: Descriptor> Transfer<S> for WaitFor {
     type Value = ();
     type Outcome = io::Result<()>;
 
+    fn direction(&self) -> Direction {
+        self.0
+    }
+
     /// The remembered bit may be out of date, because plain calls on the socket do not go through it: so the kernel
     /// is asked.
-    fn perform(&mut self, attempt: &Attempt<'_, S>) -> Option<io::Result<()>> {
+    fn perform(&mut self, attempt: Attempt<'_, S>) -> Option<io::Result<()>> {
         match attempt.io(|io| ready_now(io.get_ref(), self.0.poll_flags())) {
             Ok(ready) if ready.is_empty() => {
                 attempt.not_ready(self.0.interest().as_ready());
@@ -172,15 +217,6 @@ impl<S: Descriptor> Transfer<S> for WaitFor {
 
     fn finish(self, result: io::Result<()>) -> Self::Outcome {
         result
-    }
-}
-
-/// `None` if the call would have blocked.
-#[inline]
-fn unless_blocked<R>(result: io::Result<R>) -> Option<io::Result<R>> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
-        result => Some(result),
     }
 }
 

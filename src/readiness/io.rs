@@ -71,6 +71,12 @@ impl<'a, S: 'static> Io<'a, S> {
         Io { tracked: Tracked { source, state, engine, tells: true }, budget }
     }
 
+    /// For transfers of which nobody is told.
+    #[inline]
+    pub(crate) fn untold(source: &'a S, state: &'a State, engine: &'a Engine, budget: &'a Budget) -> Self {
+        Io { tracked: Tracked { source, state, engine, tells: false }, budget }
+    }
+
     /// The source itself, for its addresses and options. Reading or writing it directly bypasses the ready bits: the
     /// callback may then be called for nothing.
     pub fn get_ref(&self) -> &'a S {

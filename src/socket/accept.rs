@@ -53,7 +53,7 @@ impl<P: StreamProtocol> StreamAcceptor<P> {
         let location = Location::caller();
         let handle = self.object.handle.clone();
         let accept = Accept::<P> { handle, protocol: PhantomData };
-        self.object.start(Direction::Read, accept, handler, location)
+        self.object.start(accept, handler, location)
     }
 
     /// Blocks until there is a connection to accept ([`Wait::Read`]). `wait`
@@ -72,7 +72,7 @@ impl<P: StreamProtocol> StreamAcceptor<P> {
     #[track_caller]
     pub fn async_wait(&self, wait: Wait, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let direction = wait.direction();
-        self.object.start(direction, WaitFor(direction), handler, Location::caller())
+        self.object.start(WaitFor(direction), handler, Location::caller())
     }
 }
 
@@ -93,7 +93,11 @@ impl<P: StreamProtocol> Transfer<P::Listener> for Accept<P> {
     type Value = Accepted<P>;
     type Outcome = io::Result<(StreamSocket<P>, P::Endpoint)>;
 
-    fn perform(&mut self, attempt: &Attempt<'_, P::Listener>) -> Option<io::Result<Self::Value>> {
+    fn direction(&self) -> Direction {
+        Direction::Read
+    }
+
+    fn perform(&mut self, attempt: Attempt<'_, P::Listener>) -> Option<io::Result<Self::Value>> {
         loop {
             match attempt.io(|io| io.try_io(Interest::READABLE, P::accept)) {
                 Ok((stream, peer)) => {

@@ -62,12 +62,11 @@ impl<P: StreamProtocol> StreamSocket<P> {
     #[track_caller]
     pub fn async_connect(&self, endpoint: P::Endpoint, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let location = Location::caller();
-        match self.begin_connect(&endpoint) {
-            Ok(()) => {
-                let connect = Connect { socket: self.clone() };
-                self.object.start(Direction::Write, connect, handler, location)
-            }
-            Err(error) => self.object.fail::<Connect<P>, _>(explain::<P>(&endpoint, error), handler, location),
+        let begun = self.begin_connect(&endpoint);
+        let connect = Connect { socket: self.clone() };
+        match begun {
+            Ok(()) => self.object.start(connect, handler, location),
+            Err(error) => self.object.fail(explain::<P>(&endpoint, error), connect, handler, location),
         }
     }
 
@@ -159,7 +158,11 @@ impl<P: StreamProtocol> Transfer<P::Stream> for Connect<P> {
     type Value = ();
     type Outcome = io::Result<()>;
 
-    fn perform(&mut self, attempt: &Attempt<'_, P::Stream>) -> Option<io::Result<()>> {
+    fn direction(&self) -> Direction {
+        Direction::Write
+    }
+
+    fn perform(&mut self, attempt: Attempt<'_, P::Stream>) -> Option<io::Result<()>> {
         let outcome = match attempt.io(|io| Ok(connected(io.get_ref()))) {
             Ok(outcome) => outcome,
             Err(error) => Some(Err(error)),

@@ -118,7 +118,7 @@ impl<P: StreamProtocol> StreamSocket<P> {
         B: AsMut<[u8]> + 'static,
         H: FnOnce((io::Result<usize>, B)) + 'static,
     {
-        self.object.start(Direction::Read, ReadSome(buffer), handler, Location::caller())
+        self.object.start(ReadSome(buffer), handler, Location::caller())
     }
 
     /// Reads until `buffer` is full: one operation, however many reads it takes. `asio::async_read`
@@ -132,7 +132,7 @@ impl<P: StreamProtocol> StreamSocket<P> {
         H: FnOnce((io::Result<usize>, B)) + 'static,
     {
         let read = ReadAll { buffer, done: 0 };
-        self.object.start(Direction::Read, read, handler, Location::caller())
+        self.object.start(read, handler, Location::caller())
     }
 
     /// Writes what there is room for; may write only a part of `buffer`. `async_write_some`
@@ -142,7 +142,7 @@ impl<P: StreamProtocol> StreamSocket<P> {
         B: AsRef<[u8]> + 'static,
         H: FnOnce((io::Result<usize>, B)) + 'static,
     {
-        self.object.start(Direction::Write, WriteSome(buffer), handler, Location::caller())
+        self.object.start(WriteSome(buffer), handler, Location::caller())
     }
 
     /// Writes all of `buffer`: one operation, however many writes it takes. `asio::async_write`
@@ -157,7 +157,7 @@ impl<P: StreamProtocol> StreamSocket<P> {
         H: FnOnce((io::Result<usize>, B)) + 'static,
     {
         let write = WriteAll { buffer, done: 0 };
-        self.object.start(Direction::Write, write, handler, Location::caller())
+        self.object.start(write, handler, Location::caller())
     }
 
     /// Calls `handler` when the socket is ready, and transfers nothing: for connections that hold no buffer while
@@ -165,6 +165,6 @@ impl<P: StreamProtocol> StreamSocket<P> {
     #[track_caller]
     pub fn async_wait(&self, wait: Wait, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let direction = wait.direction();
-        self.object.start(direction, WaitFor(direction), handler, Location::caller())
+        self.object.start(WaitFor(direction), handler, Location::caller())
     }
 }
