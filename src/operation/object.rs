@@ -33,7 +33,7 @@ use mio::event::Source;
 use rustix::event::PollFlags;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
@@ -289,30 +289,6 @@ impl<'a, S: Descriptor> Attempt<'a, S> {
         call(&Io::new(source, &self.object.state, &self.object.handle.engine, self.budget))
     }
 
-    /// As `io`, for a transfer of bytes; `None` if it would have blocked. While nobody listens to the trace, no user code can run in it at all: so the
-    /// source is borrowed the cheaper way, which counts no readers.
-    #[inline(always)]
-    pub(crate) fn transfer(&self, call: impl FnOnce(&Io<'_, S>) -> io::Result<usize>) -> Option<io::Result<usize>> {
-        let engine = self.engine();
-        if engine.teller.tracing() {
-            return self.transfer_told(call);
-        }
-        let lent = self.object.source.borrow_mut();
-        let Some(source) = lent.as_ref() else {
-            return Some(Err(error::not_open()));
-        };
-        match call(&Io::untold(source, &self.object.state, engine, self.budget)) {
-            Ok(n) => Some(Ok(n)),
-            Err(error) => unless_blocked(error),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn transfer_told(&self, call: impl FnOnce(&Io<'_, S>) -> io::Result<usize>) -> Option<io::Result<usize>> {
-        self.io(call).map_or_else(unless_blocked, |n| Some(Ok(n)))
-    }
-
     pub(crate) fn engine(&self) -> &'a Rc<Engine> {
         &self.object.handle.engine
     }
@@ -361,11 +337,4 @@ impl<'a, S: Descriptor> Attempt<'a, S> {
     pub(crate) fn fed(&self) {
         self.object.starving.set(false);
     }
-}
-
-/// `None` if a call would have blocked. Out of line, so that the outcomes of a call, once told apart, stay apart.
-#[cold]
-#[inline(never)]
-fn unless_blocked(error: io::Error) -> Option<io::Result<usize>> {
-    (error.kind() != ErrorKind::WouldBlock).then_some(Err(error))
 }

@@ -3,6 +3,7 @@
 use super::object::{Attempt, Descriptor, Direction};
 use super::pending::Transfer;
 use crate::poll::ready_now;
+use crate::readiness::io::Io;
 use crate::stream::Stream;
 use std::io::{self, ErrorKind};
 
@@ -28,7 +29,7 @@ where
         if buffer.is_empty() {
             return Some(Err(empty_buffer()));
         }
-        attempt.transfer(|io| io.receive(buffer))
+        attempt.receive(buffer)
     }
 
     fn finish(self, result: io::Result<usize>) -> Self::Outcome {
@@ -62,7 +63,7 @@ where
         if buffer.is_empty() {
             return Some(Ok(0));
         }
-        attempt.transfer(|io| io.send(buffer))
+        attempt.send(buffer)
     }
 
     fn finish(self, result: io::Result<usize>) -> Self::Outcome {
@@ -97,7 +98,7 @@ where
     fn perform(&mut self, attempt: Attempt<'_, S>) -> Option<io::Result<usize>> {
         let buffer = self.buffer.as_mut();
         while let Some(rest) = buffer.get_mut(self.done..).filter(|rest| !rest.is_empty()) {
-            match attempt.transfer(|io| io.receive(rest))? {
+            match attempt.receive(rest)? {
                 Ok(0) => return Some(Err(ErrorKind::UnexpectedEof.into())),
                 Ok(n) => self.done += n,
                 Err(error) => return Some(Err(error)),
@@ -140,7 +141,7 @@ impl<B: AsRef<[u8]>> WriteAll<B> {
             if rest.is_empty() {
                 return Some(Ok(self.done));
             }
-            match attempt.transfer(|io| io.send(rest))? {
+            match attempt.send(rest)? {
                 Ok(written) => n = written,
                 Err(error) => return Some(Err(error)),
             }
@@ -167,7 +168,7 @@ where
         let Some(rest) = buffer.get(self.done..).filter(|rest| !rest.is_empty()) else {
             return Some(Ok(self.done));
         };
-        match attempt.transfer(|io| io.send(rest))? {
+        match attempt.send(rest)? {
             Ok(n) if n == rest.len() => {
                 self.done += n;
                 Some(Ok(self.done))
@@ -218,6 +219,70 @@ impl<S: Descriptor> Transfer<S> for WaitFor {
     fn finish(self, result: io::Result<()>) -> Self::Outcome {
         result
     }
+}
+
+/// Transfers of bytes; `None` if one would have blocked. While nobody listens to the trace, no user code can run in one:
+/// so the source is borrowed the cheaper way, which counts no readers.
+impl<S: Descriptor + Stream> Attempt<'_, S> {
+    #[inline(always)]
+    fn receive(&self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+        if self.engine().teller.tracing() {
+            return self.receive_told(buffer);
+        }
+        let lent = self.object.source.borrow_mut();
+        match self.untold(lent.as_ref()?).receive(buffer) {
+            Ok(n) => {
+                drop(lent); // In each branch: once told apart, the outcomes are to stay apart.
+                Some(Ok(n))
+            }
+            Err(error) => {
+                drop(lent);
+                unless_blocked(error)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn send(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        if self.engine().teller.tracing() {
+            return self.send_told(bytes);
+        }
+        let lent = self.object.source.borrow_mut();
+        match self.untold(lent.as_ref()?).send(bytes) {
+            Ok(n) => {
+                drop(lent); // In each branch: once told apart, the outcomes are to stay apart.
+                Some(Ok(n))
+            }
+            Err(error) => {
+                drop(lent);
+                unless_blocked(error)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn untold<'a>(&'a self, source: &'a S) -> Io<'a, S> {
+        Io::untold(source, &self.object.state, self.engine(), self.budget)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn receive_told(&self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+        self.io(|io| io.receive(buffer)).map_or_else(unless_blocked, |n| Some(Ok(n)))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_told(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        self.io(|io| io.send(bytes)).map_or_else(unless_blocked, |n| Some(Ok(n)))
+    }
+}
+
+/// Out of line for the same reason.
+#[cold]
+#[inline(never)]
+fn unless_blocked(error: io::Error) -> Option<io::Result<usize>> {
+    (error.kind() != ErrorKind::WouldBlock).then_some(Err(error))
 }
 
 /// Why reading into nothing is refused: `Ok(0)` would mean the end of the stream.

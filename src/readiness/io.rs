@@ -194,15 +194,18 @@ impl<S: 'static> Tracked<'_, S> {
         asked: usize,
         call: impl FnMut() -> Result<usize, E>,
     ) -> Result<usize, E> {
-        let read = uninterrupted(call);
-        match &read {
-            Ok(n) => self.note_read(*n, asked),
-            Err(error) => self.note_error(error, Ready::READABLE | Ready::PRIORITY | Ready::DOUBTFUL),
+        match uninterrupted(call) {
+            Ok(n) => {
+                self.note_read(n, asked);
+                self.tell_moved("read", n, asked);
+                Ok(n)
+            }
+            Err(error) => {
+                self.note_error(&error, Ready::READABLE | Ready::PRIORITY | Ready::DOUBTFUL);
+                self.tell_failed("read", &error);
+                Err(error)
+            }
         }
-        if self.tells && self.engine.teller.tracing() {
-            self.tell_transfer("read", told(&read), asked);
-        }
-        read
     }
 
     #[inline(always)]
@@ -236,16 +239,20 @@ impl<S: 'static> Tracked<'_, S> {
         asked: usize,
         call: impl FnMut() -> Result<usize, E>,
     ) -> Result<usize, E> {
-        let written = uninterrupted(call);
-        match &written {
-            Ok(n) if *n < asked && short_transfer_drains::<S>() => self.state.clear(Ready::WRITABLE),
-            Ok(_) => {}
-            Err(error) => self.note_error(error, Ready::WRITABLE),
+        match uninterrupted(call) {
+            Ok(n) => {
+                if n < asked && short_transfer_drains::<S>() {
+                    self.state.clear(Ready::WRITABLE);
+                }
+                self.tell_moved("wrote", n, asked);
+                Ok(n)
+            }
+            Err(error) => {
+                self.note_error(&error, Ready::WRITABLE);
+                self.tell_failed("wrote", &error);
+                Err(error)
+            }
         }
-        if self.tells && self.engine.teller.tracing() {
-            self.tell_transfer("wrote", told(&written), asked);
-        }
-        written
     }
 
     #[inline]
@@ -255,13 +262,19 @@ impl<S: 'static> Tracked<'_, S> {
         }
     }
 
-    /// Out of line: `read` and `write` are to be small enough to melt into the callback.
-    #[cold]
-    #[inline(never)]
-    fn tell_transfer(&self, verb: &str, moved: Result<usize, Option<i32>>, asked: usize) {
-        match moved {
-            Ok(n) => tell!(self.engine, "token {} {verb} {n} of {asked} bytes", self.slot()),
-            Err(error) => tell!(self.engine, "token {} {verb} nothing: {}", self.slot(), reason(error)),
+    // Two functions, so that the outcomes of a call, once told apart, stay apart.
+
+    #[inline(always)]
+    fn tell_moved(&self, verb: &str, n: usize, asked: usize) {
+        if self.tells && self.engine.teller.tracing() {
+            write_moved(self.engine, self.slot(), verb, n, asked);
+        }
+    }
+
+    #[inline(always)]
+    fn tell_failed(&self, verb: &str, error: &impl Failure) {
+        if self.tells && self.engine.teller.tracing() {
+            write_failed(self.engine, self.slot(), verb, error.number());
         }
     }
 
@@ -363,14 +376,19 @@ impl Failure for Errno {
     }
 }
 
-/// An outcome as a plain value. Were the outcome itself handed to the trace, it would have to be in memory, with every
-/// message, though nobody listens.
-#[inline(always)]
-fn told<E: Failure>(outcome: &Result<usize, E>) -> Result<usize, Option<i32>> {
-    match outcome {
-        Ok(n) => Ok(*n),
-        Err(error) => Err(error.number()),
-    }
+// Out of line, and given plain values. Were the source or the outcome itself handed to them, it would have to be in
+// memory, with every message, though nobody listens.
+
+#[cold]
+#[inline(never)]
+fn write_moved(engine: &Engine, slot: u32, verb: &str, n: usize, asked: usize) {
+    tell!(engine, "token {slot} {verb} {n} of {asked} bytes");
+}
+
+#[cold]
+#[inline(never)]
+fn write_failed(engine: &Engine, slot: u32, verb: &str, number: Option<i32>) {
+    tell!(engine, "token {slot} {verb} nothing: {}", reason(number));
 }
 
 fn outcome<R>(result: &io::Result<R>) -> String {
