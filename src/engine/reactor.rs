@@ -253,10 +253,17 @@ impl Reactor {
     }
 
     /// The dispatch is over.
+    #[inline]
     pub(crate) fn flush(&self) {
-        if self.unflushed.borrow().is_empty() {
-            return; // A call with a limit looks after every handler.
+        // Nothing, nearly always: a call with a limit looks after every handler.
+        if !self.unflushed.borrow_mut().is_empty() {
+            self.flush_all();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flush_all(&self) {
         let mut entries = self.unflushed.take();
         for entry in entries.drain(..) {
             entry.flush();
