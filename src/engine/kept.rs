@@ -61,20 +61,17 @@ impl<E> Keepers<E> {
     where
         K: Keeper<E> + Default + 'static,
     {
-        let mut keepers = self.0.borrow();
-        if keepers.find::<K>().is_none() {
-            drop(keepers);
-            self.add::<K>();
-            keepers = self.0.borrow();
-        }
-        let (number, keeper) = keepers.find::<K>()?;
-        Some(f(number, keeper.any.downcast_ref()?))
+        let known = self.0.borrow().find::<K>().map(|(number, _)| number);
+        let number = known.unwrap_or_else(|| self.add::<K>());
+        let keepers = self.0.borrow();
+        Some(f(number, keepers.get(number)?.any.downcast_ref()?))
     }
 
     #[cold]
-    fn add<K: Keeper<E> + Default + 'static>(&self) {
+    #[inline(never)]
+    fn add<K: Keeper<E> + Default + 'static>(&self) -> u32 {
         let keeper = Rc::new(K::default());
-        self.0.borrow_mut().add::<K>(Both { keeper: keeper.clone(), any: keeper });
+        self.0.borrow_mut().add::<K>(Both { keeper: keeper.clone(), any: keeper })
     }
 
     #[inline]
