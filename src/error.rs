@@ -149,6 +149,8 @@ mod tests {
         assert_eq!((error.kind(), transferred(&error)), (kind, 5));
         let source = error.source().and_then(|e| e.downcast_ref::<io::Error>());
         assert!(source.is_some_and(|e| e.raw_os_error() == Some(104)));
+        let cancelled = with_transferred(aborted(0), 3);
+        assert!(is_aborted(&cancelled) && transferred(&cancelled) == 3);
         assert_eq!(with_transferred(io::Error::from_raw_os_error(104), 0).raw_os_error(), Some(104));
     }
 }

@@ -129,6 +129,7 @@ impl Interest {
     /// Errors and urgent data, what `wait` calls the error condition.
     pub(crate) const EXCEPTION: Interest = Interest(PRIORITY | ERROR);
     pub(crate) const DEMANDED: Interest = Interest(DEMANDED);
+    /// Everything, demands too.
     pub(crate) const ALL: Interest = Interest(u8::MAX);
 
     /// Whether reading is asked for.

@@ -357,3 +357,28 @@ fn the_key_of_another_context_cancels_nothing() -> io::Result<()> {
     assert_eq!(finish(&mut mine), 1);
     Ok(())
 }
+
+/// P20: a buffer that cancels its own operation and then fails it: it was cancelled.
+#[test]
+fn an_operation_whose_buffer_ends_and_fails_it_is_aborted() -> io::Result<()> {
+    struct Saboteur(tcp::Socket, Option<[u8; 1]>);
+    impl AsMut<[u8]> for Saboteur {
+        fn as_mut(&mut self) -> &mut [u8] {
+            match self.1 {
+                Some([0]) => self.1 = Some([1]), // asked for its size first
+                _ => {
+                    self.0.cancel().expect("an open socket");
+                    self.1 = None;
+                }
+            }
+            self.1.as_mut().map_or(&mut [], |byte| byte)
+        }
+    }
+    let mut io = context();
+    let (ours, mut peer) = connection(&io)?;
+    peer.write_all(b"x")?;
+    ours.wait(Wait::Read)?;
+    ours.async_read_some(Saboteur(ours.clone(), Some([0])), |(read, _)| assert!(is_aborted(read)));
+    assert_eq!(finish(&mut io), 1);
+    Ok(())
+}

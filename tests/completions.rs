@@ -4,6 +4,7 @@ mod net;
 mod util;
 
 use ioctx::ip::tcp::{self, Wait};
+use ioctx::{Config, IoContext};
 use net::{anywhere, connection, finish, nobody, pair};
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -235,4 +236,38 @@ fn tick(handle: ioctx::Handle, count: Rc<Cell<u32>>, stop: Rc<Cell<bool>>) {
             }
         });
     });
+}
+
+/// P35: reads and writes of one object that can all be done take turns.
+#[test]
+fn reads_and_writes_of_one_object_take_turns() -> io::Result<()> {
+    let mut io = context();
+    let (ours, mut peer) = connection(&io)?;
+    peer.write_all(b"abc")?;
+    ours.wait(Wait::Read)?;
+    let seen = Record::new();
+    for _ in 0..3 {
+        let (read, wrote) = (seen.clone(), seen.clone());
+        ours.async_read([0; 1], move |_| read.push("read"));
+        ours.async_write(b"x", move |_| wrote.push("wrote"));
+    }
+    assert_eq!(finish(&mut io), 6);
+    assert_eq!(seen.take(), ["wrote", "read", "wrote", "read", "wrote", "read"]);
+    Ok(())
+}
+
+/// P30: a dispatch calls so many handlers of one object, and the others in the turns that follow.
+#[test]
+fn a_dispatch_stays_within_its_number_of_handlers() -> io::Result<()> {
+    let mut io = IoContext::with_config(Config::new().handlers_per_dispatch(2))?;
+    util::watch(&io);
+    let (ours, mut peer) = connection(&io)?;
+    peer.write_all(b"abcde")?;
+    ours.wait(Wait::Read)?;
+    for _ in 0..5 {
+        ours.async_read([0; 1], |(read, _)| assert_eq!(read.unwrap(), 1));
+    }
+    assert_eq!((io.poll()?, io.poll()?, io.poll()?), (2, 2, 1));
+    assert_eq!(finish(&mut io), 0);
+    Ok(())
 }

@@ -155,3 +155,17 @@ fn a_write_that_cancels_the_read_in_front_lets_an_operation_on_nothing_complete(
     }
     Ok(())
 }
+
+/// P21, P1: when an operation on nothing has completed, the loop sleeps until something comes for the others.
+#[test]
+fn an_operation_on_nothing_does_not_keep_the_loop_awake() -> io::Result<()> {
+    let mut io = context();
+    let (ours, mut peer) = connection(&io)?;
+    ours.async_read([0; 1], |(read, _)| assert_eq!(read.unwrap(), 1));
+    ours.async_write([], |(wrote, _)| assert_eq!(wrote.unwrap(), 0));
+    assert_eq!(io.poll()?, 1);
+    assert_ne!(io.next_timeout(), Some(Duration::ZERO));
+    peer.write_all(b"x")?;
+    assert_eq!(finish(&mut io), 1);
+    Ok(())
+}

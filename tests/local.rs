@@ -13,6 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -710,4 +711,20 @@ fn room_is_told_whoever_found_that_there_was_none() -> io::Result<()> {
         assert_eq!(finish(&mut io), 1);
     }
     Ok(())
+}
+
+/// P6: a write that has found no room goes on when there is some, though a handler has panicked in the same dispatch.
+#[test]
+fn a_write_without_room_outlives_a_panic_beside_it() -> io::Result<()> {
+    const BYTES: usize = 1_000_000;
+    let mut io = context();
+    let (ours, mut theirs) = UnixStream::pair()?;
+    theirs.write_all(b"x")?;
+    let ours = Socket::from_std(&io, ours)?;
+    ours.async_read_some([0; 1], |_| panic!("as planned"));
+    ours.async_write(vec![7; BYTES], |(wrote, _)| assert_eq!(wrote.unwrap(), BYTES));
+    catch_unwind(AssertUnwindSafe(|| io.run())).unwrap_err();
+    let reader = std::thread::spawn(move || theirs.read_exact(&mut vec![0; BYTES]));
+    assert_eq!(finish(&mut io), 1);
+    reader.join().expect("a reader")
 }

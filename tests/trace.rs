@@ -22,6 +22,8 @@ thread_local! {
     static LINES: RefCell<Vec<(log::Level, String)>> = const { RefCell::new(Vec::new()) };
     /// Asked what is outstanding at every line, if there.
     static CURIOUS: RefCell<Option<Handle>> = const { RefCell::new(None) };
+    /// Nobody listens.
+    static DEAF: Cell<bool> = const { Cell::new(false) };
     /// The first line with this in it panics.
     static ALLERGIC: Cell<Option<&'static str>> = const { Cell::new(None) };
     /// Each line with "fired" in it calls the next of these.
@@ -30,7 +32,7 @@ thread_local! {
 
 impl log::Log for Collector {
     fn enabled(&self, metadata: &log::Metadata) -> bool {
-        metadata.target().starts_with("ioctx")
+        metadata.target().starts_with("ioctx") && !DEAF.get()
     }
 
     fn log(&self, record: &log::Record) {
@@ -320,10 +322,17 @@ fn a_slow_handler_is_named() -> io::Result<()> {
         slow();
         Next::Release
     })?;
-    assert_eq!(io.run()?, 3);
+    let socket = tcp::Socket::from_std(&io, std_pair()?.0)?;
+    let second = line!() + 1;
+    socket.async_write(b"x", move |_| slow());
+    socket.async_read_some([0; 1], move |_| slow());
+    socket.async_wait(tcp::Wait::Error, |_| {});
+    io.after(Duration::ZERO, move |_| socket.close());
+    assert_eq!(io.run()?, 7);
     let warnings = lines(log::Level::Warn);
-    assert_eq!(warnings.len(), 3, "{warnings:#?}");
-    for (n, kind) in [(0, "post"), (1, "after"), (2, "callback")] {
+    assert_eq!(warnings.len(), 5, "{warnings:#?}");
+    let operations = [(second - first, "async_write"), (second - first + 1, "async_read_some")];
+    for (n, kind) in [(0, "post"), (1, "after"), (2, "callback")].into_iter().chain(operations) {
         let place = format!("slow handler: {kind} from tests/trace.rs:{}:", first + n);
         assert_eq!(count(&warnings, &place), 1, "no {place} in {warnings:#?}");
     }
@@ -458,5 +467,61 @@ fn a_logger_may_stop_what_fires() -> io::Result<()> {
     assert_eq!((io.poll()?, cancelled.take()), (1, vec![true]));
     assert!(MEDDLING.take().is_empty() && !held.is_set() && later.is_set());
     assert_eq!(Rc::strong_count(&alive), 3, "the one that was dropped has gone");
+    Ok(())
+}
+
+/// Section 2: what an operation transfers is told, too.
+#[test]
+fn the_transfers_of_an_operation_are_told() -> io::Result<()> {
+    collect();
+    let mut io = IoContext::new()?;
+    let (ours, mut theirs) = std_pair()?;
+    let socket = tcp::Socket::from_std(&io, ours)?;
+    theirs.write_all(b"abc")?;
+    socket.wait(tcp::Wait::Read)?;
+    let writing = socket.clone();
+    socket.async_read_some([0; 8], move |(read, _)| {
+        assert_eq!(read.unwrap(), 3);
+        writing.async_write(b"hello", |(wrote, _)| assert_eq!(wrote.unwrap(), 5));
+    });
+    assert_eq!(io.run()?, 2);
+    let lines = lines(log::Level::Trace);
+    assert_eq!((count(&lines, "read 3 of 8 bytes"), count(&lines, "wrote 5 of 5 bytes")), (1, 1), "{lines:#?}");
+    Ok(())
+}
+
+/// P20: whether somebody listens changes nothing: operations that a buffer ends in their midst are aborted in the
+/// same order.
+#[test]
+fn a_trace_changes_no_order() -> io::Result<()> {
+    struct Closing(tcp::Socket, Cell<u32>);
+    impl AsRef<[u8]> for Closing {
+        fn as_ref(&self) -> &[u8] {
+            self.1.set(self.1.get() + 1);
+            if self.1.get() == 2 {
+                self.0.close(); // It was asked for its size first.
+            }
+            b"x"
+        }
+    }
+    collect();
+    let order = |listened: bool| {
+        let mut io = IoContext::new()?;
+        let (ours, _theirs) = std_pair()?;
+        let socket = tcp::Socket::from_std(&io, ours)?;
+        let seen = Record::new();
+        let (first, second, posted) = (seen.clone(), seen.clone(), seen.clone());
+        socket.async_write(Closing(socket.clone(), Cell::new(0)), move |_| first.push("first"));
+        socket.async_write(b"y", move |_| second.push("second"));
+        io.post(move || posted.push("posted"));
+        DEAF.set(!listened);
+        let ran = io.run();
+        DEAF.set(false);
+        assert_eq!(ran?, 3);
+        io::Result::Ok(seen.take())
+    };
+    let silent = order(false)?;
+    assert_eq!(silent.len(), 3);
+    assert_eq!(order(true)?, silent);
     Ok(())
 }

@@ -188,8 +188,7 @@ impl Progress {
         self.limit.get() - self.allowed.get()
     }
 
-    /// Whether the call has run as many handlers as it may, or for as long.
-    #[cold]
+    /// Whether the call has run as many handlers as it may, or for as long. It has not, where nobody `looks_closer`.
     #[inline(never)]
     pub(crate) fn is_spent(&self) -> bool {
         self.allowed.get() == 0 || self.deadline.get().is_some_and(|deadline| Instant::now() >= deadline)

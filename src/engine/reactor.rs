@@ -255,7 +255,7 @@ impl Reactor {
     /// The dispatch is over.
     #[inline]
     pub(crate) fn flush(&self) {
-        // Nothing, nearly always: a call with a limit looks after every handler.
+        // Nothing, nearly always: a call with a limit looks after every handler. (As `find`, without counting readers.)
         if !self.unflushed.borrow_mut().is_empty() {
             self.flush_all();
         }
@@ -268,7 +268,8 @@ impl Reactor {
         for entry in entries.drain(..) {
             entry.flush();
         }
-        self.unflushed.replace(entries); // Its memory serves again.
+        let added = self.unflushed.replace(entries); // Its memory serves again.
+        self.unflushed.borrow_mut().extend(added); // By a logger that was told of a write: for the next flush.
     }
 
     pub(crate) fn ready_len(&self) -> usize {

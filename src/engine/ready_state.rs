@@ -182,3 +182,43 @@ impl State {
         !self.queued.get() && self.is_due()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMER: TimerKey = TimerKey { slot: 0, sequence: 1 };
+
+    #[test]
+    fn what_is_asked_for_in_a_pause_counts_from_its_end_on() {
+        let state = State::default();
+        state.set(Ready::READABLE | Ready::WRITABLE);
+        state.set_interest(Interest::READABLE);
+        assert!(state.is_due());
+        state.set_paused(Some(TIMER));
+        state.add_interest(Interest::WRITABLE);
+        assert!(!state.is_due());
+        state.set_paused(Some(TIMER)); // And goes on.
+        assert_eq!(state.interest(), Interest::READABLE | Interest::WRITABLE);
+        state.drop_interest(Interest::READABLE);
+        assert!(!state.is_due());
+        assert_eq!(state.set_paused(None), Some(TIMER));
+        assert_eq!((state.wanted(), state.interest()), (Ready::WRITABLE, Interest::WRITABLE));
+        state.set_paused(Some(TIMER));
+        state.set_interest(Interest::READABLE);
+        state.demand_call();
+        assert!(!state.is_due());
+        state.set_paused(None);
+        assert_eq!(state.wanted(), Ready::READABLE | Ready::DEMANDED);
+        state.forget_demand();
+        assert_eq!(state.wanted(), Ready::READABLE);
+    }
+
+    #[test]
+    fn the_end_of_a_stream_is_shown_to_whoever_asks_anew() {
+        let state = State::default();
+        state.set(Ready::READ_CLOSED);
+        state.add_interest(Interest::READABLE);
+        assert!(state.wanted().is_readable());
+    }
+}

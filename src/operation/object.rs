@@ -52,7 +52,7 @@ pub trait Descriptor: Source + AsFd + 'static {
 
 /// An operation in its queue.
 pub(crate) trait Op<S: Descriptor> {
-    /// Performs it. Gives it back if it is not done; otherwise runs its handler. Without an attempt it ends as aborted,
+    /// Performs it. Puts itself back if it is not done; otherwise runs its handler. Without an attempt it ends as aborted,
     /// or with the error that is known already. One method for both, so that the handler is called in one place, and
     /// melts into that.
     fn advance(self: Box<Self>, engine: &Engine, attempt: Option<Attempt<'_, S>>) -> Performed;
@@ -112,7 +112,8 @@ pub(crate) struct Object<S: Descriptor> {
     /// `None` while the object is not open. Borrowed for single system calls only.
     pub(super) source: RefCell<Option<S>>,
     pub(super) queues: [Queue<Box<dyn Op<S>>>; 3],
-    /// The last operation's box of each direction, emptied: the next of the same type needs no allocation.
+    /// The box of each direction's last operation that has succeeded, emptied: the next of the same type needs no
+    /// allocation.
     pub(super) spares: [Cell<Option<Box<dyn Any>>>; 3],
     /// How many `Shared` there are. With none left and no operation outstanding, the object closes.
     pub(super) handles: Cell<usize>,
@@ -293,10 +294,11 @@ impl<'a, S: Descriptor> Attempt<'a, S> {
         &self.object.handle.engine
     }
 
-    /// Puts an operation that is not done back to where it was; or ends it, if it was cancelled meanwhile.
+    /// Puts an operation that is not done back to where it was; or ends it, if it was cancelled meanwhile, as all that
+    /// are cancelled end: through the ready queue.
     #[cold]
     #[inline(never)]
-    pub(crate) fn not_yet(self, direction: Direction, operation: Box<dyn Op<S>>) -> Performed {
+    pub(crate) fn put_back(self, direction: Direction, operation: Box<dyn Op<S>>) -> Performed {
         if self.was_cancelled() {
             self.object.end_later(operation);
             return Performed::Done;

@@ -13,7 +13,7 @@ use std::panic::Location;
 /// What an operation does when its direction is ready.
 ///
 /// Methods here may call user code (the buffer's `as_ref` and `as_mut`), so nothing is borrowed when they are called,
-/// and they fetch their slice before they ask [`Attempt::io`] for the source.
+/// and they fetch their slice before they ask [`Attempt`] for a call on the source.
 pub(crate) trait Transfer<S: Descriptor>: 'static {
     /// The operation's name in listings and in the trace: `async_read_some`.
     const KIND: &'static str;
@@ -49,7 +49,8 @@ impl<S: Descriptor> Shared<S> {
         T: Transfer<S>,
         H: FnOnce(T::Outcome) + 'static,
     {
-        let needs_nothing = transfer.needs_nothing(); // First, because it may be user code, which may close us.
+        // First, because it may be user code, which may close us; whether the context has gone is not known yet.
+        let needs_nothing = transfer.needs_nothing();
         let direction = transfer.direction();
         let engine = &self.handle.engine;
         let mut pending = Pending::reused(self.take_spare(direction), engine, location);
@@ -123,7 +124,7 @@ struct Pending<T, H> {
     facts: Facts,
     /// `None` once it has been emptied: then the box waits to be used again.
     body: Option<(T, H)>,
-    /// Why it ends without being performed, if not because it was cancelled. `None` in an emptied box.
+    /// The error it ends with; without one it was cancelled. `None` in an emptied box.
     error: Option<io::Error>,
 }
 
@@ -172,11 +173,12 @@ where
         let direction = transfer.direction();
         let performed = match attempt.map(|attempt| (attempt, transfer.perform(attempt))) {
             Some((attempt, Some(Ok(value)))) => Some((attempt, value)),
-            Some((attempt, Some(Err(error)))) => {
-                self.error = Some(if attempt.was_cancelled() { error::aborted(0) } else { error });
+            Some((attempt, None)) => return attempt.put_back(direction, self),
+            Some((attempt, Some(Err(_)))) if attempt.was_cancelled() => return attempt.put_back(direction, self),
+            Some((_, Some(Err(error)))) => {
+                self.error = Some(error);
                 None
             }
-            Some((attempt, None)) => return attempt.not_yet(direction, self),
             None => None,
         };
         let Some((transfer, handler)) = self.body.take() else {

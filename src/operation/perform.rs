@@ -23,7 +23,7 @@ impl<S: Descriptor> Dispatch for Object<S> {
         let engine: &Engine = &self.handle.engine;
         let budget = Budget::new(&engine.config);
         let attempt = Attempt { object: self, budget: &budget };
-        let mut open = Interest::ALL;
+        let mut open = Interest::ALL; // Demands, too, and always.
         let mut last = Direction::Exception;
         let mut handlers_left = engine.config.handlers_per_dispatch;
         while let Some(direction) = self.next_direction(open, last) {
@@ -168,7 +168,7 @@ impl<S: Descriptor> Object<S> {
         }
     }
 
-    /// There is more than one. Errors come first, then what ends a connection attempt; reading and writing take turns.
+    /// More than one is ready, or an error, or only a demand is there. Errors come first, then what ends a connection attempt; reading and writing take turns.
     #[inline(never)]
     fn choose_direction(&self, open: Interest, last: Direction) -> Option<Direction> {
         let (ready, open) = (self.state.wanted().of(open), self.state.interest().of(open));
@@ -211,6 +211,7 @@ impl<S: Descriptor> Drop for Unwinding<'_, S> {
     #[cold]
     fn drop(&mut self) {
         self.object.look_at_front(self.direction);
+        self.object.watch_for_room_if_wanted();
         self.object.close_if_unused();
     }
 }

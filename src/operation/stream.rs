@@ -221,8 +221,9 @@ impl<S: Descriptor> Transfer<S> for WaitFor {
     }
 }
 
-/// Transfers of bytes; `None` if one would have blocked. While nobody listens to the trace, no user code can run in one:
-/// so the source is borrowed the cheaper way, which counts no readers.
+/// Transfers of bytes; `None` if one would have blocked, or if the operation's own buffer has closed the socket, which
+/// aborts it. While nobody listens to the trace, no user code can run in a transfer: so the source is borrowed the
+/// cheaper way, which counts no readers.
 impl<S: Descriptor + Stream> Attempt<'_, S> {
     #[inline(always)]
     fn receive(&self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
@@ -278,7 +279,7 @@ impl<S: Descriptor + Stream> Attempt<'_, S> {
     }
 }
 
-/// Out of line for the same reason.
+/// Out of line, so that the outcomes of a call, once told apart, stay apart.
 #[cold]
 #[inline(never)]
 fn unless_blocked(error: io::Error) -> Option<io::Result<usize>> {
