@@ -299,7 +299,7 @@ impl<'a, S: Descriptor> Attempt<'a, S> {
     #[cold]
     #[inline(never)]
     pub(crate) fn put_back(self, direction: Direction, operation: Box<dyn Op<S>>) -> Performed {
-        if self.was_cancelled() {
+        if self.object.were_cancelled.get() {
             self.object.end_later(operation);
             return Performed::Done;
         }
@@ -320,9 +320,11 @@ impl<'a, S: Descriptor> Attempt<'a, S> {
         self.object.watch_again();
     }
 
-    #[inline]
-    pub(crate) fn was_cancelled(&self) -> bool {
-        self.object.were_cancelled.get()
+    /// The error that an operation ends with; none, if it was cancelled meanwhile.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn unless_cancelled(&self, error: io::Error) -> Option<io::Error> {
+        (!self.object.were_cancelled.get()).then_some(error)
     }
 
     /// No descriptor was to be had: the object is left alone until one may be.

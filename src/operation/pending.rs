@@ -174,9 +174,11 @@ where
         let performed = match attempt.map(|attempt| (attempt, transfer.perform(attempt))) {
             Some((attempt, Some(Ok(value)))) => Some((attempt, value)),
             Some((attempt, None)) => return attempt.put_back(direction, self),
-            Some((attempt, Some(Err(_)))) if attempt.was_cancelled() => return attempt.put_back(direction, self),
-            Some((_, Some(Err(error)))) => {
-                self.error = Some(error);
+            Some((attempt, Some(Err(error)))) => {
+                self.error = attempt.unless_cancelled(error);
+                if self.error.is_none() {
+                    return attempt.put_back(direction, self);
+                }
                 None
             }
             None => None,
