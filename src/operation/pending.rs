@@ -175,6 +175,7 @@ where
             Some((attempt, Some(Ok(value)))) => Some((attempt, value)),
             Some((attempt, None)) => return attempt.put_back(direction, self),
             Some((attempt, Some(Err(error)))) => {
+                // Not kept in hand: what a panic would have to drop lies in memory, and this one would with every message.
                 self.error = attempt.unless_cancelled(error);
                 if self.error.is_none() {
                     return attempt.put_back(direction, self);
