@@ -223,7 +223,8 @@ impl<S: Descriptor> Transfer<S> for WaitFor {
 
 /// Transfers of bytes; `None` if one would have blocked, or if the operation's own buffer has closed the socket, which
 /// aborts it. While nobody listens to the trace, no user code can run in a transfer: so the source is borrowed the
-/// cheaper way, which counts no readers.
+/// cheaper way, which counts no readers. Two alike: one function for what they share cost each message 6 instructions, one
+/// that is given the call 63.
 impl<S: Descriptor + Stream> Attempt<'_, S> {
     #[inline(always)]
     fn receive(&self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
