@@ -78,6 +78,7 @@ mod key;
 mod outstanding;
 mod poll;
 mod slots;
+mod downcast;
 mod stream;
 mod engine;
 mod handle;

@@ -1,9 +1,9 @@
 //! Closures in the ready queue.
 
 use super::state::{Engine, Queued, Task};
+use crate::downcast;
 use crate::key::{Kind, Origin};
 use crate::outstanding::Work;
-use std::any::Any;
 use std::mem;
 use std::rc::Rc;
 
@@ -22,21 +22,26 @@ impl Engine {
     #[inline]
     pub(crate) fn post(&self, kind: &'static Kind, origin: Origin, handler: impl FnOnce() + 'static) {
         if self.is_alive() {
-            self.push(Queued::Task(self.boxed(Posted { kind, origin, handler: Some(handler) })));
+            let task = match Posted::emptied(self) {
+                Some(mut task) => {
+                    // Piece by piece: as a whole it would be written to the stack and read again.
+                    (task.kind, task.origin) = (kind, origin);
+                    mem::forget(task.handler.replace(handler)); // There was none. But an assignment would look.
+                    task
+                }
+                None => Box::new(Posted { kind, origin, handler: Some(handler) }),
+            };
+            self.push(Queued::Task(task));
         }
     }
+}
 
-    /// In the box of the task that has run last, if that was of the same type: a handler that posts its successor
-    /// needs no memory.
-    #[inline]
-    fn boxed<H: 'static>(&self, task: Posted<H>) -> Box<Posted<H>> {
-        match self.spare_task.take().map(<Box<dyn Any>>::downcast::<Posted<H>>) {
-            Some(Ok(mut spare)) => {
-                mem::forget(mem::replace(&mut *spare, task)); // It has run: there is nothing in it to drop.
-                spare
-            }
-            _ => Box::new(task),
-        }
+impl<H: 'static> Posted<H> {
+    /// The box of the task that has run last, if that was of this type: a handler that posts its successor needs no
+    /// memory.
+    #[inline(never)] // So that it lies beside `run`; see `downcast.rs`.
+    fn emptied(engine: &Engine) -> Option<Box<Self>> {
+        engine.spare_task.take().and_then(downcast::boxed)
     }
 }
 

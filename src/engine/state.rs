@@ -169,6 +169,7 @@ impl Engine {
         }))
     }
 
+    #[inline]
     pub(crate) fn is_alive(&self) -> bool {
         self.alive.get()
     }
@@ -189,6 +190,7 @@ impl Engine {
     }
 
     /// Notes where work was started. The age of work started in a turn counts from the turn's clock, which is free.
+    #[inline]
     pub(crate) fn origin(&self, location: &'static Location<'static>) -> Origin {
         let started = self.recently();
         Origin { location, started }

@@ -2,6 +2,7 @@
 
 use super::object::{Attempt, Descriptor, Direction, Op, Performed};
 use super::shared::Shared;
+use crate::downcast;
 use crate::engine::state::Engine;
 use crate::engine::trace::tell;
 use crate::error;
@@ -138,10 +139,11 @@ struct Facts {
 impl<T: 'static, H: 'static> Pending<T, H> {
     /// An empty box: `spare`, if it is one of the same type. Filled in place afterwards, because what is made before
     /// would be copied.
-    #[inline(always)]
+    ///
+    /// Not to be inlined always: it is to lie beside `advance`; see `downcast.rs`.
     fn reused(spare: Option<Box<dyn Any>>, engine: &Engine, location: &'static Location<'static>) -> Box<Self> {
-        match spare.map(<Box<dyn Any>>::downcast::<Self>) {
-            Some(Ok(emptied)) => emptied,
+        match spare.map(downcast::boxed) {
+            Some(Some(emptied)) => emptied,
             _ => Self::emptied(engine, location),
         }
     }
