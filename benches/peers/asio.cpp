@@ -50,7 +50,7 @@ public:
 
 private:
     void read() {
-        socket_.async_read_some(asio::buffer(data_),
+        socket_.async_read_some(asio::buffer(data_, read_size),
                                 [self = shared_from_this()](const error_code& error, size_t size) {
                                     if (!error) self->write(size);
                                 });

@@ -33,8 +33,8 @@ const MOST_TIMERS: usize = 10_000;
 
 fn main() -> ExitCode {
     common::run("calloop", |workload| match workload {
-        Workload::Echo => serve(false),
-        Workload::EchoTimeout => serve(true),
+        Workload::Echo(buffer) => serve(buffer, false),
+        Workload::EchoTimeout => serve(BUFFER, true),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),
         Workload::Post(count) => post(count),
@@ -65,7 +65,7 @@ struct Server {
     times_out: bool,
 }
 
-fn serve(times_out: bool) -> Outcome {
+fn serve(buffer: usize, times_out: bool) -> Outcome {
     let mut event_loop = EventLoop::try_new()?;
     let handle = event_loop.handle();
     let listener = common::listener()?;
@@ -73,7 +73,7 @@ fn serve(times_out: bool) -> Outcome {
     handle.insert_source(Generic::new(listener, Interest::READ, Mode::Level), |_, listener, server: &mut Server| {
         server.accept(listener)
     })?;
-    let buffer = Rc::new(RefCell::new(vec![0; BUFFER]));
+    let buffer = Rc::new(RefCell::new(vec![0; buffer]));
     event_loop.run(None, &mut Server { handle, buffer, times_out }, |_| {})?;
     Ok(())
 }

@@ -12,8 +12,10 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// The read buffer of a server.
+/// The read buffer of a server,
 pub const BUFFER: usize = 64 * 1024;
+/// and that of `echo-4k`.
+const SMALL_BUFFER: usize = 4 * 1024;
 
 /// After how much silence `echo-timeout` ends a connection.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,7 +37,8 @@ pub const HANDLERS: u64 = 100;
 pub const BATCH_BYTE: u8 = b'x';
 
 pub enum Workload {
-    Echo,
+    /// With a read buffer of so many bytes.
+    Echo(usize),
     EchoTimeout,
     WriteBatch(Batch),
     Pipes(Pipes),
@@ -132,7 +135,8 @@ impl Workload {
         let number = |text: &String| text.parse().ok().filter(|&n: &usize| n > 0).ok_or_else(usage);
         let numbers = numbers.iter().map(number).collect::<Result<Vec<usize>, Failure>>()?;
         match (name.as_str(), numbers.as_slice()) {
-            ("echo", []) => Ok(Workload::Echo),
+            ("echo", []) => Ok(Workload::Echo(BUFFER)),
+            ("echo-4k", []) => Ok(Workload::Echo(SMALL_BUFFER)),
             ("echo-timeout", []) => Ok(Workload::EchoTimeout),
             ("write-batch", &[port, count, size]) => Batch::new(port, count, size).map(Workload::WriteBatch),
             ("pipes", &[pairs, active, writes]) => Pipes::new(pairs, active, writes).map(Workload::Pipes),

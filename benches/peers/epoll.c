@@ -82,7 +82,7 @@ static void send_kept(struct connection *c) {
 }
 
 static void echo_message(struct connection *c) {
-    ssize_t size = recv(c->fd, buffer, sizeof buffer, 0);
+    ssize_t size = recv(c->fd, buffer, read_size, 0);
     if (size <= 0) {
         if (size == 0 || !is_full()) close_connection(c);
         return;

@@ -86,7 +86,7 @@ static void on_connection(struct evconnlistener *listener, evutil_socket_t fd, s
     (void)unused;
     struct bufferevent *bev = allocated(bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE));
     set_nodelay(fd);
-    ev_checked(bufferevent_set_max_single_read(bev, BUFFER_SIZE), "bufferevent_set_max_single_read");
+    ev_checked(bufferevent_set_max_single_read(bev, read_size), "bufferevent_set_max_single_read");
     ev_checked(bufferevent_set_max_single_write(bev, BUFFER_SIZE), "bufferevent_set_max_single_write");
     bufferevent_setcb(bev, on_message, NULL, on_event, NULL);
     if (idle_timeout) bufferevent_set_timeouts(bev, idle_timeout, NULL);

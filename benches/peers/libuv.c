@@ -22,7 +22,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
     (void)handle;
     (void)suggested;
     buf->base = buffer;
-    buf->len = sizeof buffer;
+    buf->len = read_size;
 }
 
 // echo, echo-timeout

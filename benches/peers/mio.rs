@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     common::run("mio", |workload| match workload {
-        Workload::Echo => serve(),
+        Workload::Echo(buffer) => serve(buffer),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),
         Workload::EchoTimeout | Workload::TimersCancel(_) | Workload::TimersFire(_) => {
@@ -34,13 +34,13 @@ fn main() -> ExitCode {
     })
 }
 
-fn serve() -> Outcome {
+fn serve(buffer: usize) -> Outcome {
     let mut poll = Poll::new()?;
     let mut listener = TcpListener::from_std(common::listener()?);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     common::print_listening(listener.local_addr()?);
     let mut connections = Slab::new();
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; buffer];
     let mut events = Events::with_capacity(EVENTS);
     let mut accepted_all = true;
     loop {

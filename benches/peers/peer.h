@@ -24,6 +24,7 @@
 enum {
     BACKLOG = 4096,
     BUFFER_SIZE = 64 * 1024,
+    SMALL_BUFFER_SIZE = 4 * 1024,
     IDLE_SECONDS = 60,
     PIPES_REPETITIONS = 25,
     POST_AT_ONCE = 100,
@@ -154,6 +155,9 @@ static inline void send_byte(int fd) {
     if (send(fd, "x", 1, MSG_NOSIGNAL) != 1) fail("send", strerror(errno));
 }
 
+// How much a server reads at once; less in the workload echo-4k, which is echo otherwise.
+static size_t read_size = BUFFER_SIZE;
+
 // `missing` says why there is no `run`.
 struct workload {
     const char *name;
@@ -186,7 +190,9 @@ static inline int run_workload(int argc, char **argv, const struct workload *all
     uint64_t numbers[3] = {0, 0, 0};
     if (argc < 2) return usage(argv[0]);
     is_shuffled = strcmp(argv[1], "timers-shuffle") == 0;
-    const char *name = is_shuffled ? "timers-cancel" : argv[1];
+    bool reads_little = strcmp(argv[1], "echo-4k") == 0;
+    if (reads_little) read_size = SMALL_BUFFER_SIZE;
+    const char *name = is_shuffled ? "timers-cancel" : reads_little ? "echo" : argv[1];
     while (all->name && strcmp(name, all->name) != 0) all++;
     if (!all->name) return usage(argv[0]);
     if (!all->run) {

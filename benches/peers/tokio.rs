@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 
 async fn run(workload: Workload) -> Outcome {
     match workload {
-        Workload::Echo => serve(|stream| async move { drop(echo(stream).await) }).await,
+        Workload::Echo(buffer) => serve(|stream| async move { drop(echo(stream, buffer).await) }).await,
         Workload::EchoTimeout => serve(|stream| async move { drop(echo_with_timeout(stream).await) }).await,
         Workload::WriteBatch(batch) => write_batch(batch).await,
         Workload::Pipes(pipes) => pass_on(pipes).await,
@@ -62,8 +62,8 @@ async fn serve<F: Future<Output = ()> + 'static>(connection: impl Fn(TcpStream) 
     }
 }
 
-async fn echo(mut stream: TcpStream) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+async fn echo(mut stream: TcpStream, buffer: usize) -> io::Result<()> {
+    let mut buffer = vec![0; buffer];
     loop {
         let n = stream.read(&mut buffer).await?;
         if n == 0 {

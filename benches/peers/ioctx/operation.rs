@@ -17,8 +17,8 @@ const PIPES_BUFFER: usize = 1024;
 
 pub fn run(workload: Workload) -> Outcome {
     match workload {
-        Workload::Echo => serve(welcome),
-        Workload::EchoTimeout => serve(welcome_for_a_while),
+        Workload::Echo(buffer) => serve(buffer, welcome),
+        Workload::EchoTimeout => serve(BUFFER, welcome_for_a_while),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),
         Workload::TimersCancel(cancels) => timers_cancel(cancels),
@@ -27,32 +27,32 @@ pub fn run(workload: Workload) -> Outcome {
     }
 }
 
-/// What becomes of a client.
-type Welcome = fn(tcp::Socket);
+/// What becomes of a client, whose read buffer has so many bytes.
+type Welcome = fn(tcp::Socket, usize);
 
-fn serve(welcome: Welcome) -> Outcome {
+fn serve(buffer: usize, welcome: Welcome) -> Outcome {
     let mut io = IoContext::new()?;
     let acceptor = tcp::Acceptor::from_std(&io, common::listener()?)?;
     let endpoint = acceptor.local_endpoint()?;
-    accept(acceptor, welcome);
+    accept(acceptor, buffer, welcome);
     common::print_listening(endpoint);
     io.run()?;
     Ok(())
 }
 
-fn accept(acceptor: tcp::Acceptor, welcome: Welcome) {
+fn accept(acceptor: tcp::Acceptor, buffer: usize, welcome: Welcome) {
     acceptor.clone().async_accept(move |accepted| {
         match accepted {
-            Ok((socket, _peer)) if socket.set_option(tcp::NoDelay(true)).is_ok() => welcome(socket),
+            Ok((socket, _peer)) if socket.set_option(tcp::NoDelay(true)).is_ok() => welcome(socket, buffer),
             Ok(_) => {} // It has gone already.
             Err(error) => common::fail("accept", error),
         }
-        accept(acceptor, welcome);
+        accept(acceptor, buffer, welcome);
     });
 }
 
-fn welcome(socket: tcp::Socket) {
-    read(socket, vec![0; BUFFER]);
+fn welcome(socket: tcp::Socket, buffer: usize) {
+    read(socket, vec![0; buffer]);
 }
 
 fn read(socket: tcp::Socket, buffer: Vec<u8>) {
@@ -72,14 +72,14 @@ fn echo(socket: tcp::Socket, buffer: Vec<u8>, n: usize) {
     });
 }
 
-fn welcome_for_a_while(socket: tcp::Socket) {
+fn welcome_for_a_while(socket: tcp::Socket, buffer: usize) {
     let closing = socket.clone();
     let idle = socket.as_ref().alarm(move || {
         closing.close();
         None
     });
     idle.set(IDLE_TIMEOUT);
-    read_for_a_while(socket, vec![0; BUFFER], idle);
+    read_for_a_while(socket, vec![0; buffer], idle);
 }
 
 /// As `read`, but every message moves the alarm, and the end unsets it.

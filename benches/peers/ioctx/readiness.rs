@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 pub fn run(workload: Workload) -> Outcome {
     match workload {
-        Workload::Echo => serve(welcome),
-        Workload::EchoTimeout => serve(welcome_for_a_while),
+        Workload::Echo(buffer) => serve(buffer, welcome),
+        Workload::EchoTimeout => serve(BUFFER, welcome_for_a_while),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),
         Workload::TimersCancel(cancels) => timers_cancel(cancels),
@@ -27,18 +27,18 @@ pub fn run(workload: Workload) -> Outcome {
 /// One for everybody: callbacks never nest.
 type Buffer = Rc<RefCell<Vec<u8>>>;
 
-fn new_buffer() -> Buffer {
-    Rc::new(RefCell::new(vec![0; BUFFER]))
+fn new_buffer(size: usize) -> Buffer {
+    Rc::new(RefCell::new(vec![0; size]))
 }
 
 /// What becomes of a client.
 type Welcome = fn(&Handle, TcpStream, &Buffer) -> io::Result<()>;
 
-fn serve(welcome: Welcome) -> Outcome {
+fn serve(buffer: usize, welcome: Welcome) -> Outcome {
     let mut io = IoContext::new()?;
     let listener = TcpListener::from_std(common::listener()?);
     let endpoint = listener.local_addr()?;
-    let (handle, buffer) = (io.handle().clone(), new_buffer());
+    let (handle, buffer) = (io.handle().clone(), new_buffer(buffer));
     io.register(listener, Interest::READABLE, move |listener, _| accept(&handle, listener, &buffer, welcome))?;
     common::print_listening(endpoint);
     io.run()?;
@@ -193,7 +193,7 @@ fn pass_on(pipes: Pipes) -> Outcome {
         reading.push(UnixStream::from_std(pair.reading));
         writing.push(pair.writing);
     }
-    let (handle, buffer) = (io.handle().clone(), new_buffer());
+    let (handle, buffer) = (io.handle().clone(), new_buffer(BUFFER));
     let ring = Rc::new(Ring { handle, pipes, buffer, writing, count: Cell::default() });
     for (pair, stream) in reading.into_iter().enumerate() {
         let ring = Rc::clone(&ring);

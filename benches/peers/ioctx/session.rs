@@ -1,9 +1,9 @@
 //! The session layer: an object per connection, which is lent what arrives and sends through its `Connection`.
 
-use crate::common::{self, Batch, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, Stopwatch, Workload};
+use crate::common::{self, BUFFER, Batch, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, Stopwatch, Workload};
 use crate::no_layer;
 use ioctx::session::{self, Connection, Reason, Sent, Session};
-use ioctx::{Handle, IoContext, ip::tcp, local};
+use ioctx::{Config, Handle, IoContext, ip::tcp, local};
 use std::cell::Cell;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -12,8 +12,9 @@ use std::time::Duration;
 
 pub fn run(workload: Workload) -> Outcome {
     match workload {
-        Workload::Echo => serve(None),
-        Workload::EchoTimeout => serve(Some(IDLE_TIMEOUT)),
+        Workload::Echo(BUFFER) => serve(Config::new(), None),
+        Workload::Echo(buffer) => serve(Config::new().read_buffer(buffer), None),
+        Workload::EchoTimeout => serve(Config::new(), Some(IDLE_TIMEOUT)),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),
         other => no_layer::run(other),
@@ -29,8 +30,8 @@ impl Session for Echo {
     }
 }
 
-fn serve(idle_timeout: Option<Duration>) -> Outcome {
-    let mut io = IoContext::new()?;
+fn serve(config: Config, idle_timeout: Option<Duration>) -> Outcome {
+    let mut io = IoContext::with_config(config)?;
     let acceptor = tcp::Acceptor::from_std(&io, common::listener()?)?;
     let endpoint = acceptor.local_endpoint()?;
     let server = session::serve(acceptor, |_peer| Echo)?;
