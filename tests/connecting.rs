@@ -50,6 +50,25 @@ fn an_error_of_the_call_itself_is_told_to_the_handler() -> io::Result<()> {
     Ok(())
 }
 
+/// P22: an attempt that failed before it began keeps its socket open until its handler is told, as one outstanding does.
+#[test]
+fn a_socket_stays_open_until_its_failure_is_told() -> io::Result<()> {
+    let mut io = context();
+    let socket = tcp::Socket::with_protocol(&io, tcp::Protocol::v4())?;
+    socket.bind(anywhere())?;
+    let taken = socket.local_endpoint()?;
+    let seen = Record::new();
+    let told = seen.clone();
+    let ipv6 = tcp::Endpoint::from((std::net::Ipv6Addr::LOCALHOST, 1));
+    socket.async_connect(ipv6, move |connected| told.push(connected.is_err()));
+    drop(socket);
+    let bound = std::net::TcpListener::bind(taken);
+    assert!(bound.is_err_and(|error| error.kind() == ErrorKind::AddrInUse), "it is still bound");
+    assert_eq!((seen.len(), finish(&mut io)), (0, 1));
+    assert_eq!(seen.take(), [true]);
+    Ok(())
+}
+
 /// P22: after a failed attempt the same socket connects, blocking and not, and then works.
 #[test]
 fn a_socket_connects_after_a_failed_attempt() -> io::Result<()> {
