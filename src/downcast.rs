@@ -3,8 +3,8 @@
 //! `Any` tells its type by a call that the compiler cannot look into, and the answer goes through memory: that was a
 //! third of the time of a post. Here the virtual tables are compared first. Where they are the same, the compiler knows
 //! what `Any` would answer, and leaves the call out. Where they are not, `Any` decides, because one type may have
-//! several tables: one for each unit that the compiler has cut the program into. So a type has a method of its own that
-//! asks: those of one type are in one unit, with one table, unless the compiler copies the method to where it is called.
+//! several tables: one for each unit that the compiler has cut the program into. So whoever asks does it in a method of
+//! the type in question, which an optimised build puts into one unit with the method that has made the `dyn Any`.
 
 use std::any::Any;
 
@@ -20,7 +20,7 @@ fn ask<T: 'static>(any: Box<dyn Any>) -> Option<Box<T>> {
     any.downcast().ok()
 }
 
-/// `true` only for a `T`; not for every one.
+/// A guess, on which nothing but speed rests. `false` may be said of a `T`, too.
 #[inline(always)]
 #[expect(ambiguous_wide_pointer_comparisons, reason = "the addresses are equal; what is compared are the tables")]
 fn has_table_of<T: 'static>(any: &dyn Any) -> bool {
@@ -38,6 +38,11 @@ mod tests {
         assert_eq!(boxed::<u32>(Box::new(7_u32)), Some(Box::new(7)));
         assert_eq!(boxed::<i32>(Box::new(7_u32)), None);
         assert_eq!(boxed::<()>(Box::new([(), ()])), None);
+    }
+
+    #[test]
+    fn tables_tell_types_apart() {
+        assert!(!has_table_of::<i32>(&7_u32) && !has_table_of::<()>(&[(), ()]) && !has_table_of::<[(); 2]>(&()));
     }
 
     /// As if the tables were two.

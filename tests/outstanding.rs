@@ -66,6 +66,32 @@ fn each_piece_of_work_names_the_line_that_started_it() -> io::Result<()> {
     Ok(())
 }
 
+/// Section 1: a posted handler names its own line and age, though it lies in the box of one that has run.
+#[test]
+fn a_posted_handler_names_its_own_line_whatever_ran_before() -> io::Result<()> {
+    fn nothing() {}
+    let posts: [fn(&Handle) -> u32; 2] = [
+        |io| {
+            io.post(nothing);
+            line!() - 1
+        },
+        |io| {
+            io.post(nothing);
+            line!() - 1
+        },
+    ];
+    let mut io = IoContext::new()?;
+    for post in posts {
+        let before = Instant::now();
+        let line = post(&io);
+        let work = only(&io);
+        assert_eq!(work.location().line(), line);
+        assert!(work.age() <= before.elapsed());
+        assert_eq!(io.run()?, 1);
+    }
+    Ok(())
+}
+
 /// Section 1: what other threads have posted is as old as the oldest of it that the loop has not seen, in the inbox and
 /// when it was taken out.
 #[test]

@@ -12,9 +12,10 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// The read buffer of a server,
+/// The read buffer of a server.
 pub const BUFFER: usize = 64 * 1024;
-/// and that of `echo-4k`.
+
+/// The read buffer of the workload `echo-4k`, which is `echo` otherwise.
 const SMALL_BUFFER: usize = 4 * 1024;
 
 /// After how much silence `echo-timeout` ends a connection.

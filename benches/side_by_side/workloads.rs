@@ -6,6 +6,7 @@ pub enum Family {
     Echo,
     Stream,
     PingPong,
+    SmallReads,
     Idle,
     Churn,
     Timeout,
@@ -114,12 +115,17 @@ fn ping_pong(streams: usize, window: usize) -> Workload {
     stream(&format!("ping-pong-{streams}x{window}"), Family::PingPong, streams, window)
 }
 
-/// Where libevent, which reads 4 KiB at a time, is ahead of those that read everything: how they do if they read as much.
+/// Where libevent, which reads 4 KiB at a time, is ahead of those that read everything: how they do if they read as
+/// little.
 fn ping_pong_in_small_reads() -> Workload {
-    let Workload { name, family, label, at, extra_seconds, .. } = ping_pong(1, WINDOWS[1]);
+    let whole = ping_pong(1, WINDOWS[1]);
     let load = load("stream", &[("connections", 1), ("window", WINDOWS[1])]);
-    let task = Task::Served { workload: "echo-4k", load };
-    Workload { name: format!("{name}-by-4096"), family, label: format!("{label} by 4"), at, task, extra_seconds }
+    Workload {
+        name: format!("{}-by-4096", whole.name),
+        family: Family::SmallReads,
+        task: Task::Served { workload: "echo-4k", load },
+        ..whole
+    }
 }
 
 fn stream(name: &str, family: Family, connections: usize, window: usize) -> Workload {

@@ -39,7 +39,7 @@ impl Engine {
 impl<H: 'static> Posted<H> {
     /// The box of the task that has run last, if that was of this type: a handler that posts its successor needs no
     /// memory.
-    #[inline(never)] // So that it lies beside `run`; see `downcast.rs`.
+    #[inline(never)] // So that it lies beside `run`, see `downcast.rs`; it is so small that it would be inlined.
     fn emptied(engine: &Engine) -> Option<Box<Self>> {
         engine.spare_task.take().and_then(downcast::boxed)
     }

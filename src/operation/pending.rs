@@ -139,8 +139,8 @@ struct Facts {
 impl<T: 'static, H: 'static> Pending<T, H> {
     /// An empty box: `spare`, if it is one of the same type. Filled in place afterwards, because what is made before
     /// would be copied.
-    ///
-    /// Not to be inlined always: it is to lie beside `advance`; see `downcast.rs`.
+    // Not `inline(always)`: it is to lie beside `advance`; see `downcast.rs`. Where there is but one unit, the compiler
+    // inlines it, and may.
     fn reused(spare: Option<Box<dyn Any>>, engine: &Engine, location: &'static Location<'static>) -> Box<Self> {
         match spare.map(downcast::boxed) {
             Some(Some(emptied)) => emptied,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub fn run(workload: Workload) -> Outcome {
     match workload {
-        Workload::Echo(BUFFER) => serve(Config::new(), None),
+        Workload::Echo(BUFFER) => serve(Config::new(), None), // By default it grows from there.
         Workload::Echo(buffer) => serve(Config::new().read_buffer(buffer), None),
         Workload::EchoTimeout => serve(Config::new(), Some(IDLE_TIMEOUT)),
         Workload::WriteBatch(batch) => write_batch(batch),

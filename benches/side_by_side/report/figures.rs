@@ -210,6 +210,13 @@ pub const TELLINGS: &[Telling] = &[
         MebibytesPerSecond,
         OF_STREAMS,
     ),
+    telling(
+        Family::SmallReads,
+        "small-reads",
+        "Ping-pong where all read 4 KiB at a time: connections × bytes on their way",
+        MebibytesPerSecond,
+        OF_STREAMS,
+    ),
     telling(Family::Idle, "idle", "Echo, 64 × 64 B, beside idle connections", MessagesPerSecond, OF_SERVERS),
     telling(
         Family::Churn,
