@@ -3,7 +3,7 @@
 use super::per_type::PerType;
 use crate::outstanding::Work;
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -55,16 +55,16 @@ impl<E> Keepers<E> {
         Keepers(RefCell::default())
     }
 
-    /// What `f` makes of the keeper of this type and of its number.
+    /// The keeper of this type, and its number.
     #[inline(always)]
-    pub(crate) fn with<K, R>(&self, f: impl FnOnce(u32, &K) -> R) -> Option<R>
+    pub(crate) fn find<K>(&self) -> Option<(u32, Ref<'_, K>)>
     where
         K: Keeper<E> + Default + 'static,
     {
         let known = self.0.borrow().find::<K>().map(|(number, _)| number);
         let number = known.unwrap_or_else(|| self.add::<K>());
-        let keepers = self.0.borrow();
-        Some(f(number, keepers.get(number)?.any.downcast_ref()?))
+        let keeper = Ref::filter_map(self.0.borrow(), |keepers| keepers.get(number)?.any.downcast_ref());
+        Some((number, keeper.ok()?))
     }
 
     #[cold]

@@ -63,13 +63,13 @@ impl<L: Letter> Letter for Box<L> {
 
 impl<L: Letter> Pile for VecDeque<L> {
     fn deliver(&mut self, count: usize, engine: &Engine) {
-        engine.keepers.with(|keeper, letters: &RefCell<Letters<L>>| {
+        if let Some((keeper, letters)) = engine.keepers.find::<RefCell<Letters<L>>>() {
             let mut letters = letters.borrow_mut();
             for letter in self.drain(..count.min(self.len())) {
                 let index = letters.insert(letter);
                 engine.scheduler.push(Queued::Kept(Kept { keeper, index }));
             }
-        });
+        }
         if self.is_empty() && self.capacity() * size_of::<L>() > ROOM {
             *self = VecDeque::new();
         }

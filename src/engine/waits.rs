@@ -53,10 +53,9 @@ impl Engine {
 
     #[inline(always)]
     fn keep<H: FnOnce(Waited) + 'static>(&self, make: impl FnOnce() -> Waiting<H>) -> Option<Kept> {
-        self.keepers.with(|keeper, waits: &RefCell<Waits<H>>| {
-            let index = waits.borrow_mut().insert_with(make);
-            Kept { keeper, index }
-        })
+        let (keeper, waits) = self.keepers.find::<RefCell<Waits<H>>>()?;
+        let index = waits.borrow_mut().insert_with(make);
+        Some(Kept { keeper, index })
     }
 }
 
