@@ -149,11 +149,18 @@ fn idle_sessions_do_not_keep_the_loop_awake() -> io::Result<()> {
     while io.poll_for(Duration::from_secs(60))? > 0 {}
     io.poll()?;
     assert!(connections[2].queued() > 0);
-    lines(log::Level::Trace);
-    let window = Duration::from_millis(250);
-    assert_eq!(io.run_for(window)?, 0);
-    let told = lines(log::Level::Trace);
-    assert_eq!(count(&told, "| slept"), 1, "{told:#?}");
+    // The kernel goes on taking a little of what is not read, with acknowledgements that it delays.
+    let mut told = Vec::new();
+    let is_quiet = |told: &Vec<String>| count(told, "| slept") == 1;
+    for _ in 0..20 {
+        lines(log::Level::Trace);
+        assert_eq!(io.run_for(Duration::from_millis(250))?, 0);
+        told = lines(log::Level::Trace);
+        if is_quiet(&told) {
+            break;
+        }
+    }
+    assert!(is_quiet(&told), "{told:#?}");
     Ok(())
 }
 
