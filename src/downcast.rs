@@ -1,7 +1,7 @@
 //! Downcasts of what is nearly always of the type that is asked for.
 //!
-//! `Any` tells its type by a call that the compiler cannot look into, and the answer goes through memory: that was a
-//! third of the time of a post. Here the virtual tables are compared first. Where they are the same, the compiler knows
+//! `Any` tells its type by a call that the compiler cannot look into, and the answer goes through memory: that was 4 of
+//! the 15 ns of a post. Here the virtual tables are compared first. Where they are the same, the compiler knows
 //! what `Any` would answer, and leaves the call out. Where they are not, `Any` decides, because one type may have
 //! several tables: one for each unit that the compiler has cut the program into. So whoever asks does it in a method of
 //! the type in question, which an optimised build puts into one unit with the method that has made the `dyn Any`.
