@@ -1,5 +1,6 @@
 //! What is tunable, and why each default is what it is.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// Limits of one [`IoContext`](crate::IoContext), given to [`IoContext::with_config`](crate::IoContext::with_config).
@@ -18,11 +19,11 @@ use std::time::Duration;
 pub struct Config {
     pub(crate) event_batch: usize,
     /// What one source may move in one dispatch, in bytes; see `Budget`.
-    pub(crate) dispatch_bytes: isize,
+    pub(crate) dispatch_bytes: NonZeroUsize,
     /// What a read or a write costs at least, in bytes.
-    pub(crate) least_transfer: isize,
+    pub(crate) least_transfer: usize,
     /// What another call costs, in bytes.
-    pub(crate) least_call: isize,
+    pub(crate) least_call: usize,
     accept_budget: usize,
     pub(crate) handlers_per_dispatch: usize,
     pub(crate) accept_retry: Duration,
@@ -42,7 +43,7 @@ impl Config {
     pub fn new() -> Self {
         Config {
             event_batch: 1024,
-            dispatch_bytes: 0,
+            dispatch_bytes: NonZeroUsize::MIN,
             least_transfer: 0,
             least_call: 0,
             accept_budget: 64,
@@ -70,11 +71,12 @@ impl Config {
     }
 
     /// Reads and writes of one source in one dispatch. Default 16 of them or 1 MiB, whichever comes first: enough that
-    /// a fast stream pays for a turn only now and then, little enough that the others hardly wait. Calls of
-    /// `Io::try_io` are paid from the same purse, each with its share.
+    /// a fast stream pays for a turn only now and then, little enough that the others hardly wait. One that has shown that
+    /// the source is not ready any more, as a short read of a TCP socket does, is not counted. Calls of `Io::try_io` are
+    /// paid from the same purse, each with its share.
     #[must_use]
     pub fn read_budget(mut self, transfers: usize, bytes: usize) -> Self {
-        self.dispatch_bytes = isize::try_from(bytes).unwrap_or(isize::MAX).max(1);
+        self.dispatch_bytes = NonZeroUsize::new(bytes).unwrap_or(NonZeroUsize::MIN);
         self.least_transfer = share(self.dispatch_bytes, transfers);
         self.least_call = share(self.dispatch_bytes, self.accept_budget);
         self
@@ -162,15 +164,13 @@ impl Config {
 
     /// What the read buffer grows to.
     pub(crate) fn largest_read(&self) -> usize {
-        let budget = self.dispatch_bytes.unsigned_abs(); // At least 1.
-        self.largest_read.min(budget).max(self.read_buffer)
+        self.largest_read.min(self.dispatch_bytes.get()).max(self.read_buffer)
     }
 }
 
 /// One of `parts` equal parts of `whole`, rounded up.
-fn share(whole: isize, parts: usize) -> isize {
-    let parts = isize::try_from(parts).unwrap_or(isize::MAX).max(1);
-    whole / parts + isize::from(whole % parts > 0)
+fn share(whole: NonZeroUsize, parts: usize) -> usize {
+    whole.get().div_ceil(parts.max(1))
 }
 
 impl Default for Config {

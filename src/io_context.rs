@@ -230,6 +230,7 @@ impl<'a> Call<'a> {
     fn begin(io: &'a mut IoContext, limit: usize, deadline: Option<Instant>) -> Self {
         let engine = &io.handle.engine;
         engine.turn.begin_call(limit, deadline);
+        engine.inbox.looked_closer(engine.turn.is_bounded());
         engine.inbox.awake();
         let poller = &mut io.poller;
         Call { engine, poller }

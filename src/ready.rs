@@ -3,9 +3,10 @@
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 
+// The first four lie where epoll(7) has them, so that to read an event is to mask it.
 const READABLE: u8 = 1;
-const WRITABLE: u8 = 2;
-const PRIORITY: u8 = 4;
+const PRIORITY: u8 = 2;
+const WRITABLE: u8 = 4;
 const ERROR: u8 = 8;
 const READ_CLOSED: u8 = 16;
 const WRITE_CLOSED: u8 = 32;

@@ -170,6 +170,34 @@ fn a_dispatch_stays_within_the_write_budget() -> io::Result<()> {
     Ok(())
 }
 
+/// P30: a read that has shown that there is no more is not counted: it was the last in any case. So an answer fits into
+/// the smallest budget.
+#[test]
+#[cfg(not(mio_unsupported_force_poll_poll))] // There, a short read shows nothing.
+fn a_read_that_empties_a_socket_costs_nothing() -> io::Result<()> {
+    let mut io = IoContext::with_config(Config::new().read_budget(1, 1))?;
+    util::watch(&io);
+    let (ours, mut theirs) = util::tcp_pair();
+    theirs.write_all(b"three")?;
+    let outcomes = Record::new();
+    let seen = outcomes.clone();
+    io.register(ours, Interest::READABLE, move |stream, _| {
+        let mut bytes = [0; 16];
+        let kind = |error: io::Error| error.kind();
+        seen.push(stream.read(&mut bytes).map_err(kind));
+        seen.push(stream.write(b"yes").map_err(kind));
+        seen.push(stream.write(b"no").map_err(kind));
+        Next::Release
+    })?;
+    assert_eq!(io.run()?, 1);
+    assert_eq!(
+        outcomes.take(),
+        [Ok(5), Ok(3), Err(ErrorKind::WouldBlock)],
+        "a write after which there is room is counted"
+    );
+    Ok(())
+}
+
 /// P30: a flood of connections is taken in by the accept budget, the rest in later turns with no new connection.
 #[test]
 fn a_dispatch_stays_within_the_accept_budget_and_leaves_nobody_waiting() -> io::Result<()> {

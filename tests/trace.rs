@@ -419,6 +419,71 @@ fn a_panic_of_the_logger_loses_no_posted_task() -> io::Result<()> {
     Ok(())
 }
 
+/// Registers a callback for two bytes that are there, of which it reads one in each call, and tells that it has.
+fn read_one_at_a_time(io: &IoContext, mut has_read: impl FnMut() + 'static) -> io::Result<std::net::TcpStream> {
+    let (ours, mut theirs) = tcp_pair();
+    let _ = io
+        .register(ours, Interest::READABLE, move |stream, _| {
+            if stream.read(&mut [0]).is_ok_and(|n| n == 1) {
+                has_read();
+            }
+            Next::Keep
+        })?
+        .background();
+    theirs.write_all(b"ab")?;
+    Ok(theirs)
+}
+
+/// Section 2: the trace tells of every call of a callback, by an event or because something was left over, and of no
+/// call when there is none.
+#[test]
+fn the_trace_tells_of_every_call_of_a_callback() -> io::Result<()> {
+    collect();
+    let mut io = util::context();
+    let (unread, _peer) = tcp_pair();
+    let _ = io.register(unread, Interest::READABLE, |_, _| unreachable!("nothing was sent"))?.background();
+    io.poll()?; // There is room to write.
+    let lines_before = lines(log::Level::Trace);
+    assert_eq!((count(&lines_before, " ready: writable"), count(&lines_before, "run callback")), (1, 0));
+
+    let bytes = Rc::new(Cell::new(0));
+    let counted = bytes.clone();
+    let _theirs = read_one_at_a_time(&io, move || counted.set(counted.get() + 1))?;
+    while bytes.get() < 2 {
+        io.poll_one()?; // It leaves its turn early.
+    }
+    let lines = lines(log::Level::Trace);
+    let told =
+        ["run callback from tests/trace.rs:", " ready: read", "still ready: read"].map(|what| count(&lines, what));
+    assert_eq!(told, [2, 2, 1], "{lines:#?}");
+    Ok(())
+}
+
+/// P34: a logger that panics loses no event, and nothing that was left over.
+#[test]
+fn a_panicking_logger_loses_no_event() -> io::Result<()> {
+    collect();
+    // It panics when it is told of the event, or, after the first byte, of what was left over.
+    for (what, after) in [("ready: read", 0), ("run callback", 0), ("still ready", 1), ("run callback", 1)] {
+        let mut io = util::context();
+        io.poll()?; // From here on the trace is known to be read.
+        let bytes = Rc::new(Cell::new(0));
+        let counted = bytes.clone();
+        let _theirs = read_one_at_a_time(&io, move || {
+            counted.set(counted.get() + 1);
+            if counted.get() == after {
+                ALLERGIC.set(Some(what));
+            }
+        })?;
+        if after == 0 {
+            ALLERGIC.set(Some(what));
+        }
+        let panics = (0..10).filter(|_| catch_unwind(AssertUnwindSafe(|| io.poll())).is_err()).count();
+        assert_eq!((panics, ALLERGIC.take(), bytes.get()), (1, None, 2), "{what:?} after byte {after}");
+    }
+    Ok(())
+}
+
 /// P5: a logger that panics loses no handler, neither of a wait that is cancelled nor of one that fires.
 #[test]
 fn a_panicking_logger_loses_no_wait() -> io::Result<()> {

@@ -96,6 +96,7 @@ pub fn run_layer(
         return ExitCode::SUCCESS;
     }
     finish(Workload::parse(&arguments).and_then(|workload| {
+        switch_logging();
         raise_descriptor_limit()?;
         peer(workload)
     }))
@@ -116,6 +117,13 @@ pub fn finish(outcome: Outcome) -> ExitCode {
 pub fn fail(what: &str, error: impl Display) -> ! {
     eprintln!("{what}: {error}");
     std::process::exit(1)
+}
+
+/// Off, unless the environment says otherwise: so it is off at run time, as in a program with a logger that nobody
+/// listens to. Were it never set, the compiler would see that nothing is ever logged, and leave the questions out.
+fn switch_logging() {
+    let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
+    log::set_max_level(level.unwrap_or(log::LevelFilter::Off));
 }
 
 fn raise_descriptor_limit() -> io::Result<()> {

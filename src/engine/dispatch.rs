@@ -2,6 +2,7 @@
 
 use super::reactor::{Handler, Reactor};
 use super::ready_state::State;
+use crate::key::Origin;
 use crate::outstanding::Work;
 use crate::ready::Ready;
 use std::rc::Rc;
@@ -14,6 +15,12 @@ pub(crate) trait Dispatch: 'static {
 
     /// Does what can be done and is wanted. Called from step 5 of the turn, never nested.
     fn dispatch(&self);
+
+    /// What `dispatch` calls, if it is one call, which the turn watches then: so the dispatch, in which everything is
+    /// inlined, does not have to ask before and after.
+    fn one_call(&self) -> Option<(&'static str, Origin)> {
+        None
+    }
 
     /// Something is left over after a dispatch; the next one is in the next turn.
     fn goes_on(&self) {}
@@ -45,6 +52,10 @@ impl<D: Dispatch> Handler for D {
         if !state.queued.get() {
             dispatch_if_due(&self);
         }
+    }
+
+    fn one_call(&self) -> Option<(&'static str, Origin)> {
+        Dispatch::one_call(self)
     }
 
     fn flush(self: Rc<Self>) {

@@ -15,7 +15,7 @@ use crate::key::Origin;
 use crate::outstanding::Work;
 use slab::Slab;
 use std::mem;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -30,6 +30,9 @@ pub(crate) struct Inbox<M> {
     asleep: AtomicBool,
     /// Asked to stop; sticky until `restart`.
     stop: AtomicBool,
+    /// Whether there is something to look at after a handler: the stop above, the bounds of the call in progress, or
+    /// something that was left to be done then. One flag, because it is asked for after every handler.
+    looks_closer: AtomicBool,
     /// Work guards held on other threads.
     guards: Mutex<Slab<Origin>>,
     guards_held: AtomicUsize,
@@ -58,6 +61,7 @@ impl<M: Default> Inbox<M> {
             filled: AtomicBool::new(false),
             asleep: AtomicBool::new(true),
             stop: AtomicBool::new(false),
+            looks_closer: AtomicBool::new(false),
             guards: Mutex::new(Slab::new()),
             guards_held: AtomicUsize::new(0),
             waker,
@@ -90,6 +94,7 @@ impl<M: Default> Inbox<M> {
 
     pub(crate) fn stop(&self) {
         self.stop.store(true, SeqCst);
+        self.looks_closer.store(true, SeqCst);
         self.wake();
     }
 
@@ -165,6 +170,25 @@ impl<M: Default> Inbox<M> {
         self.stop.store(false, SeqCst);
     }
 
+    #[inline]
+    pub(crate) fn looks_closer(&self) -> bool {
+        self.looks_closer.load(SeqCst)
+    }
+
+    /// Something is to be done when the handler in progress has returned.
+    pub(crate) fn look_closer(&self) {
+        self.looks_closer.store(true, Relaxed);
+    }
+
+    /// It was done. `still`: whether to look after every handler of this call.
+    pub(crate) fn looked_closer(&self, still: bool) {
+        self.looks_closer.store(still, SeqCst);
+        // `stop` writes its own flag first: so one of the two stores is seen by whoever comes second.
+        if self.stop_requested() {
+            self.look_closer();
+        }
+    }
+
     pub(crate) fn guards_held(&self) -> usize {
         self.guards_held.load(SeqCst)
     }
@@ -215,6 +239,62 @@ mod tests {
         assert_eq!(inbox.push(1, Vec::push), Ok(()));
         assert_eq!(inbox.close(), [1]);
         assert_eq!(inbox.push(2, |_, _| unreachable!("the inbox is closed")), Err(2));
+    }
+
+    #[test]
+    fn a_loop_looks_closer_until_it_has_and_for_as_long_as_it_is_to_stop() {
+        let (_poll, inbox) = inbox();
+        assert!(!inbox.looks_closer());
+        inbox.look_closer();
+        assert!(inbox.looks_closer());
+        inbox.looked_closer(true);
+        assert!(inbox.looks_closer(), "the call is bounded");
+        inbox.looked_closer(false);
+        assert!(!inbox.looks_closer());
+        inbox.stop();
+        inbox.looked_closer(false);
+        assert!(inbox.looks_closer(), "the stop has not been heeded");
+        inbox.clear_stop();
+        inbox.looked_closer(false);
+        assert!(!inbox.looks_closer());
+    }
+
+    /// Goal: a stop that comes while the loop looks is not overlooked.
+    /// Method: two threads begin each round together, one stops and one looks, sooner or later.
+    #[test]
+    fn no_stop_is_overlooked_by_a_loop_that_looks_just_then() {
+        const ROUNDS: usize = 50_000;
+        let (_poll, inbox) = inbox();
+        let (begun, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let wait_for = |counter: &AtomicUsize, round| {
+            for spins in 1_u32.. {
+                if counter.load(SeqCst) == round {
+                    return;
+                }
+                if spins % 1024 == 0 {
+                    std::thread::yield_now(); // There may be one processor for the two.
+                }
+            }
+        };
+        let overlooked = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=ROUNDS {
+                    wait_for(&begun, round);
+                    inbox.stop();
+                    ended.store(round, SeqCst);
+                }
+            });
+            let overlooked = (1..=ROUNDS).filter(|&round| {
+                inbox.clear_stop();
+                begun.store(round, SeqCst);
+                (0..round % 64).for_each(|_| std::hint::spin_loop());
+                inbox.looked_closer(false);
+                wait_for(&ended, round);
+                !inbox.looks_closer()
+            });
+            overlooked.count()
+        });
+        assert_eq!(overlooked, 0);
     }
 
     /// Goal: no item is lost however senders and a sleeping loop interleave.

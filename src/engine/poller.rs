@@ -54,17 +54,22 @@ impl Poller {
 /// mio's hints as bits.
 #[inline(always)]
 pub(crate) fn readiness(event: &Event) -> Ready {
+    // On epoll, what closes writing alone is an error, and what closes both directions closes reading.
+    let is_write_closed = !cfg!(any(target_os = "linux", target_os = "android")) && event.is_write_closed();
+    if (event.is_error() | event.is_priority()) || event.is_read_closed() || is_write_closed {
+        return exceptional_readiness(event);
+    }
+    common_readiness(event)
+}
+
+#[inline(always)]
+fn common_readiness(event: &Event) -> Ready {
     let mut ready = Ready::NONE;
     if event.is_readable() {
         ready |= Ready::READABLE;
     }
     if event.is_writable() {
         ready |= Ready::WRITABLE;
-    }
-    // On epoll, what closes writing alone is an error, and what closes both directions closes reading.
-    let is_write_closed = !cfg!(any(target_os = "linux", target_os = "android")) && event.is_write_closed();
-    if event.is_error() | event.is_priority() | event.is_read_closed() | is_write_closed {
-        ready |= exceptional_readiness(event);
     }
     ready
 }
@@ -74,7 +79,7 @@ pub(crate) fn readiness(event: &Event) -> Ready {
 #[cold]
 #[inline(never)]
 fn exceptional_readiness(event: &Event) -> Ready {
-    let mut ready = Ready::NONE;
+    let mut ready = common_readiness(event);
     if event.is_priority() {
         ready |= Ready::PRIORITY;
     }

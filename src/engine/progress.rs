@@ -42,8 +42,8 @@ impl fmt::Display for Step {
 pub(crate) struct Progress {
     number: Cell<u64>,
     step: Cell<Step>,
-    /// How many entries of the ready list this step may still call: those that were there when it began. (What is left
-    /// of step 7 is in the scheduler.)
+    /// How many entries of the ready list `DispatchReadyList` may still call: those that were there when it began. (What
+    /// is left of step 7 is in the scheduler.)
     left: Cell<usize>,
     /// How many events of the batch were delivered.
     cursor: Cell<usize>,
@@ -63,9 +63,6 @@ pub(crate) struct Progress {
     limit: Cell<usize>,
     allowed: Cell<usize>,
     deadline: Cell<Option<Instant>>,
-    /// Whether there is more to look at after a handler: the two above, if the call asked for less than everything, or
-    /// something that was left to be done then. One flag, because it is asked for after every handler.
-    looks_closer: Cell<bool>,
 }
 
 impl Progress {
@@ -84,7 +81,6 @@ impl Progress {
             limit: Cell::new(usize::MAX),
             allowed: Cell::new(usize::MAX),
             deadline: Cell::new(None),
-            looks_closer: Cell::new(false),
         }
     }
 
@@ -106,19 +102,23 @@ impl Progress {
         self.number.set(self.number.get() + 1);
     }
 
-    /// Enters a step that may call `left` entries of the ready list.
-    pub(crate) fn enter(&self, step: Step, left: usize) {
+    pub(crate) fn enter(&self, step: Step) {
         self.step.set(step);
-        self.left.set(left);
     }
 
-    /// Takes one from what is left of this step; `false` if nothing is.
-    pub(crate) fn take_one(&self) -> bool {
-        let left = self.left.get();
-        if left > 0 {
-            self.left.set(left - 1);
-        }
-        left > 0
+    /// Enters the step that may call `left` entries of the ready list.
+    pub(crate) fn enter_ready_list(&self, left: usize) {
+        self.left.set(left);
+        self.enter(Step::DispatchReadyList);
+    }
+
+    /// Whether anything is left of that step.
+    pub(crate) fn may_take_one(&self) -> bool {
+        self.left.get() > 0
+    }
+
+    pub(crate) fn take_one(&self) {
+        self.left.set(self.left.get() - 1);
     }
 
     /// Begins a batch of events.
@@ -162,7 +162,6 @@ impl Progress {
         self.limit.set(limit);
         self.allowed.set(limit);
         self.deadline.set(deadline);
-        self.looked_closer();
     }
 
     pub(crate) fn end_call(&self) {
@@ -188,28 +187,18 @@ impl Progress {
         self.limit.get() - self.allowed.get()
     }
 
-    /// Whether the call has run as many handlers as it may, or for as long. It has not, where nobody `looks_closer`.
+    /// Whether the call asked for less than everything.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.limit.get() < usize::MAX || self.deadline.get().is_some()
+    }
+
+    /// Whether the call has run as many handlers as it may, or for as long.
     #[inline(never)]
     pub(crate) fn is_spent(&self) -> bool {
         self.allowed.get() == 0 || self.deadline.get().is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    #[inline]
-    pub(crate) fn looks_closer(&self) -> bool {
-        self.looks_closer.get()
-    }
-
-    /// Something is to be done when the handler in progress has returned.
-    pub(crate) fn look_closer(&self) {
-        self.looks_closer.set(true);
-    }
-
-    /// It was done.
-    pub(crate) fn looked_closer(&self) {
-        self.looks_closer.set(self.limit.get() < usize::MAX || self.deadline.get().is_some());
-    }
-
-    /// Counts a handler. Where there is a limit, `is_spent` is asked after each.
+    /// Counts a handler. Where there are bounds, `is_spent` is asked after each.
     #[inline]
     pub(crate) fn count_handler(&self) {
         self.allowed.set(self.allowed.get().wrapping_sub(1));
@@ -221,20 +210,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_flag_tells_of_a_limit_and_of_what_is_left_to_do() {
+    fn a_call_is_spent_by_its_bounds_alone() {
         let progress = Progress::new();
         progress.begin_call(usize::MAX, None);
-        assert!(!progress.looks_closer());
-        progress.look_closer();
-        assert!(progress.looks_closer() && !progress.is_spent());
-        progress.looked_closer();
-        assert!(!progress.looks_closer(), "that was done, and nothing is limited");
+        progress.count_handler();
+        assert!(!progress.is_bounded() && !progress.is_spent());
 
         progress.begin_call(1, None);
-        assert!(progress.looks_closer() && !progress.is_spent());
+        assert!(progress.is_bounded() && !progress.is_spent());
         progress.count_handler();
         assert!(progress.is_spent());
-        progress.looked_closer();
-        assert!(progress.looks_closer(), "the limit stays");
+
+        progress.begin_call(usize::MAX, Some(Instant::now()));
+        assert!(progress.is_bounded() && progress.is_spent());
     }
 }

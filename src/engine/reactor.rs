@@ -2,9 +2,9 @@
 //! without an event.
 //!
 //! ```text
-//!   event --token--> slot { generation, entry } --Rc--> a handler { state, ... }
-//!                                                              ^
-//!              ready list [ Rc | Rc ... ] ---------------------+
+//!   event --token--> slot { token, entry } --Rc--> a handler { state, ... }
+//!                                                         ^
+//!              ready list [ Rc | Rc ... ] ----------------+
 //! ```
 //!
 //! The poller tells of each change once. What it tells is written into the entry's [`State`], and the entry is called
@@ -13,8 +13,9 @@
 //! short without proving anything is looked at again when there is nothing else to do: a doubt.
 
 use super::ready_state::State;
-use super::token::{GENERATION_MASK, pack, unpack};
+use super::token::{GENERATION_MASK, index, pack};
 use crate::error::context_gone;
+use crate::key::Origin;
 use crate::outstanding::Work;
 use crate::ready::Ready;
 use crate::slots::Slots;
@@ -33,6 +34,9 @@ pub(crate) trait Handler {
     /// Notes what the poller told, and dispatches the handler if it is due and not on the ready list.
     fn on_event(self: Rc<Self>, told: Ready);
 
+    /// What a dispatch calls, if it calls one thing and does not watch that itself.
+    fn one_call(&self) -> Option<(&'static str, Origin)>;
+
     fn flush(self: Rc<Self>);
     fn cancel(&self, sequence: u64) -> bool;
     fn abandon(&self);
@@ -46,7 +50,8 @@ const DOUBT_TURNS: u32 = 64;
 pub(crate) type Entry = Rc<dyn Handler>;
 
 struct Slot {
-    generation: u32,
+    /// Tells its owner from those that had the slot before: it has their index, and another generation.
+    token: Token,
     entry: Entry,
 }
 
@@ -61,6 +66,8 @@ pub(crate) struct Reactor {
     left_over: RefCell<VecDeque<Entry>>,
     /// Whose last read was short, which proves nothing: there may be more, of which the poller has told already.
     doubts: RefCell<VecDeque<Token>>,
+    /// How many there are in these three, so that a turn with none of them asks once.
+    listed: Cell<usize>,
     /// How many turns it has been since there were none.
     doubtful_turns: Cell<u32>,
     /// How many events one turn delivers, and how many doubts it settles.
@@ -81,6 +88,7 @@ impl Reactor {
             ready: RefCell::new(VecDeque::with_capacity(batch)),
             left_over: RefCell::new(VecDeque::with_capacity(batch)),
             doubts: RefCell::default(),
+            listed: Cell::new(0),
             doubtful_turns: Cell::new(0),
             batch: batch.max(1),
             unflushed: RefCell::default(),
@@ -97,8 +105,9 @@ impl Reactor {
     pub(crate) fn insert(&self, entry: &Entry) -> Token {
         let generation = self.generation.get().wrapping_add(1) & GENERATION_MASK;
         self.generation.set(generation);
-        let index = self.slab.borrow_mut().insert(Slot { generation, entry: Rc::clone(entry) });
-        let token = pack(index, generation);
+        let mut slab = self.slab.borrow_mut();
+        let token = pack(slab.vacant_key(), generation);
+        slab.insert(Slot { token, entry: Rc::clone(entry) });
         entry.state().enter(token);
         token
     }
@@ -106,8 +115,8 @@ impl Reactor {
     /// Frees the entry's slot: from here on no event reaches it, not even one already in the batch.
     /// The entry is handed out for the caller to drop when nothing is borrowed.
     pub(crate) fn remove(&self, state: &State) -> Option<Entry> {
-        let (index, _) = unpack(state.leave()?);
-        Some(self.slab.borrow_mut().try_remove(index)?.entry)
+        let token = state.leave()?;
+        Some(self.slab.borrow_mut().try_remove(index(token))?.entry)
     }
 
     /// Whether nobody waits for events.
@@ -133,6 +142,8 @@ impl Reactor {
         }
         entries.extend(self.ready.borrow_mut().drain(..));
         entries.extend(self.left_over.borrow_mut().drain(..));
+        self.doubts.take();
+        self.listed.set(0);
         entries
     }
 
@@ -173,9 +184,8 @@ impl Reactor {
     /// The entry that a token means. A token of a slot that was freed, or freed and given to another, means nobody.
     #[inline]
     pub(crate) fn find(&self, token: Token) -> Option<Entry> {
-        let (index, generation) = unpack(token);
         let slab = self.slab.borrow_mut(); // It counts no readers: fewer instructions than `borrow`.
-        let slot = slab.get(index).filter(|slot| slot.generation == generation)?;
+        let slot = slab.get(index(token)).filter(|slot| slot.token == token)?;
         Some(Rc::clone(&slot.entry))
     }
 
@@ -188,13 +198,20 @@ impl Reactor {
         if queue {
             state.queued.set(true);
             self.ready.borrow_mut().push_back(Rc::clone(entry));
+            self.listed.set(self.listed.get() + 1);
         }
         queue
     }
 
-    /// Takes the first entry from the ready list.
+    /// The first entry of the ready list.
+    pub(crate) fn first_ready(&self) -> Option<Entry> {
+        self.ready.borrow().front().cloned()
+    }
+
+    /// Takes it from the ready list.
     pub(crate) fn next_ready(&self) -> Option<Entry> {
         let entry = self.ready.borrow_mut().pop_front()?;
+        self.listed.set(self.listed.get() - 1);
         entry.state().queued.set(false);
         Some(entry)
     }
@@ -202,13 +219,14 @@ impl Reactor {
     /// Keeps an entry for the next turn, because something was left over after its call.
     pub(super) fn leave_over(&self, entry: Entry) {
         self.left_over.borrow_mut().push_back(entry);
+        self.listed.set(self.listed.get() + 1);
     }
 
-    /// Begins a turn: what was left over in the last one becomes ready.
-    pub(crate) fn take_up_left_over(&self) {
-        let mut left_over = self.left_over.borrow_mut();
-        if !left_over.is_empty() {
-            self.ready.borrow_mut().append(&mut left_over);
+    /// Begins a turn: what was left over in the last one becomes ready. `quiet`: the poller has told of nothing.
+    pub(crate) fn begin_turn(&self, quiet: bool) {
+        if self.is_busy() {
+            self.ready.borrow_mut().append(&mut self.left_over.borrow_mut());
+            self.settle_doubts(quiet);
         }
     }
 
@@ -216,15 +234,15 @@ impl Reactor {
     /// do: under load the next event comes before that, and spares it.
     #[inline]
     pub(crate) fn doubt(&self, state: &State) {
-        if state.begin_doubt() {
-            self.doubts.borrow_mut().extend(state.token());
+        if let Some(token) = state.token().filter(|_| state.begin_doubt()) {
+            self.doubts.borrow_mut().push_back(token);
+            self.listed.set(self.listed.get() + 1);
         }
     }
 
-    /// Begins a turn. `quiet`: the poller has told of nothing. Then doubts are settled, and at the latest after
-    /// [`DOUBT_TURNS`] turns, so that what is behind a short read waits for no more than that; a batch of them in a
-    /// turn.
-    pub(crate) fn settle_doubts(&self, quiet: bool) {
+    /// Doubts are settled when nothing else is to be done, and at the latest after [`DOUBT_TURNS`] turns, so that what is
+    /// behind a short read waits for no more than that; a batch of them in a turn.
+    fn settle_doubts(&self, quiet: bool) {
         if self.doubts.borrow().is_empty() {
             return;
         }
@@ -234,6 +252,7 @@ impl Reactor {
                 let Some(token) = self.doubts.borrow_mut().pop_front() else {
                     break;
                 };
+                self.listed.set(self.listed.get() - 1);
                 if let Some(entry) = self.find(token) {
                     entry.state().end_doubt();
                     self.enqueue(&entry);
@@ -273,12 +292,12 @@ impl Reactor {
     }
 
     pub(crate) fn ready_len(&self) -> usize {
-        self.ready.borrow().len()
+        if self.is_busy() { self.ready.borrow().len() } else { 0 }
     }
 
     /// Whether there is something to do without asking the kernel.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.ready.borrow().is_empty() || !self.left_over.borrow().is_empty() || !self.doubts.borrow().is_empty()
+        self.listed.get() > 0
     }
 
     /// Closes this half of the poller; every source has been deregistered.

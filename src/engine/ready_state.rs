@@ -1,7 +1,7 @@
 //! What the loop remembers of one registration: what its source is ready for, and what of that somebody asks for.
 
 use super::timer_queue::TimerKey;
-use super::token::unpack;
+use super::token::index;
 use crate::ready::{Interest, Ready};
 use mio::Token;
 use std::cell::Cell;
@@ -137,7 +137,7 @@ impl State {
 
     /// The index of the slot, if the entry is in the slab.
     pub(crate) fn slot(&self) -> Option<u32> {
-        self.token.get().map(|token| unpack(token).0 as u32)
+        self.token.get().map(|token| index(token) as u32)
     }
 
     /// Asks for one call although nothing is ready: for an operation that has nothing to wait for.

@@ -20,7 +20,6 @@ pub(super) fn pack(index: usize, generation: u32) -> Token {
 }
 
 #[inline]
-pub(super) fn unpack(token: Token) -> (usize, u32) {
-    let index = token.0 & ((1 << INDEX_BITS) - 1);
-    (index, (token.0 >> INDEX_BITS) as u32)
+pub(super) fn index(token: Token) -> usize {
+    token.0 & ((1 << INDEX_BITS) - 1)
 }

@@ -58,28 +58,28 @@ impl Engine {
             let sleep = self.decide_sleep(patience); // 2. decide how long to sleep
             self.wait(poller, sleep)?; // 3. wait
             self.read_clock(); // 4. read the clock, once
-            turn.enter(Step::DispatchReadiness, 0);
+            turn.enter(Step::DispatchReadiness);
         }
         if turn.is_at(Step::DispatchReadiness) {
             self.dispatch_events(poller)?; // 5. dispatch readiness: what the poller told ...
-            turn.enter(Step::DispatchReadyList, self.reactor.ready_len());
+            turn.enter_ready_list(self.reactor.ready_len());
         }
         if turn.is_at(Step::DispatchReadyList) {
             self.dispatch_ready_list()?; // ... then, in one pass, what was left over and what that started
-            turn.enter(Step::CompleteTimers, 0);
+            turn.enter(Step::CompleteTimers);
         }
         if turn.is_at(Step::CompleteTimers) {
             self.complete_timers()?; // 6. complete due timers
-            turn.enter(Step::RunHandlers, 0);
+            turn.enter(Step::RunHandlers);
             self.scheduler.begin();
         }
         self.run_handlers()?; // 7. run the ready handlers, a snapshot
-        turn.enter(Step::Outside, 0);
+        turn.enter(Step::Outside);
         Ok(())
     }
 
     fn take_posted(&self) {
-        self.turn.enter(Step::TakePosted, 0);
+        self.turn.enter(Step::TakePosted);
         self.teller.look();
         if self.inbox.has_mail() {
             self.take_mail();
@@ -118,7 +118,7 @@ impl Engine {
     }
 
     fn decide_sleep(&self, patience: Patience) -> Sleep {
-        self.turn.enter(Step::DecideSleep, 0);
+        self.turn.enter(Step::DecideSleep);
         let sleep = self.sleep_allowed(patience);
         if sleep.limit.is_some_and(|limit| limit.is_zero()) {
             return sleep;
@@ -162,7 +162,7 @@ impl Engine {
 
     fn wait(&self, poller: &mut Poller, sleep: Sleep) -> Result<(), Left> {
         tell!(self, "{sleep}");
-        self.turn.enter(Step::Wait, 0);
+        self.turn.enter(Step::Wait);
         let asleep = self.teller.tracing().then(Instant::now);
         let waited = if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(sleep.limit) };
         self.inbox.awake();
@@ -170,11 +170,10 @@ impl Engine {
             Ok(events) => {
                 tell!(self, "slept {:.3?}, {events} events", asleep.map(|since| since.elapsed()).unwrap_or_default());
                 self.turn.begin_batch(poller.is_full(events));
-                self.reactor.take_up_left_over();
-                self.reactor.settle_doubts(events == 0);
+                self.reactor.begin_turn(events == 0);
             }
             Err(error) => {
-                self.turn.enter(Step::Outside, 0);
+                self.turn.enter(Step::Outside);
                 return Err(Left::Error(error));
             }
         }
@@ -188,7 +187,7 @@ impl Engine {
     }
 
     fn read_clock(&self) {
-        self.turn.enter(Step::ReadClock, 0);
+        self.turn.enter(Step::ReadClock);
         let before = self.turn.now();
         self.turn.set_now(self.clock.now(), self.next_sequence());
         tell!(self, "{:.3?} since the last reading", self.turn.now() - before);
@@ -196,18 +195,19 @@ impl Engine {
 
     fn dispatch_events(&self, poller: &Poller) -> Result<(), Left> {
         // Asked once a turn, so that a silent loop does not ask at every event.
-        if self.teller.tracing() { self.deliver::<true>(poller) } else { self.deliver::<false>(poller) }
+        if self.teller.watches_calls() { self.deliver::<true>(poller) } else { self.deliver::<false>(poller) }
     }
 
-    fn deliver<const TELLS: bool>(&self, poller: &Poller) -> Result<(), Left> {
+    fn deliver<const WATCHES: bool>(&self, poller: &Poller) -> Result<(), Left> {
         for event in poller.events(self.turn.cursor()) {
             if let Some(entry) = self.reactor.find(event.token()) {
                 let told = readiness(event); // Not before it is needed: the loop would run out of registers.
-                if TELLS {
-                    tell!(self, "token {} ready: {told:?}", entry.state().slot().unwrap_or_default());
+                if WATCHES {
+                    self.deliver_watched(entry, told);
+                } else {
+                    self.turn.count_event();
+                    entry.on_event(told);
                 }
-                self.turn.count_event();
-                entry.on_event(told);
                 self.may_go_on()?;
             } else {
                 self.turn.count_event();
@@ -216,16 +216,44 @@ impl Engine {
         Ok(())
     }
 
+    /// Told before the event is counted: a logger may panic.
+    #[cold]
+    fn deliver_watched(&self, entry: Entry, told: Ready) {
+        tell!(self, "token {} ready: {told:?}", entry.state().slot().unwrap_or_default());
+        entry.state().set(told);
+        let _call = entry.state().is_due_anew().then(|| self.watch_dispatch(&entry));
+        self.turn.count_event();
+        entry.on_event(told);
+    }
+
     fn dispatch_ready_list(&self) -> Result<(), Left> {
-        while self.turn.take_one() {
+        while self.turn.may_take_one() {
+            let call = self.watch_first_ready();
+            self.turn.take_one();
             let Some(entry) = self.reactor.next_ready() else {
                 break;
             };
-            tell!(self, "token {} still ready: {:?}", entry.state().slot().unwrap_or_default(), entry.state().ready());
             entry.on_event(Ready::NONE);
+            drop(call);
             self.may_go_on()?;
         }
         Ok(())
+    }
+
+    /// Told while it is still on the list, for the same reason.
+    fn watch_first_ready(&self) -> Option<Call<'_>> {
+        if !self.teller.watches_calls() {
+            return None;
+        }
+        let entry = self.reactor.first_ready()?;
+        let state = entry.state();
+        tell!(self, "token {} still ready: {:?}", state.slot().unwrap_or_default(), state.ready());
+        state.is_due().then(|| self.watch_dispatch(&entry))?
+    }
+
+    /// Watches a dispatch that is one call of user code. (Others watch each of their calls.)
+    fn watch_dispatch(&self, entry: &Entry) -> Option<Call<'_>> {
+        entry.one_call().map(|(kind, origin)| self.watch(kind, origin.location))
     }
 
     fn complete_timers(self: &Rc<Self>) -> Result<(), Left> {
@@ -358,29 +386,36 @@ impl Engine {
     /// Whether to leave the turn here.
     #[inline(always)]
     pub(crate) fn must_leave(&self) -> bool {
-        self.inbox.stop_requested() || (self.turn.looks_closer() && self.turn.is_spent())
+        self.inbox.looks_closer() && self.has_had_enough()
+    }
+
+    /// By `stop`, or of the call in progress.
+    #[cold]
+    #[inline(never)]
+    fn has_had_enough(&self) -> bool {
+        self.inbox.stop_requested() || self.turn.is_spent()
     }
 
     /// After every handler: does what that has left to be done then, and tells whether to go on.
     #[inline(always)]
     fn may_go_on(&self) -> Result<(), Left> {
-        if self.inbox.stop_requested() || self.turn.looks_closer() { self.finish_handler() } else { Ok(()) }
+        if self.inbox.looks_closer() { self.finish_handler() } else { Ok(()) }
     }
 
     /// A deadline alone does not end a turn before its first handler: so even no time at all gets on.
     #[cold]
     #[inline(never)]
     fn finish_handler(&self) -> Result<(), Left> {
-        self.turn.looked_closer();
+        self.inbox.looked_closer(self.turn.is_bounded());
         self.reactor.flush();
-        let leave = self.must_leave() && (self.turn.ran() > 0 || self.inbox.stop_requested());
+        let leave = self.has_had_enough() && (self.turn.ran() > 0 || self.inbox.stop_requested());
         if leave { Err(Left::Early) } else { Ok(()) }
     }
 
     /// Has the entry flushed when the handler in progress has returned. If that panics, its dispatch sees to it.
     pub(crate) fn flush_at_end(&self, entry: Entry) {
         self.reactor.flush_later(entry);
-        self.turn.look_closer();
+        self.inbox.look_closer();
     }
 }
 

@@ -203,7 +203,7 @@ where
             };
             let budget = Budget::new(&engine.config);
             let io = Io::new(source, &self.state, engine, &budget);
-            let _call = engine.begin_call("callback", &self.origin);
+            engine.turn.count_handler();
             callback(&io, self.state.wanted())
         };
         if self.state.token().is_some() {
@@ -211,6 +211,10 @@ where
         } else {
             self.finish_release();
         }
+    }
+
+    fn one_call(&self) -> Option<(&'static str, Origin)> {
+        Some(("callback", self.origin))
     }
 
     fn has_panicked(&self) {

@@ -30,51 +30,63 @@ pub struct Io<'a, S> {
     budget: &'a Budget,
 }
 
-/// A source whose transfers keep its ready bits true, without a budget: for layers that bound a dispatch by themselves.
+/// A source whose transfers keep its ready bits true.
 pub(crate) struct Tracked<'a, S> {
     pub(crate) source: &'a S,
     pub(crate) state: &'a State,
     pub(crate) engine: &'a Engine,
+    /// What the transfers are paid from; `None` for layers that bound a dispatch by themselves.
+    pub(crate) budget: Option<&'a Budget>,
     /// Whether a transfer may have to be told. `false` where it is known that nobody listens to the trace.
     pub(crate) tells: bool,
 }
 
 /// What is left of one dispatch, in bytes. Everything is paid for in bytes: a read or a write costs what it moves, but
-/// at least its share of the calls, and any other call its share. So one number bounds bytes and calls.
+/// at least its share of the calls, and any other call its share. So one number bounds bytes and calls. A transfer
+/// after which the source is not ready any more costs nothing: it was the last in its direction.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    /// May be overdrawn by the last transfer.
-    left: Cell<isize>,
+    left: Cell<usize>,
 }
 
 impl Budget {
     #[inline(always)]
     pub(crate) fn new(config: &Config) -> Self {
-        let left = Cell::new(config.dispatch_bytes);
+        let left = Cell::new(config.dispatch_bytes.get());
         Budget { left }
     }
 
     #[inline(always)]
-    fn is_spent(&self) -> bool {
-        self.left.get() <= 0
+    pub(crate) fn is_spent(&self) -> bool {
+        self.left.get() == 0
     }
 
     #[inline(always)]
-    fn pay(&self, bytes: isize) {
-        self.left.set(self.left.get() - bytes);
+    pub(crate) fn pay_transfer(&self, moved: usize, config: &Config) {
+        self.pay(moved.max(config.least_transfer));
+    }
+
+    fn pay_call(&self, config: &Config) {
+        self.pay(config.least_call);
+    }
+
+    /// The last may cost more than is left.
+    #[inline(always)]
+    fn pay(&self, bytes: usize) {
+        self.left.set(self.left.get().saturating_sub(bytes));
     }
 }
 
 impl<'a, S: 'static> Io<'a, S> {
     #[inline]
     pub(crate) fn new(source: &'a S, state: &'a State, engine: &'a Engine, budget: &'a Budget) -> Self {
-        Io { tracked: Tracked { source, state, engine, tells: true }, budget }
+        Io { tracked: Tracked { source, state, engine, budget: Some(budget), tells: true }, budget }
     }
 
     /// For transfers of which nobody is told.
     #[inline]
     pub(crate) fn untold(source: &'a S, state: &'a State, engine: &'a Engine, budget: &'a Budget) -> Self {
-        Io { tracked: Tracked { source, state, engine, tells: false }, budget }
+        Io { tracked: Tracked { source, state, engine, budget: Some(budget), tells: false }, budget }
     }
 
     /// The source itself, for its addresses and options. Reading or writing it directly bypasses the ready bits: the
@@ -108,29 +120,17 @@ impl<'a, S: 'static> Io<'a, S> {
     #[inline(always)]
     fn read_with<E: Failure>(&self, asked: usize, call: impl FnMut() -> Result<usize, E>) -> io::Result<usize> {
         if !self.ready().is_readable() || self.budget.is_spent() {
-            return Err(ErrorKind::WouldBlock.into());
+            return Err(not_now());
         }
-        self.paid(self.tracked.read_with(asked, call))
+        self.tracked.read_with(asked, call).map_err(Into::into)
     }
 
     #[inline(always)]
     fn write_with<E: Failure>(&self, asked: usize, call: impl FnMut() -> Result<usize, E>) -> io::Result<usize> {
         if !self.ready().is_writable() || self.budget.is_spent() {
-            return Err(ErrorKind::WouldBlock.into());
+            return Err(not_now());
         }
-        self.paid(self.tracked.write_with(asked, call))
-    }
-
-    #[inline(always)]
-    fn paid<E: Failure>(&self, moved: Result<usize, E>) -> io::Result<usize> {
-        match moved {
-            Ok(n) => {
-                // A slice has at most isize::MAX bytes.
-                self.budget.pay((n as isize).max(self.tracked.engine.config.least_transfer));
-                Ok(n)
-            }
-            Err(error) => Err(error.into()),
-        }
+        self.tracked.write_with(asked, call).map_err(Into::into)
     }
 
     /// Writes from `buffer`; may write only a part of it.
@@ -173,9 +173,9 @@ impl<'a, S: 'static> Io<'a, S> {
     pub fn try_io<R>(&self, direction: Interest, mut call: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
         let Tracked { source, state, engine, .. } = &self.tracked;
         if state.ready().of(direction).is_none() || self.budget.is_spent() {
-            return Err(ErrorKind::WouldBlock.into());
+            return Err(not_now());
         }
-        self.budget.pay(engine.config.least_call);
+        self.budget.pay_call(&engine.config);
         let result = uninterrupted(|| call(source));
         if let Err(error) = &result {
             self.tracked.note_error(error, direction.as_ready());
@@ -211,16 +211,27 @@ impl<S: 'static> Tracked<'_, S> {
     #[inline(always)]
     fn note_read(&self, n: usize, asked: usize) {
         if n == asked {
-            return;
-        }
-        if n == 0 {
+            self.pay(n);
+        } else if n == 0 {
             // Elsewhere nothing may be an empty datagram, or a ^D with more behind it.
             if ends_with_nothing::<S>() || self.state.ready().is_read_closed() {
                 self.state.set(Ready::READ_CLOSED);
                 self.state.clear(Ready::READABLE);
+            } else {
+                self.pay(n);
             }
         } else if short_transfer_drains::<S>() && !self.has_more_behind_a_short_read() {
             self.state.clear(Ready::READABLE);
+        } else {
+            self.pay(n);
+        }
+    }
+
+    /// For a transfer after which there may be another.
+    #[inline(always)]
+    fn pay(&self, moved: usize) {
+        if let Some(budget) = self.budget {
+            budget.pay_transfer(moved, &self.engine.config);
         }
     }
 
@@ -243,6 +254,8 @@ impl<S: 'static> Tracked<'_, S> {
             Ok(n) => {
                 if n < asked && short_transfer_drains::<S>() {
                     self.state.clear(Ready::WRITABLE);
+                } else {
+                    self.pay(n);
                 }
                 self.tell_moved("wrote", n, asked);
                 Ok(n)
@@ -416,6 +429,13 @@ fn uninterrupted<R, E: Failure>(mut call: impl FnMut() -> Result<R, E>) -> Resul
             result => return result,
         }
     }
+}
+
+/// Out of line, or the error would lie ready, in a register, for every call.
+#[cold]
+#[inline(never)]
+fn not_now() -> io::Error {
+    ErrorKind::WouldBlock.into()
 }
 
 /// The source as what it nearly always is. The same bytes moved by a shorter way: the calls of `stream.rs` need no C

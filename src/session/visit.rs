@@ -13,6 +13,7 @@ use crate::engine::dispatch::Dispatch;
 use crate::engine::reactor::Reactor;
 use crate::engine::ready_state::State;
 use crate::outstanding::Work;
+use crate::readiness::io::Budget;
 use crate::ready::{Interest, Ready};
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -97,7 +98,7 @@ impl Link {
     #[inline(never)]
     fn visit(&self, done: Asked, counted: bool) {
         if let Some(me) = self.me() {
-            let budget = Cell::new(self.config().dispatch_bytes);
+            let budget = Budget::new(self.config());
             Visit { link: &me, counted: Cell::new(counted), done: Cell::new(done), budget }.do_duties();
         }
     }
@@ -110,8 +111,8 @@ struct Visit<'a> {
     counted: Cell<bool>,
     /// What was done in it.
     done: Cell<Asked>,
-    /// Bytes of the queue that may still be written in it.
-    budget: Cell<isize>,
+    /// What may still be written in it, of the queue.
+    budget: Budget,
 }
 
 impl Visit<'_> {
@@ -261,14 +262,14 @@ impl Visit<'_> {
         if !link.flow.may_write() {
             return;
         }
-        while self.budget.get() > 0 && !link.flow.queue.borrow().is_empty() {
+        while !self.budget.is_spent() && !link.flow.queue.borrow().is_empty() {
             let written = link.write_queued();
             if written == 0 {
                 break;
             }
             link.flow.queue.borrow_mut().advance(written);
             link.flow.note_written();
-            self.budget.set(self.budget.get() - (written as isize).max(link.config().least_transfer));
+            self.budget.pay_transfer(written, link.config());
         }
     }
 
