@@ -96,7 +96,7 @@ pub fn run_layer(
         return ExitCode::SUCCESS;
     }
     finish(Workload::parse(&arguments).and_then(|workload| {
-        switch_logging();
+        set_logger();
         raise_descriptor_limit()?;
         peer(workload)
     }))
@@ -119,11 +119,27 @@ pub fn fail(what: &str, error: impl Display) -> ! {
     std::process::exit(1)
 }
 
-/// Off, unless the environment says otherwise: so it is off at run time, as in a program with a logger that nobody
-/// listens to. Were it never set, the compiler would see that nothing is ever logged, and leave the questions out.
-fn switch_logging() {
-    let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
-    log::set_max_level(level.unwrap_or(log::LevelFilter::Off));
+/// A program with a logger, as most are. It says nothing unless the environment asks for more: so logging is switched off
+/// at run time. Without a logger the compiler would see that nothing is ever logged, and leave the questions out.
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        eprintln!("{}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+fn set_logger() {
+    if log::set_logger(&Logger).is_ok() {
+        let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
+        log::set_max_level(level.unwrap_or(log::LevelFilter::Off));
+    }
 }
 
 fn raise_descriptor_limit() -> io::Result<()> {

@@ -5,7 +5,7 @@ use crate::counts::{BESIDE_IDLE, COUNTERS, INSTRUCTIONS, WITHOUT_LOG};
 use crate::lab::Lab;
 use crate::measure::measure;
 use crate::options::Options;
-use crate::peers::{Peer, SESSION};
+use crate::peers::{LAYERS, Peer, SESSION};
 use crate::process::{Outcome, Trouble};
 use crate::records::{BUILD, Lack, Records};
 use crate::say::tell;
@@ -47,10 +47,10 @@ impl Run<'_> {
     /// Builds the program without `log`, if it will be counted: now, from what all the others are built from.
     pub fn build_without_log(&mut self, workloads: &[Workload], peers: &[&Peer]) -> Done {
         let is_counted = self.tools.valgrind && workloads.iter().any(|workload| matches!(workload.task, Task::Counted));
-        match peers.iter().find(|peer| is_counted && peer.name == SESSION) {
-            Some(session) => match self.lab.places.build_without_log(session) {
+        match layers(peers).next().filter(|_| is_counted) {
+            Some(ours) => match self.lab.places.build_without_log(ours) {
                 Ok(()) => Ok(()),
-                Err(why) => self.lacks(COUNTS, session.name, 0, Lack::Failed, &format!("without log: {why}")),
+                Err(why) => self.lacks(COUNTS, ours.name, 0, Lack::Failed, &format!("without log: {why}")),
             },
             None => Ok(()),
         }
@@ -131,16 +131,16 @@ impl Run<'_> {
         self.records.note(workload, peer, round, lack, why).map_err(unwritten)
     }
 
-    /// The counts of every peer; and of sessions, what logging costs that is switched off, and what idle connections do.
+    /// The counts of every peer; of ours, what logging costs that is switched off; and of sessions, what idle connections
+    /// do.
     fn all_counts(&mut self, peers: &[&Peer]) -> Done {
         self.counts(peers)?;
-        match peers.iter().find(|peer| peer.name == SESSION) {
-            Some(session) if self.tools.valgrind => {
-                self.count_without_log(session)?;
-                self.count_beside_idle(session)
-            }
-            _ => Ok(()),
+        if !self.tools.valgrind {
+            return Ok(());
         }
+        layers(peers).try_for_each(|layer| self.count_without_log(layer))?;
+        let session = peers.iter().find(|peer| peer.name == SESSION);
+        session.map_or(Ok(()), |session| self.count_beside_idle(session))
     }
 
     pub fn counts(&mut self, peers: &[&Peer]) -> Done {
@@ -154,10 +154,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn count_without_log(&mut self, session: &Peer) -> Done {
-        let program = self.lab.places.program_without_log(session.executable);
-        let count = self.instructions(session, &program, 0);
-        self.keep_count(session, WITHOUT_LOG, count)
+    fn count_without_log(&mut self, layer: &Peer) -> Done {
+        let program = self.lab.places.program_without_log(layer.executable);
+        let count = self.instructions(layer, &program, 0);
+        self.keep_count(layer, WITHOUT_LOG, count)
     }
 
     fn count_beside_idle(&mut self, session: &Peer) -> Done {
@@ -180,6 +180,11 @@ impl Run<'_> {
     fn keep_count(&mut self, peer: &Peer, figure: &str, count: Outcome<f64>) -> Done {
         self.keep(COUNTS, peer, 0, count.map(|count| vec![(figure.into(), count)]))
     }
+}
+
+/// Ours.
+fn layers<'a>(peers: &[&'a Peer]) -> impl Iterator<Item = &'a Peer> {
+    peers.iter().copied().filter(|peer| LAYERS.contains(&peer.name))
 }
 
 /// Which of its `rounds` a workload has in round `now` of `all`: where it has fewer, they are spread evenly.

@@ -58,19 +58,27 @@ impl<S: Descriptor> Shared<S> {
         pending.facts = Facts { sequence: engine.next_sequence(), origin: engine.origin(location), needs_nothing };
         pending.fill(transfer, handler);
         match self.state.slot() {
-            Some(slot) => self.start_at(slot, direction, pending),
-            None => self.start_first(direction, pending),
+            Some(slot) => self.start_at(slot, direction, pending, location),
+            None => self.start_first(direction, pending, location),
         }
     }
 
     #[inline(always)]
-    fn start_at<T, H>(&self, slot: u32, direction: Direction, pending: Box<Pending<T, H>>) -> Operation
+    fn start_at<T, H>(
+        &self,
+        slot: u32,
+        direction: Direction,
+        pending: Box<Pending<T, H>>,
+        location: &'static Location<'static>,
+    ) -> Operation
     where
         T: Transfer<S>,
         H: FnOnce(T::Outcome) + 'static,
     {
-        let Facts { sequence, origin, needs_nothing } = pending.facts;
-        tell!(self.handle.engine, "started {} on token {slot} from {}", T::KIND, origin.location);
+        let Facts { sequence, needs_nothing, .. } = pending.facts;
+        if self.handle.engine.teller.tracing() {
+            tell_started(&self.handle.engine, T::KIND, slot, location);
+        }
         self.enqueue(direction, pending, needs_nothing);
         self.handle.engine.key(Place::Slot(slot), sequence)
     }
@@ -78,7 +86,12 @@ impl<S: Descriptor> Shared<S> {
     /// Starts the object's first operation; or one after its context has gone, with which all slots have.
     #[cold]
     #[inline(never)]
-    fn start_first<T, H>(&self, direction: Direction, pending: Box<Pending<T, H>>) -> Operation
+    fn start_first<T, H>(
+        &self,
+        direction: Direction,
+        pending: Box<Pending<T, H>>,
+        location: &'static Location<'static>,
+    ) -> Operation
     where
         T: Transfer<S>,
         H: FnOnce(T::Outcome) + 'static,
@@ -87,7 +100,7 @@ impl<S: Descriptor> Shared<S> {
             return Operation::ENDED; // The handler is dropped unrun.
         }
         match self.register() {
-            Ok(slot) => self.start_at(slot, direction, pending),
+            Ok(slot) => self.start_at(slot, direction, pending, location),
             Err(error) => self.fail_pending(pending, error),
         }
     }
@@ -119,6 +132,14 @@ impl<S: Descriptor> Shared<S> {
         self.end_later(pending);
         Operation::ENDED
     }
+}
+
+/// Out of line, and given plain values: what a line of the trace is made of would otherwise lie in memory for every
+/// operation, though nobody listens.
+#[cold]
+#[inline(never)]
+fn tell_started(engine: &Engine, kind: &str, slot: u32, location: &Location<'_>) {
+    tell!(engine, "started {kind} on token {slot} from {location}");
 }
 
 struct Pending<T, H> {

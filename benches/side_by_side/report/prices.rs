@@ -30,7 +30,8 @@ enum Source {
     SystemCalls(&'static str),
     Memory,
     WakeUps,
-    Logging,
+    /// Instructions of a layer with logging that is switched off, above those without any.
+    Logging(&'static str),
     /// The lowest ratio to the best peer of all workloads of these families, surely too low ones first.
     LowestRatio(&'static [Family]),
     /// In how many of them the 99th percentile is worse beyond the noise.
@@ -60,7 +61,9 @@ const PRICES: &[(&str, Bound, Source)] = &[
     ("allocations per message, readiness", NONE, Count("readiness", ALLOCATIONS)),
     ("KiB per idle session", AtMost(0.5, 0.6), Memory),
     ("wake-ups in 10 s, 2,000 idle sessions", AtMost(0.0, 0.0), WakeUps),
-    ("instructions per message that switched-off logging adds", AtMost(10.0, 10.0), Logging),
+    ("instructions that switched-off logging adds, readiness", LOGGING, Logging("readiness")),
+    ("instructions that switched-off logging adds, session", LOGGING, Logging("session")),
+    ("instructions that switched-off logging adds, operation", LOGGING, Logging("operation")),
     ("echo: rate / best peer's, the lowest of all", AtLeast(RATIO), LowestRatio(ECHOING)),
     ("streams: rate / best peer's, the lowest of all", AtLeast(RATIO), LowestRatio(STREAMING)),
     ("echo: workloads whose p99 is worse than the best peer's", AtMost(0.0, 0.0), EchoTails),
@@ -73,6 +76,7 @@ const PRICES: &[(&str, Bound, Source)] = &[
 ];
 
 const SYSTEM_CALLS_BOUND: Bound = AtMost(SYSTEM_CALLS_ABOVE_FLOOR, SYSTEM_CALLS_ABOVE_FLOOR);
+const LOGGING: Bound = AtMost(10.0, 10.0);
 /// A few at the start that differ between two runs are not one for each message.
 const NONE: Bound = AtMost(0.0, 0.005);
 
@@ -160,7 +164,7 @@ impl Source {
             SystemCalls(layer) => Some(Measured::plain(count(layer, SYSTEM_CALLS)? - count(FLOOR, SYSTEM_CALLS)?)),
             Memory => memory_per_connection(view.records, SESSION).map(Measured::plain),
             WakeUps => view.records.single(WAKE_UPS, SESSION, "wakeups").map(Measured::plain),
-            Logging => Some(Measured::plain(count(SESSION, INSTRUCTIONS)? - count(SESSION, WITHOUT_LOG)?)),
+            Logging(layer) => Some(Measured::plain(count(layer, INSTRUCTIONS)? - count(layer, WITHOUT_LOG)?)),
             LowestRatio(families) => {
                 let rank = |pair: &Pair| (pair.paired.high >= RATIO, pair.paired.ratio);
                 let pairs = echoes(view, families);
