@@ -1,4 +1,4 @@
-//! One measurement: a peer and a workload, once.
+//! One measurement: a peer and a workload, once; or, of servers, piece by piece.
 
 use crate::lab::Lab;
 use crate::peers::Peer;
@@ -12,14 +12,10 @@ pub type Figures = Vec<(String, f64)>;
 /// What one operation took in one repetition. A round has several of these.
 pub const NANOSECONDS: &str = "ns";
 
-pub fn measure(lab: &Lab, workload: &Workload, peer: &Peer, seconds: f64) -> Outcome<Figures> {
+pub fn measure(lab: &Lab, workload: &Workload, peer: &'static Peer, seconds: f64) -> Outcome<Figures> {
     match &workload.task {
-        Task::Served { workload, load } => {
-            let mut load = load.clone();
-            load.extend(["--seconds".into(), seconds.to_string(), "--warm-up".into(), (WARM_UP * seconds).to_string()]);
-            served(lab, peer, workload, load)
-        }
-        Task::ServedOnce { load } => served(lab, peer, "echo", load.clone()),
+        Task::Served { .. } => served(lab, workload, peer, |server| server.measure(lab, seconds)),
+        Task::ServedOnce { .. } => served(lab, workload, peer, |server| server.load(lab, &[])),
         Task::Client { arguments } => client(lab, peer, arguments),
         Task::Alone { arguments, processors } => {
             let place = if *processors == 1 { Place::Server } else { Place::Both };
@@ -29,14 +25,52 @@ pub fn measure(lab: &Lab, workload: &Workload, peer: &Peer, seconds: f64) -> Out
     }
 }
 
-fn served(lab: &Lab, peer: &Peer, workload: &str, mut load: Vec<String>) -> Outcome<Figures> {
-    let command = lab.peer(Place::Server, peer, &[workload.into()]);
-    let mut server = Running::start(command, peer.title, &lab.scratch)?;
-    let port = server.port()?;
-    load.extend(["--pid".into(), server.pid().to_string()]);
-    let printed = lab.load(Place::Load, port, &load)?;
-    server.terminate()?;
-    named(&printed)
+fn served(
+    lab: &Lab,
+    workload: &Workload,
+    peer: &'static Peer,
+    measure: impl FnOnce(&Server) -> Outcome<Figures>,
+) -> Outcome<Figures> {
+    let server = Server::start(lab, workload, peer)?;
+    let figures = measure(&server)?;
+    server.end()?;
+    Ok(figures)
+}
+
+/// A peer's server that waits for the load generator.
+pub struct Server<'a> {
+    pub peer: &'static Peer,
+    process: Running,
+    port: u16,
+    load: &'a [String],
+}
+
+impl<'a> Server<'a> {
+    pub fn start(lab: &Lab, workload: &'a Workload, peer: &'static Peer) -> Outcome<Self> {
+        let (workload, load) = match &workload.task {
+            Task::Served { workload, load } => (*workload, load),
+            Task::ServedOnce { load } => ("echo", load),
+            _ => return failed("no server is measured in this"),
+        };
+        let command = lab.peer(Place::Server, peer, &[workload.into()]);
+        let mut process = Running::start(command, peer.title, &lab.scratch)?;
+        let port = process.port()?;
+        Ok(Server { peer, process, port, load })
+    }
+
+    /// Loads it for so long, with connections of its own each time.
+    pub fn measure(&self, lab: &Lab, seconds: f64) -> Outcome<Figures> {
+        self.load(lab, &["--seconds".into(), seconds.to_string(), "--warm-up".into(), (WARM_UP * seconds).to_string()])
+    }
+
+    fn load(&self, lab: &Lab, options: &[String]) -> Outcome<Figures> {
+        let pid = ["--pid".into(), self.process.pid().to_string()];
+        named(&lab.load(Place::Load, self.port, &[self.load, options, &pid].concat())?)
+    }
+
+    pub fn end(mut self) -> Outcome<()> {
+        self.process.terminate()
+    }
 }
 
 fn client(lab: &Lab, peer: &Peer, arguments: &[String]) -> Outcome<Figures> {

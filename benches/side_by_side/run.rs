@@ -3,7 +3,7 @@
 use crate::building::Unbuilt;
 use crate::counts::{BESIDE_IDLE, COUNTERS, INSTRUCTIONS, WITHOUT_LOG};
 use crate::lab::Lab;
-use crate::measure::measure;
+use crate::measure::{Server, measure};
 use crate::options::Options;
 use crate::peers::{LAYERS, Peer, SESSION};
 use crate::process::{Outcome, Trouble};
@@ -62,7 +62,7 @@ impl Run<'_> {
         tell(&format!("building, then {} workloads, about {:.0} min", workloads.len(), (seconds / 60.0).ceil()));
     }
 
-    pub fn workloads(&mut self, options: &Options, workloads: &[Workload], peers: &[&Peer]) -> Done {
+    pub fn workloads(&mut self, options: &Options, workloads: &[Workload], peers: &[&'static Peer]) -> Done {
         let expected = |workload: &Workload| expected(options, workload, peers.len());
         let mut left: f64 = workloads.iter().map(expected).sum();
         let mut done = 0;
@@ -81,7 +81,7 @@ impl Run<'_> {
 
     /// In each round every workload of a family has its turn, and in that every peer, each time in another order: what
     /// changes on the machine meets all that is told in one table.
-    fn rounds(&mut self, options: &Options, family: &[Workload], peers: &[&Peer]) -> Done {
+    fn rounds(&mut self, options: &Options, family: &[Workload], peers: &[&'static Peer]) -> Done {
         let of = |workload: &Workload| workload.rounds(options.rounds, options.seconds);
         let all = family.iter().map(|workload| of(workload).0).max().unwrap_or(0);
         let mut order = peers.to_vec();
@@ -90,18 +90,60 @@ impl Run<'_> {
                 let (rounds, seconds) = of(workload);
                 if let Some(round) = due_round(now, all, rounds) {
                     self.random.shuffle(&mut order);
-                    self.round(workload, round, seconds, &order)?;
+                    match workload.pieces() {
+                        1 => self.round(workload, round, seconds, &order)?,
+                        pieces => self.round_in_pieces(workload, round, seconds, pieces, &order)?,
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn round(&mut self, workload: &Workload, round: u32, seconds: f64, peers: &[&Peer]) -> Done {
-        for peer in peers {
+    fn round(&mut self, workload: &Workload, round: u32, seconds: f64, peers: &[&'static Peer]) -> Done {
+        for &peer in peers {
             if self.worth_it(&workload.name, peer) {
                 let outcome = measure(self.lab, workload, peer, seconds);
                 self.keep(&workload.name, peer, round, outcome)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The servers of all peers are there at the same time, and have their turns piece by piece, each time in another
+    /// order: what changes within a round meets all of them, too.
+    fn round_in_pieces(
+        &mut self,
+        workload: &Workload,
+        round: u32,
+        seconds: f64,
+        pieces: u32,
+        peers: &[&'static Peer],
+    ) -> Done {
+        let mut servers = Vec::new();
+        for &peer in peers {
+            if self.worth_it(&workload.name, peer) {
+                match Server::start(self.lab, workload, peer) {
+                    Ok(server) => servers.push(server),
+                    Err(trouble) => self.keep(&workload.name, peer, round, Err(trouble))?,
+                }
+            }
+        }
+        for _ in 0..pieces {
+            for server in std::mem::take(&mut servers) {
+                let figures = server.measure(self.lab, seconds / f64::from(pieces));
+                let peer = server.peer;
+                if figures.is_ok() {
+                    servers.push(server); // Otherwise it ends here.
+                }
+                self.keep(&workload.name, peer, round, figures)?;
+            }
+            self.random.shuffle(&mut servers);
+        }
+        for server in servers {
+            let peer = server.peer;
+            if let Err(trouble) = server.end() {
+                self.keep(&workload.name, peer, round, Err(trouble))?;
             }
         }
         Ok(())

@@ -56,6 +56,11 @@ pub const TIMERS: [usize; 3] = [1_000, 100_000, 1_000_000];
 /// So much of the measured time of a server comes before it, unmeasured.
 pub const WARM_UP: f64 = 0.6;
 
+/// The measured time of a server comes in so many pieces, between which the other peers have theirs.
+const PIECES: u32 = 4;
+/// What a piece takes beyond that: the load generator starts, connects, and reads the server's figures.
+const PIECE_SECONDS: f64 = 0.03;
+
 /// A measurement is costly that takes so many seconds beyond what is measured.
 const COSTLY: f64 = 0.9;
 /// It has fewer rounds, by this factor.
@@ -264,11 +269,18 @@ impl Workload {
         }
     }
 
+    /// In how many pieces a server is measured in a round.
+    pub fn pieces(&self) -> u32 {
+        let is_cheap = matches!(self.task, Task::Served { .. }) && self.extra_seconds < COSTLY;
+        if is_cheap { PIECES } else { 1 }
+    }
+
     /// How long it will take with so many peers.
     pub fn expected_seconds(&self, rounds: u32, seconds: f64, peers: usize) -> f64 {
         let (rounds, seconds) = self.rounds(rounds, seconds);
         let measured = if matches!(self.task, Task::Served { .. }) { seconds * (1.0 + WARM_UP) } else { 0.0 };
-        f64::from(rounds) * peers as f64 * (measured + self.extra_seconds)
+        let pieces = f64::from(self.pieces()) * PIECE_SECONDS;
+        f64::from(rounds) * peers as f64 * (measured + self.extra_seconds + pieces)
     }
 }
 

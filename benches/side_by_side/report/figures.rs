@@ -62,41 +62,44 @@ impl Figure {
         matches!(self, MessagesPerSecond | MebibytesPerSecond)
     }
 
-    /// Its values in the records of one round; several where a round repeats.
+    /// Its values in the records of one round; several where a round repeats, or comes in pieces.
     fn values(self, round: &[&Record]) -> Vec<f64> {
         let all = |name: &str| round.iter().filter(|one| one.figure == name).map(|one| one.value).collect::<Vec<_>>();
-        let one = |name: &str| all(name).first().copied();
-        let per = |name: &str, other: &str, factor: f64| Some(factor * one(name)? / one(other)?);
-        let value = match self {
-            Nanoseconds => return all(NANOSECONDS),
+        let microseconds = |name: &str| all(name).iter().map(|ns| ns / 1e3).collect();
+        let per = |name: &str, other: &str, factor: f64| {
+            all(name).iter().zip(all(other)).map(|(value, other)| factor * value / other).collect()
+        };
+        let values: Vec<f64> = match self {
+            Nanoseconds => all(NANOSECONDS),
             MessagesPerSecond => per("messages", "seconds", 1.0),
             MebibytesPerSecond => per("bytes", "seconds", 1.0 / f64::from(1 << 20)),
-            Median => one("p50_ns").map(|ns| ns / 1e3),
-            P99 => one("p99_ns").map(|ns| ns / 1e3),
-            P999 => one("p999_ns").map(|ns| ns / 1e3),
+            Median => microseconds("p50_ns"),
+            P99 => microseconds("p99_ns"),
+            P999 => microseconds("p999_ns"),
             CpuPerMessage => per("cpu_ns", "messages", 1.0),
             CpuPerKibibyte => per("cpu_ns", "bytes", 1024.0),
-            UserPerMessage | SystemPerMessage | UserPerKibibyte | SystemPerKibibyte => None, // Only of all rounds.
+            UserPerMessage | SystemPerMessage | UserPerKibibyte | SystemPerKibibyte => vec![], // Only of all rounds.
             ServerBusy => per("cpu_ns", "seconds", 100.0 / 1e9),
             LoadBusy => per("load_cpu_ns", "seconds", 100.0 / 1e9),
         };
-        value.filter(|value| value.is_finite()).into_iter().collect()
+        values.into_iter().filter(|value| value.is_finite()).collect()
     }
 
-    /// Its value in each round: the median, where a round has several.
-    fn rounds(self, records: &Records, workload: &str, peer: &str) -> Vec<(u32, f64)> {
+    fn rounds(self, records: &Records, workload: &str, peer: &str) -> Vec<(u32, Vec<f64>)> {
         let rounds = records.rounds(workload, peer);
-        rounds.iter().filter_map(|round| Some((round[0].round, median(&self.values(round))?))).collect()
+        rounds.iter().map(|round| (round[0].round, self.values(round))).collect()
     }
 
-    /// A peer beside another, round by round. More than 1: it is better.
+    /// A peer beside another, round by round, and in each round piece by piece. More than 1: it is better.
     pub fn paired(self, records: &Records, workload: &str, peer: &str, other: &str) -> Option<Paired> {
         let others = self.rounds(records, workload, other);
-        let ratio = |(round, value): (u32, f64)| {
-            let (_, other) = others.iter().find(|(same, _)| *same == round)?;
-            Some(if self.more_is_better() { value / other } else { other / value })
+        let ratio = |(value, other): (&f64, &f64)| if self.more_is_better() { value / other } else { other / value };
+        let ratio_of_round = |(round, values): (u32, Vec<f64>)| {
+            let (_, others) = others.iter().find(|(same, _)| *same == round)?;
+            median(&values.iter().zip(others).map(ratio).collect::<Vec<_>>())
         };
-        Paired::new(&self.rounds(records, workload, peer).into_iter().filter_map(ratio).collect::<Vec<_>>())
+        let ours = self.rounds(records, workload, peer).into_iter();
+        Paired::new(&ours.filter_map(ratio_of_round).collect::<Vec<_>>())
     }
 
     pub fn series(self, records: &Records, workload: &str, peer: &str) -> Option<Series> {
@@ -306,6 +309,22 @@ mod tests {
         let texts = [0.0, 10e6, 670e6, 1_230e6].map(|user| text(user).unwrap());
         assert_eq!(texts, ["< 10,000", "≈ 10,000", "≈ 700,000", "1,230,000"]);
         assert_eq!([0.034, 0.4, 1.0, 7.2, 96.0].map(rough), ["0.03", "0.4", "1", "7", "100"]);
+    }
+
+    #[test]
+    fn pieces_are_compared_with_those_of_their_time() {
+        let mut records = Records::default();
+        // The machine is twice as fast in the second piece.
+        for (peer, pieces) in [("us", [110.0, 220.0, 100.0]), ("them", [100.0, 200.0, 100.0])] {
+            for messages in pieces {
+                records.record("echo", peer, 0, "messages", messages).unwrap();
+                records.record("echo", peer, 0, "seconds", 1.0).unwrap();
+            }
+        }
+        let paired = MessagesPerSecond.paired(&records, "echo", "us", "them").unwrap();
+        assert_eq!((paired.ratio, paired.rounds), (1.1, 1));
+        let series = MessagesPerSecond.series(&records, "echo", "us");
+        assert_eq!(series, Some(Series { median: 110.0, lowest: 110.0, highest: 110.0 }));
     }
 
     #[test]
