@@ -155,7 +155,9 @@ impl Config {
     }
 
     /// Warns, in one log line that names the offender by file and line, when a handler takes longer than this.
-    /// Default off, because it reads the clock twice around every handler.
+    /// Default off, because it reads the clock twice around every handler. The time of a callback of
+    /// [`register`](crate::Handle::register) includes what it asks for by what it returns: the end of its registration, say,
+    /// with the destructors of what it holds.
     #[must_use]
     pub fn slow_handler(mut self, threshold: Duration) -> Self {
         self.slow_handler = Some(threshold);

@@ -198,7 +198,9 @@ impl IoContext {
         let mut call = Call::begin(self, limit, deadline);
         let patience = deadline.map_or(Patience::Forever, Patience::Until);
         while call.engine.has_work() && !call.engine.must_leave() {
-            call.turn(patience)?;
+            if call.turn(patience)? == Turn::Left {
+                break;
+            }
         }
         Ok(call.ran())
     }

@@ -1,7 +1,9 @@
 //! Nobody starves: every step of a turn is bounded, and so is every dispatch.
 
+mod net;
 mod util;
 
+use ioctx::ip::tcp;
 use ioctx::mio::net::{TcpListener, UnixStream};
 use ioctx::{Config, Handle, Interest, Io, IoContext, Next};
 use std::cell::{Cell, RefCell};
@@ -195,6 +197,56 @@ fn a_read_that_empties_a_socket_costs_nothing() -> io::Result<()> {
         [Ok(5), Ok(3), Err(ErrorKind::WouldBlock)],
         "a write after which there is room is counted"
     );
+    Ok(())
+}
+
+/// P30: nor is a write that has filled the socket.
+#[test]
+#[cfg(not(mio_unsupported_force_poll_poll))] // There, a short write shows nothing.
+fn a_write_that_fills_a_socket_costs_nothing() -> io::Result<()> {
+    let mut io = IoContext::with_config(Config::new().read_budget(1, 1))?;
+    util::watch(&io);
+    let (ours, mut theirs) = util::tcp_pair();
+    theirs.write_all(b"x")?;
+    let outcomes = Record::new();
+    let seen = outcomes.clone();
+    let much = vec![0; 64 << 20];
+    io.register(ours, Interest::READABLE, move |stream, _| {
+        let was_short = stream.write(&much).is_ok_and(|n| n < much.len());
+        seen.push((was_short, stream.read(&mut [0; 16]).ok()));
+        Next::Release
+    })?;
+    assert_eq!(io.run()?, 1);
+    assert_eq!(outcomes.take(), [(true, Some(1))]);
+    Ok(())
+}
+
+/// P30: reads at the end of a stream are counted, because it is shown to whoever asks anew.
+#[test]
+fn the_end_of_a_stream_is_not_read_for_ever_in_one_dispatch() -> io::Result<()> {
+    const READS: usize = 100;
+    fn read_on(socket: &tcp::Socket, reads: &Rc<Cell<usize>>) {
+        let (same, counted) = (socket.clone(), reads.clone());
+        socket.async_read_some([0; 16], move |(read, _)| {
+            assert_eq!(read.map_err(|error| error.kind()), Ok(0));
+            counted.set(counted.get() + 1);
+            if counted.get() < READS {
+                read_on(&same, &counted);
+            }
+        });
+    }
+    let config = Config::new().read_budget(16, 1 << 20).handlers_per_dispatch(usize::MAX);
+    let mut io = IoContext::with_config(config)?;
+    util::watch(&io);
+    let (socket, theirs) = net::connection(&io)?;
+    drop(theirs);
+    let reads = Rc::new(Cell::new(0));
+    read_on(&socket, &reads);
+    while reads.get() < READS {
+        let before = reads.get();
+        io.poll()?;
+        assert!(reads.get() - before <= 16, "{} in one dispatch", reads.get() - before);
+    }
     Ok(())
 }
 

@@ -350,6 +350,45 @@ fn a_slow_handler_is_named() -> io::Result<()> {
     Ok(())
 }
 
+/// Section 2: a callback is timed in every call, by an event or because something was left over, together with the end of
+/// its registration, if it asks for that; which it gets even if the logger does not survive the warning.
+#[test]
+fn every_call_of_a_callback_is_timed_with_what_it_asks_for() -> io::Result<()> {
+    struct SlowToDrop;
+    impl Drop for SlowToDrop {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(15)); // Takes its time.
+        }
+    }
+    collect();
+    let mut io = IoContext::with_config(Config::new().slow_handler(Duration::from_millis(10)))?;
+    let warnings = || count(&lines(log::Level::Warn), "slow handler: callback from tests/trace.rs:");
+    let (ours, mut theirs) = tcp_pair();
+    let (read, held) = (Rc::new(Cell::new(0)), SlowToDrop);
+    let reads = read.clone();
+    io.register(ours, Interest::READABLE, move |stream, _| {
+        let _ = &held;
+        reads.set(reads.get() + stream.read(&mut [0]).unwrap_or_default());
+        match reads.get() {
+            2 => std::thread::sleep(Duration::from_millis(15)), // Takes its time, too.
+            3 => return Next::Release,
+            _ => {}
+        }
+        Next::Keep
+    })?;
+    theirs.write_all(b"ab")?;
+    while read.get() < 2 {
+        assert_eq!(warnings(), 0);
+        io.poll_one()?;
+    }
+    assert_eq!(warnings(), 1, "what was left over took long");
+    theirs.write_all(b"c")?;
+    ALLERGIC.set(Some("slow handler"));
+    assert!(catch_unwind(AssertUnwindSafe(|| io.run())).is_err(), "the logger's panic");
+    assert_eq!((ALLERGIC.take(), io.run()?), (None, 0), "the registration has ended");
+    Ok(())
+}
+
 /// Section 2: a blocking call inside a handler is warned about, once; outside it is fine.
 #[test]
 fn a_blocking_call_inside_a_handler_is_warned_about_once() -> io::Result<()> {
@@ -463,8 +502,10 @@ fn the_trace_tells_of_every_call_of_a_callback() -> io::Result<()> {
 #[test]
 fn a_panicking_logger_loses_no_event() -> io::Result<()> {
     collect();
-    // It panics when it is told of the event, or, after the first byte, of what was left over.
-    for (what, after) in [("ready: read", 0), ("run callback", 0), ("still ready", 1), ("run callback", 1)] {
+    // It panics when it is told of the batch or its event, or, after the first byte, of what was left over.
+    let of_event = ["slept", "since the last reading", "ready: read", "run callback"].map(|what| (what, 0));
+    let of_rest = ["still ready", "run callback"].map(|what| (what, 1));
+    for (what, after) in of_event.into_iter().chain(of_rest) {
         let mut io = util::context();
         io.poll()?; // From here on the trace is known to be read.
         let bytes = Rc::new(Cell::new(0));

@@ -8,6 +8,9 @@
 //! Each side writes its own flag before it reads the other's, both sequentially consistent, so at least one of them
 //! sees the other: either the loop sees the item and does not sleep, or the sender sees the sleeper and wakes it.
 //! `filled` is written for the first item only: whoever finds one there, under the lock, comes after that.
+//! `stop` is noticed in the same way: it is written before `looks_closer`, which the loop reads after every handler; and
+//! where the loop takes `looks_closer` down, it reads `stop` after that.
+//!
 //! The sender that takes `asleep` down pays for the system call, every later one does not, and a loop that is busy
 //! is never woken at all.
 
@@ -21,7 +24,7 @@ use std::time::Instant;
 
 /// `M` is what it holds.
 pub(crate) struct Inbox<M> {
-    /// Apart from the flags, which the loop looks at after every handler: otherwise each look would take the cache
+    /// Apart from the flags, one of which the loop looks at after every handler: otherwise each look would take the cache
     /// line away from the threads that push.
     queue: Apart<Mutex<Queue<M>>>,
     /// Whether there is mail; written with the queue locked.

@@ -66,10 +66,10 @@ pub(crate) struct Reactor {
     left_over: RefCell<VecDeque<Entry>>,
     /// Whose last read was short, which proves nothing: there may be more, of which the poller has told already.
     doubts: RefCell<VecDeque<Token>>,
-    /// How many there are in these three, so that a turn with none of them asks once.
-    listed: Cell<usize>,
     /// How many turns it has been since there were none.
     doubtful_turns: Cell<u32>,
+    /// How many there are in `ready`, `left_over` and `doubts`, so that a turn with none of them asks once.
+    listed: Cell<usize>,
     /// How many events one turn delivers, and how many doubts it settles.
     batch: usize,
     /// To be flushed after the dispatch in progress.
@@ -88,8 +88,8 @@ impl Reactor {
             ready: RefCell::new(VecDeque::with_capacity(batch)),
             left_over: RefCell::new(VecDeque::with_capacity(batch)),
             doubts: RefCell::default(),
-            listed: Cell::new(0),
             doubtful_turns: Cell::new(0),
+            listed: Cell::new(0),
             batch: batch.max(1),
             unflushed: RefCell::default(),
         }
@@ -208,8 +208,7 @@ impl Reactor {
         self.ready.borrow().front().cloned()
     }
 
-    /// Takes it from the ready list.
-    pub(crate) fn next_ready(&self) -> Option<Entry> {
+    pub(crate) fn take_first_ready(&self) -> Option<Entry> {
         let entry = self.ready.borrow_mut().pop_front()?;
         self.listed.set(self.listed.get() - 1);
         entry.state().queued.set(false);
@@ -297,6 +296,10 @@ impl Reactor {
 
     /// Whether there is something to do without asking the kernel.
     pub(crate) fn is_busy(&self) -> bool {
+        debug_assert_eq!(
+            self.listed.get(),
+            self.ready.borrow().len() + self.left_over.borrow().len() + self.doubts.borrow().len()
+        );
         self.listed.get() > 0
     }
 

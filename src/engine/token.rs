@@ -2,7 +2,8 @@
 
 use mio::Token;
 
-/// The waker's token; no slot can have it, because a slab of that many entries does not fit in memory.
+/// The waker's token. No slot has it: with 64 bits that many entries do not fit in memory, with 32 bits they would need
+/// more descriptors than a process may have.
 pub(crate) const WAKER: Token = Token(usize::MAX);
 
 // A token is generation and index side by side. With 64 bits each has 32, and a generation comes back only after four

@@ -57,6 +57,8 @@ impl Engine {
             self.take_posted(); // 1. take what other threads posted
             let sleep = self.decide_sleep(patience); // 2. decide how long to sleep
             self.wait(poller, sleep)?; // 3. wait
+        }
+        if turn.is_at(Step::Wait) || turn.is_at(Step::ReadClock) {
             self.read_clock(); // 4. read the clock, once
             turn.enter(Step::DispatchReadiness);
         }
@@ -168,9 +170,10 @@ impl Engine {
         self.inbox.awake();
         match waited {
             Ok(events) => {
-                tell!(self, "slept {:.3?}, {events} events", asleep.map(|since| since.elapsed()).unwrap_or_default());
                 self.turn.begin_batch(poller.is_full(events));
                 self.reactor.begin_turn(events == 0);
+                // Not before the batch has begun: a logger may panic, and the next turn goes on with it.
+                tell!(self, "slept {:.3?}, {events} events", asleep.map(|since| since.elapsed()).unwrap_or_default());
             }
             Err(error) => {
                 self.turn.enter(Step::Outside);
@@ -221,7 +224,7 @@ impl Engine {
     fn deliver_watched(&self, entry: Entry, told: Ready) {
         tell!(self, "token {} ready: {told:?}", entry.state().slot().unwrap_or_default());
         entry.state().set(told);
-        let _call = entry.state().is_due_anew().then(|| self.watch_dispatch(&entry));
+        let _call = self.watch_dispatch(&entry, entry.state().is_due_anew());
         self.turn.count_event();
         entry.on_event(told);
     }
@@ -230,7 +233,7 @@ impl Engine {
         while self.turn.may_take_one() {
             let call = self.watch_first_ready();
             self.turn.take_one();
-            let Some(entry) = self.reactor.next_ready() else {
+            let Some(entry) = self.reactor.take_first_ready() else {
                 break;
             };
             entry.on_event(Ready::NONE);
@@ -248,12 +251,13 @@ impl Engine {
         let entry = self.reactor.first_ready()?;
         let state = entry.state();
         tell!(self, "token {} still ready: {:?}", state.slot().unwrap_or_default(), state.ready());
-        state.is_due().then(|| self.watch_dispatch(&entry))?
+        self.watch_dispatch(&entry, state.is_due())
     }
 
     /// Watches a dispatch that is one call of user code. (Others watch each of their calls.)
-    fn watch_dispatch(&self, entry: &Entry) -> Option<Call<'_>> {
-        entry.one_call().map(|(kind, origin)| self.watch(kind, origin.location))
+    fn watch_dispatch(&self, entry: &Entry, is_due: bool) -> Option<Call<'_>> {
+        let (kind, origin) = entry.one_call().filter(|_| is_due)?;
+        Some(self.watch(kind, origin.location))
     }
 
     fn complete_timers(self: &Rc<Self>) -> Result<(), Left> {
@@ -393,7 +397,7 @@ impl Engine {
     #[cold]
     #[inline(never)]
     fn has_had_enough(&self) -> bool {
-        self.inbox.stop_requested() || self.turn.is_spent()
+        self.inbox.stop_requested() || (self.turn.is_bounded() && self.turn.is_spent())
     }
 
     /// After every handler: does what that has left to be done then, and tells whether to go on.

@@ -4,7 +4,6 @@ use super::object::{Attempt, Descriptor, Direction, Op, Performed};
 use super::shared::Shared;
 use crate::downcast;
 use crate::engine::state::Engine;
-use crate::engine::trace::tell;
 use crate::error;
 use crate::key::{Operation, Origin, Place};
 use std::any::Any;
@@ -139,7 +138,7 @@ impl<S: Descriptor> Shared<S> {
 #[cold]
 #[inline(never)]
 fn tell_started(engine: &Engine, kind: &str, slot: u32, location: &Location<'_>) {
-    tell!(engine, "started {kind} on token {slot} from {location}");
+    engine.teller.write(&engine.turn, format_args!("started {kind} on token {slot} from {location}"));
 }
 
 struct Pending<T, H> {

@@ -32,18 +32,18 @@ pub struct Io<'a, S> {
 
 /// A source whose transfers keep its ready bits true.
 pub(crate) struct Tracked<'a, S> {
-    pub(crate) source: &'a S,
-    pub(crate) state: &'a State,
-    pub(crate) engine: &'a Engine,
-    /// What the transfers are paid from; `None` for layers that bound a dispatch by themselves.
-    pub(crate) budget: Option<&'a Budget>,
+    source: &'a S,
+    state: &'a State,
+    engine: &'a Engine,
+    /// What the transfers are paid from.
+    budget: Option<&'a Budget>,
     /// Whether a transfer may have to be told. `false` where it is known that nobody listens to the trace.
-    pub(crate) tells: bool,
+    tells: bool,
 }
 
 /// What is left of one dispatch, in bytes. Everything is paid for in bytes: a read or a write costs what it moves, but
-/// at least its share of the calls, and any other call its share. So one number bounds bytes and calls. A transfer
-/// after which the source is not ready any more costs nothing: it was the last in its direction.
+/// at least its share of the calls, and any other call its share. So one number bounds bytes and calls. A short transfer
+/// that has drained the source costs nothing: it was the last in its direction.
 #[derive(Debug)]
 pub(crate) struct Budget {
     left: Cell<usize>,
@@ -186,7 +186,13 @@ impl<'a, S: 'static> Io<'a, S> {
     }
 }
 
-impl<S: 'static> Tracked<'_, S> {
+impl<'a, S: 'static> Tracked<'a, S> {
+    /// For a layer that bounds a dispatch by itself.
+    #[inline(always)]
+    pub(crate) fn unpaid(source: &'a S, state: &'a State, engine: &'a Engine, tells: bool) -> Self {
+        Tracked { source, state, engine, budget: None, tells }
+    }
+
     /// Makes a call that reads at most `asked` bytes.
     #[inline(always)]
     pub(crate) fn read_with<E: Failure>(
@@ -217,9 +223,8 @@ impl<S: 'static> Tracked<'_, S> {
             if ends_with_nothing::<S>() || self.state.ready().is_read_closed() {
                 self.state.set(Ready::READ_CLOSED);
                 self.state.clear(Ready::READABLE);
-            } else {
-                self.pay(n);
             }
+            self.pay(n); // The end of a stream is shown to whoever asks anew, again and again.
         } else if short_transfer_drains::<S>() && !self.has_more_behind_a_short_read() {
             self.state.clear(Ready::READABLE);
         } else {

@@ -38,7 +38,7 @@ impl Link {
         }
         let received = match &*self.transport.borrow_mut() {
             Some(Transport::Tcp(source)) if TCP && !engine.teller.watches_calls() => {
-                Tracked { source, state: &self.state, engine, budget: None, tells: false }.receive(buffer)
+                Tracked::unpaid(source, &self.state, engine, false).receive(buffer)
             }
             Some(other) if !TCP && !engine.teller.watches_calls() => other.receive(&self.state, engine, buffer),
             _ => return Served::Not,
@@ -78,9 +78,7 @@ impl Link {
             return true;
         }
         let sent = match &*self.transport.borrow_mut() {
-            Some(Transport::Tcp(source)) if TCP => {
-                Tracked { source, state: &self.state, engine, budget: None, tells: false }.send(bytes)
-            }
+            Some(Transport::Tcp(source)) if TCP => Tracked::unpaid(source, &self.state, engine, false).send(bytes),
             Some(other) if !TCP => other.send(&self.state, engine, bytes),
             _ => Ok(0),
         };

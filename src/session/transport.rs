@@ -29,16 +29,16 @@ pub enum Transport {
 impl Transport {
     pub(super) fn receive(&self, state: &State, engine: &Engine, buffer: &mut [u8]) -> Result<usize, Errno> {
         match self {
-            Transport::Tcp(source) => Tracked { source, state, engine, budget: None, tells: true }.receive(buffer),
-            Transport::Unix(source) => Tracked { source, state, engine, budget: None, tells: true }.receive(buffer),
+            Transport::Tcp(source) => Tracked::unpaid(source, state, engine, true).receive(buffer),
+            Transport::Unix(source) => Tracked::unpaid(source, state, engine, true).receive(buffer),
             Transport::Wire(wire) => wire.receive(state, buffer),
         }
     }
 
     pub(super) fn send(&self, state: &State, engine: &Engine, bytes: &[u8]) -> Result<usize, Errno> {
         match self {
-            Transport::Tcp(source) => Tracked { source, state, engine, budget: None, tells: true }.send(bytes),
-            Transport::Unix(source) => Tracked { source, state, engine, budget: None, tells: true }.send(bytes),
+            Transport::Tcp(source) => Tracked::unpaid(source, state, engine, true).send(bytes),
+            Transport::Unix(source) => Tracked::unpaid(source, state, engine, true).send(bytes),
             Transport::Wire(wire) => wire.send(state, bytes),
         }
     }
@@ -46,12 +46,8 @@ impl Transport {
     pub(super) fn send_vectored(&self, state: &State, engine: &Engine, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
         let asked = slices.iter().map(|slice| slice.len()).sum();
         match self {
-            Transport::Tcp(source) => {
-                Tracked { source, state, engine, budget: None, tells: true }.send_vectored(slices, asked)
-            }
-            Transport::Unix(source) => {
-                Tracked { source, state, engine, budget: None, tells: true }.send_vectored(slices, asked)
-            }
+            Transport::Tcp(source) => Tracked::unpaid(source, state, engine, true).send_vectored(slices, asked),
+            Transport::Unix(source) => Tracked::unpaid(source, state, engine, true).send_vectored(slices, asked),
             Transport::Wire(wire) => wire.send_vectored(state, slices),
         }
     }
