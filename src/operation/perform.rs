@@ -6,7 +6,7 @@ use crate::engine::reactor::Reactor;
 use crate::engine::ready_state::State;
 use crate::engine::state::Engine;
 use crate::outstanding::Work;
-use crate::readiness::io::Budget;
+use crate::readiness::budget::Budget;
 use crate::ready::Interest;
 
 impl<S: Descriptor> Dispatch for Object<S> {

@@ -1,6 +1,7 @@
 //! One registered callback: its source, what the poller watches for on its behalf, and its calls.
 
-use super::io::{Budget, Io};
+use super::budget::Budget;
+use super::io::Io;
 use crate::engine::dispatch::Dispatch;
 use crate::engine::reactor::{Entry, Reactor};
 use crate::engine::ready_state::State;

@@ -1,6 +1,6 @@
 //! `Io`: a source as its callback sees it. Every read and write goes through here, so the ready bits stay true.
 
-use crate::config::Config;
+use super::budget::Budget;
 use crate::engine::ready_state::State;
 use crate::engine::state::Engine;
 use crate::engine::trace::tell;
@@ -8,7 +8,6 @@ use crate::ready::{Interest, Ready};
 use crate::stream::Stream;
 use rustix::io::Errno;
 use std::any::{Any, TypeId};
-use std::cell::Cell;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
@@ -39,42 +38,6 @@ pub(crate) struct Tracked<'a, S> {
     budget: Option<&'a Budget>,
     /// Whether a transfer may have to be told. `false` where it is known that nobody listens to the trace.
     tells: bool,
-}
-
-/// What is left of one dispatch, in bytes. Everything is paid for in bytes: a read or a write costs what it moves, but
-/// at least its share of the calls, and any other call its share. So one number bounds bytes and calls. A short transfer
-/// that has drained the source costs nothing: it was the last in its direction.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    left: Cell<usize>,
-}
-
-impl Budget {
-    #[inline(always)]
-    pub(crate) fn new(config: &Config) -> Self {
-        let left = Cell::new(config.dispatch_bytes.get());
-        Budget { left }
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_spent(&self) -> bool {
-        self.left.get() == 0
-    }
-
-    #[inline(always)]
-    pub(crate) fn pay_transfer(&self, moved: usize, config: &Config) {
-        self.pay(moved.max(config.least_transfer));
-    }
-
-    fn pay_call(&self, config: &Config) {
-        self.pay(config.least_call);
-    }
-
-    /// The last may cost more than is left.
-    #[inline(always)]
-    fn pay(&self, bytes: usize) {
-        self.left.set(self.left.get().saturating_sub(bytes));
-    }
 }
 
 impl<'a, S: 'static> Io<'a, S> {

@@ -13,7 +13,7 @@ use crate::engine::dispatch::Dispatch;
 use crate::engine::reactor::Reactor;
 use crate::engine::ready_state::State;
 use crate::outstanding::Work;
-use crate::readiness::io::Budget;
+use crate::readiness::budget::Budget;
 use crate::ready::{Interest, Ready};
 use std::cell::Cell;
 use std::io::ErrorKind;
