@@ -19,7 +19,7 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 /// [`try_io`](Io::try_io).
 ///
 /// Each of them answers [`WouldBlock`](ErrorKind::WouldBlock) without a system call when the source is known not to be
-/// ready, and also once the budget of this dispatch is spent (see [`Config`]); in the second case the readiness is
+/// ready, and also once the budget of this dispatch is spent (see [`Config`](crate::Config)); in the second case the readiness is
 /// kept, and the callback is called again in the next turn. `Interrupted` is never seen.
 ///
 /// `&Io` implements [`Read`] and [`Write`], so it goes wherever those are asked for. Writing to a TCP socket whose
