@@ -56,7 +56,7 @@ impl IoContext {
     ///
     /// As [`new`](IoContext::new).
     pub fn with_config(config: Config) -> io::Result<IoContext> {
-        let poller = Poller::new(config.event_batch)?;
+        let poller = Poller::new(&config)?;
         let engine = Engine::new(config, poller.registry())?;
         let handle = Handle { engine };
         Ok(IoContext { handle, poller })

@@ -1,6 +1,9 @@
 //! The half of mio's poller that sleeps, and what it tells in the loop's own words.
 
+use super::spin::{Spin, Work};
+use crate::config::Config;
 use crate::ready::Ready;
+use cpu_time::ThreadTime;
 use mio::event::Event;
 use std::io;
 use std::time::Duration;
@@ -11,26 +14,43 @@ pub(crate) struct Poller {
     poll: mio::Poll,
     events: mio::Events,
     capacity: usize,
+    spin: Spin,
 }
 
 impl Poller {
-    pub(crate) fn new(capacity: usize) -> io::Result<Poller> {
-        Ok(Poller { poll: mio::Poll::new()?, events: mio::Events::with_capacity(capacity), capacity })
+    pub(crate) fn new(config: &Config) -> io::Result<Poller> {
+        Ok(Poller {
+            poll: mio::Poll::new()?,
+            events: mio::Events::with_capacity(config.event_batch),
+            capacity: config.event_batch,
+            spin: Spin::new(config.spin_before_sleep),
+        })
     }
 
     pub(crate) fn registry(&self) -> &mio::Registry {
         self.poll.registry()
     }
 
-    /// Sleeps until something happens, at most `timeout`. Returns how many events there are; being interrupted by a
-    /// signal counts as none.
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        match self.poll.poll(&mut self.events, timeout) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
-            Err(error) => return Err(error),
+    /// Waits until something happens, at most `timeout`. Returns how many events there are; being interrupted by a
+    /// signal counts as none. `done`: what the loop has done so far.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>, done: impl FnOnce() -> Work) -> io::Result<usize> {
+        let looks_on = self.spin.looks_on(timeout);
+        let found = if looks_on { self.look_on_then_sleep(timeout)? } else { self.sleep(timeout)? };
+        self.spin.waited(|| Some((done(), processor_time()?)));
+        Ok(found)
+    }
+
+    #[inline(never)]
+    fn look_on_then_sleep(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        let Poller { poll, events, spin, .. } = self;
+        match spin.look_on(|| ask(poll, events, Some(Duration::ZERO)))? {
+            (0, spent) => self.sleep(timeout.map(|timeout| timeout.saturating_sub(spent))),
+            (found, _) => Ok(found),
         }
-        Ok(self.events.iter().count())
+    }
+
+    fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        ask(&mut self.poll, &mut self.events, timeout)
     }
 
     /// No wait: there are no events.
@@ -49,6 +69,20 @@ impl Poller {
     pub(crate) fn events(&self, cursor: usize) -> impl Iterator<Item = &Event> {
         self.events.iter().skip(cursor)
     }
+}
+
+/// What this thread has used of its processor; `None` where the system does not tell.
+fn processor_time() -> Option<Duration> {
+    ThreadTime::try_now().ok().map(|used| used.as_duration())
+}
+
+fn ask(poll: &mut mio::Poll, events: &mut mio::Events, timeout: Option<Duration>) -> io::Result<usize> {
+    match poll.poll(events, timeout) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+        Err(error) => return Err(error),
+    }
+    Ok(events.iter().count())
 }
 
 /// mio's hints as bits.
@@ -94,4 +128,30 @@ fn exceptional_readiness(event: &Event) -> Ready {
         ready |= Ready::READABLE | Ready::WRITABLE | Ready::ERROR;
     }
     ready
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_in_vain_are_looked_on_at_until_it_is_given_up() -> io::Result<()> {
+        const LIMIT: Duration = Duration::from_micros(10);
+        let mut poller = Poller::new(&Config::new().spin_before_sleep(LIMIT))?;
+        let waker = mio::Waker::new(poller.registry(), mio::Token(0))?;
+        let mut waits = 0;
+        while !poller.spin.looks_on(None) {
+            waker.wake()?;
+            assert_eq!(poller.wait(None, Work::default)?, 1);
+            waits += 1;
+        }
+        assert!(waits < 1000);
+        for _ in 0..100 {
+            if !poller.spin.looks_on(None) {
+                return Ok(());
+            }
+            assert_eq!(poller.wait(Some(100 * LIMIT), Work::default)?, 0);
+        }
+        panic!("it looks on and on");
+    }
 }

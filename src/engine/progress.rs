@@ -3,6 +3,7 @@
 //! A turn can be left at any handler: by a panic, by `stop`, because `run_one` has had its one, or at a deadline.
 //! Everything that the next call needs to go on from there is here, written before each call of a handler.
 
+use super::spin::Work;
 use std::cell::Cell;
 use std::fmt;
 use std::time::Instant;
@@ -63,6 +64,11 @@ pub(crate) struct Progress {
     limit: Cell<usize>,
     allowed: Cell<usize>,
     deadline: Cell<Option<Instant>>,
+
+    /// How many handlers the calls before this one have run.
+    ran_before: Cell<usize>,
+    /// How many bytes were read and written.
+    moved: Cell<usize>,
 }
 
 impl Progress {
@@ -81,6 +87,8 @@ impl Progress {
             limit: Cell::new(usize::MAX),
             allowed: Cell::new(usize::MAX),
             deadline: Cell::new(None),
+            ran_before: Cell::new(0),
+            moved: Cell::new(0),
         }
     }
 
@@ -166,6 +174,7 @@ impl Progress {
 
     pub(crate) fn end_call(&self) {
         self.running.set(false);
+        self.ran_before.set(self.ran_before.get().wrapping_add(self.ran()));
         self.owes_a_look.set(!self.has_looked.get());
     }
 
@@ -185,6 +194,16 @@ impl Progress {
 
     pub(crate) fn ran(&self) -> usize {
         self.limit.get() - self.allowed.get()
+    }
+
+    #[inline]
+    pub(crate) fn count_moved(&self, bytes: usize) {
+        self.moved.set(self.moved.get().wrapping_add(bytes));
+    }
+
+    /// All in all, up to now.
+    pub(crate) fn done(&self) -> Work {
+        Work { handlers: self.ran_before.get().wrapping_add(self.ran()), bytes: self.moved.get() }
     }
 
     /// Whether the call asked for less than everything.

@@ -166,7 +166,10 @@ impl Engine {
         tell!(self, "{sleep}");
         self.turn.enter(Step::Wait);
         let asleep = self.teller.tracing().then(Instant::now);
-        let waited = if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(sleep.limit) };
+        let waited = match self.need_not_ask(&sleep) {
+            true => poller.pass(),
+            false => poller.wait(sleep.limit, || self.turn.done()),
+        };
         self.inbox.awake();
         match waited {
             Ok(events) => {
