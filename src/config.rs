@@ -72,24 +72,25 @@ impl Config {
         self
     }
 
-    /// For how long the loop may look at its sources again and again before the thread falls asleep. Default 100 µs: a
-    /// sleep and all that is done to end it take about as long where they are dear, in a virtual machine. Zero never looks
-    /// twice.
+    /// For how long the loop may spin, asking the kernel again and again, before the thread falls asleep. Default 100 µs:
+    /// a sleep and all that is done to end it take about as long where they are dear, in a virtual machine. Zero never
+    /// spins. At most a millisecond.
     ///
-    /// It is done only where it is known to be cheap. The loop tries it for a while, at first after 128 waits, and goes on
-    /// as long as most looks show something, and a handler and a byte take no more than a quarter more of the thread's
-    /// processor time than they did while it slept (often less, because nobody has to be woken). Otherwise it sleeps, and
-    /// tries again later: at most once in 4,096 waits where it never pays. So peers that answer soon are served sooner, a
-    /// loop with nothing to do sleeps, and one whose peers take longer spends about 0.1 µs on it for each sleep. The `poll`
-    /// family never does it.
+    /// Spinning is tried, at first after some 128 sleeps, and goes on while two of three spins end with an event, and a
+    /// handler and a byte take at most a quarter more of the thread's processor time than when it slept. (Often they take less, because
+    /// nobody has to be woken. Bytes that `Io::try_io` moves are not counted.) Until something has come, a try spins for
+    /// twice the limit. Where spinning does not pay, tries become rare: in the end one in 4,096 sleeps, which adds 0.1 µs
+    /// to each of those if nothing comes while it lasts, and 2 µs at the very most. So peers that answer soon are served
+    /// sooner, and a loop with nothing to do sleeps. Where spinning pays, sleeping is measured again now and then. The
+    /// `poll` family never spins.
     ///
-    /// While it looks, a thread counts as busy. Choose zero if that is in the way of others on the same processor, or of
-    /// whoever reads the load.
+    /// A thread that spins is busy for whoever measures it, and a message from another thread wakes it by a system call,
+    /// as if it slept. Choose zero if that is in somebody's way.
     ///
     /// Linux has the like for single sockets, as `net.core.busy_poll`.
     #[must_use]
     pub fn spin_before_sleep(mut self, limit: Duration) -> Self {
-        self.spin_before_sleep = limit;
+        self.spin_before_sleep = limit.min(Duration::from_millis(1));
         self
     }
 

@@ -81,7 +81,7 @@ impl Remote {
     /// Queues a task for the loop's thread and wakes the loop if it sleeps. Tasks of one thread run in the order
     /// posted; each runs exactly once, or is dropped unrun with its context.
     ///
-    /// However many tasks arrive before the loop looks, it is woken by one system call; a loop that is busy by none.
+    /// However many tasks arrive before the loop looks, it is woken by one system call; a loop that runs handlers by none.
     ///
     /// # Errors
     ///

@@ -11,8 +11,8 @@
 //! `stop` is noticed in the same way: it is written before `looks_closer`, which the loop reads after every handler; and
 //! where the loop takes `looks_closer` down, it reads `stop` after that.
 //!
-//! The sender that takes `asleep` down pays for the system call, every later one does not, and a loop that is busy
-//! is never woken at all.
+//! The sender that takes `asleep` down pays for the system call, every later one does not, and a loop that runs
+//! handlers is never woken at all.
 
 use crate::key::Origin;
 use crate::outstanding::Work;
@@ -29,7 +29,7 @@ pub(crate) struct Inbox<M> {
     queue: Apart<Mutex<Queue<M>>>,
     /// Whether there is mail; written with the queue locked.
     filled: AtomicBool,
-    /// Whether the loop sleeps, is about to, or is outside its turn: whether a sender must wake it.
+    /// Whether the loop sleeps, spins, is about to, or is outside its turn: whether a sender must wake it.
     asleep: AtomicBool,
     /// Asked to stop; sticky until `restart`.
     stop: AtomicBool,

@@ -1,6 +1,6 @@
 //! The half of mio's poller that sleeps, and what it tells in the loop's own words.
 
-use super::spin::{Spin, Work};
+use super::spin::{Spin, Tally};
 use crate::config::Config;
 use crate::ready::Ready;
 use cpu_time::ThreadTime;
@@ -33,17 +33,25 @@ impl Poller {
 
     /// Waits until something happens, at most `timeout`. Returns how many events there are; being interrupted by a
     /// signal counts as none. `done`: what the loop has done so far.
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>, done: impl FnOnce() -> Work) -> io::Result<usize> {
-        let looks_on = self.spin.looks_on(timeout);
-        let found = if looks_on { self.look_on_then_sleep(timeout)? } else { self.sleep(timeout)? };
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>, done: impl FnOnce() -> Tally) -> io::Result<usize> {
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return self.sleep(timeout);
+        }
+        let found = if self.spins(timeout) { self.spin_then_sleep(timeout)? } else { self.sleep(timeout)? };
         self.spin.waited(|| Some((done(), processor_time()?)));
         Ok(found)
     }
 
+    /// Whether a wait of at most `timeout` begins with a spin.
+    #[inline]
+    pub(crate) fn spins(&self, timeout: Option<Duration>) -> bool {
+        self.spin.spins(timeout)
+    }
+
     #[inline(never)]
-    fn look_on_then_sleep(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+    fn spin_then_sleep(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let Poller { poll, events, spin, .. } = self;
-        match spin.look_on(|| ask(poll, events, Some(Duration::ZERO)))? {
+        match spin.spin(|| ask(poll, events, Some(Duration::ZERO)))? {
             (0, spent) => self.sleep(timeout.map(|timeout| timeout.saturating_sub(spent))),
             (found, _) => Ok(found),
         }
@@ -133,25 +141,60 @@ fn exceptional_readiness(event: &Event) -> Ready {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
+    use std::thread;
+
+    /// Makes a new one begin its next wait with a spin. Returns a waker of it.
+    fn make_spin(poller: &mut Poller) -> io::Result<mio::Waker> {
+        let waker = mio::Waker::new(poller.registry(), mio::Token(0))?;
+        for _ in 0..1000 {
+            if poller.spins(None) {
+                return Ok(waker);
+            }
+            assert_eq!(poller.wait(Some(Duration::ZERO), Tally::default)?, 0);
+            waker.wake()?;
+            assert_eq!(poller.wait(None, Tally::default)?, 1);
+        }
+        panic!("it never spins");
+    }
 
     #[test]
-    fn waits_in_vain_are_looked_on_at_until_it_is_given_up() -> io::Result<()> {
-        const LIMIT: Duration = Duration::from_micros(10);
-        let mut poller = Poller::new(&Config::new().spin_before_sleep(LIMIT))?;
-        let waker = mio::Waker::new(poller.registry(), mio::Token(0))?;
-        let mut waits = 0;
-        while !poller.spin.looks_on(None) {
-            waker.wake()?;
-            assert_eq!(poller.wait(None, Work::default)?, 1);
-            waits += 1;
-        }
-        assert!(waits < 1000);
-        for _ in 0..100 {
-            if !poller.spin.looks_on(None) {
-                return Ok(());
+    fn waits_in_vain_begin_with_a_spin_until_it_is_given_up() -> io::Result<()> {
+        for limit in [Duration::from_micros(10), Duration::MAX] {
+            let mut poller = Poller::new(&Config::new().spin_before_sleep(limit))?;
+            make_spin(&mut poller)?;
+            let mut waits = 0;
+            while poller.spins(None) && waits < 100 {
+                assert_eq!(poller.wait(Some(Duration::from_millis(3)), Tally::default)?, 0);
+                waits += 1;
             }
-            assert_eq!(poller.wait(Some(100 * LIMIT), Work::default)?, 0);
+            assert!((1..100).contains(&waits), "{limit:?}: {waits}");
         }
-        panic!("it looks on and on");
+        Ok(())
+    }
+
+    #[test]
+    fn a_wake_up_ends_a_spin() -> io::Result<()> {
+        let mut poller = Poller::new(&Config::new())?;
+        poller.spin = Spin::new(Duration::from_secs(3600));
+        let waker = make_spin(&mut poller)?;
+        let (about_to_wait, is_waiting) = mpsc::channel();
+        let other = thread::spawn(move || {
+            is_waiting.recv().expect("the loop");
+            waker.wake().map(|()| waker) // Or it would be closed before the loop has seen it.
+        });
+        about_to_wait.send(()).expect("the other thread");
+        assert_eq!(poller.wait(None, Tally::default)?, 1);
+        other.join().expect("no panic")?;
+        Ok(())
+    }
+
+    #[test]
+    fn waits_that_are_no_sleeps_are_not_measured() -> io::Result<()> {
+        let mut poller = Poller::new(&Config::new())?;
+        for _ in 0..1000 {
+            poller.wait(Some(Duration::ZERO), || panic!("measured"))?;
+        }
+        Ok(())
     }
 }

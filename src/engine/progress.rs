@@ -3,7 +3,7 @@
 //! A turn can be left at any handler: by a panic, by `stop`, because `run_one` has had its one, or at a deadline.
 //! Everything that the next call needs to go on from there is here, written before each call of a handler.
 
-use super::spin::Work;
+use super::spin::Tally;
 use std::cell::Cell;
 use std::fmt;
 use std::time::Instant;
@@ -202,8 +202,8 @@ impl Progress {
     }
 
     /// All in all, up to now.
-    pub(crate) fn done(&self) -> Work {
-        Work { handlers: self.ran_before.get().wrapping_add(self.ran()), bytes: self.moved.get() }
+    pub(crate) fn done(&self) -> Tally {
+        Tally { handlers: self.ran_before.get().wrapping_add(self.ran()), bytes: self.moved.get() }
     }
 
     /// Whether the call asked for less than everything.
@@ -242,5 +242,20 @@ mod tests {
 
         progress.begin_call(usize::MAX, Some(Instant::now()));
         assert!(progress.is_bounded() && progress.is_spent());
+    }
+
+    #[test]
+    fn what_is_done_is_added_up_over_all_calls() {
+        let progress = Progress::new();
+        for limit in [usize::MAX, 1, 1] {
+            progress.begin_call(limit, None);
+            progress.count_handler();
+            progress.count_moved(10);
+            progress.end_call();
+        }
+        progress.begin_call(usize::MAX, None);
+        progress.count_handler();
+        let Tally { handlers, bytes } = progress.done();
+        assert_eq!((handlers, bytes), (4, 30));
     }
 }

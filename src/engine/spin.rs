@@ -1,13 +1,15 @@
-//! Whether to look at the sources for a moment longer before the thread goes to sleep.
+//! Whether to spin for a moment, that is, to ask the kernel again and again, before the thread falls asleep.
 //!
 //! Sleeping is not free: falling asleep and being woken take microseconds, in a virtual machine tens of them, both of the
-//! thread that sleeps and of whoever wakes it. Where the next event is nearer than that, it is cheaper to look on. How
-//! dear a sleep is depends on the machine, and how near the next event is on the peers. So this is not guessed, but tried: a
-//! while of sleeping, a while of looking on, and the processor time of what was done in both decides how it goes on. That is
-//! counted in handlers and in bytes: who looks on gets the bytes of a stream in smaller pieces.
+//! thread that sleeps and of whoever wakes it. If the next event is nearer than that, it is cheaper to spin. How dear a
+//! sleep is depends on the machine, and how near the next event is on the peers. So nothing of this is guessed. The loop
+//! sleeps for a while, spins for a while, and goes on with what took less processor time for what it did.
 //!
-//! A peer may sleep too while it waits for us, and so take long to answer as long as we sleep. So a try looks on for twice
-//! the time until something has come.
+//! What it did is counted in handlers and in bytes, and neither may become dearer: a loop that spins gets the bytes of a
+//! stream in smaller pieces, which is many cheap handlers.
+//!
+//! A peer may sleep too while it waits for us, and then its answer takes long because we sleep. Therefore a try spins for
+//! twice the limit until something has come.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -15,26 +17,37 @@ use std::time::{Duration, Instant};
 /// So many waits are measured together.
 const WINDOW: u32 = 64;
 
-/// So many windows are looked on in, before sleeping is measured again: what it cost may have changed.
-const LOOKING: u32 = 256;
+/// So many windows are slept in at least, to know what that costs.
+const SHORTEST_SLEEP: u32 = 2;
 
-/// So many windows are slept in at most, between one try and the next. A try in vain takes four limits, which is
-/// then a tenth of a microsecond in each sleep.
-const LONGEST_PAUSE: u32 = 64;
+/// So many windows are slept in at most, before the next try.
+const LONGEST_SLEEP: u32 = 64;
 
-/// So many looks may be in vain more than were not, and in a try that has not shown anything yet, so many at all.
-const CREDIT: u32 = 4;
-const FIRST_CREDIT: u32 = 2;
+/// For so many windows the first try goes on, if nothing ends it. What sleeping costs is measured again then, and the next
+/// one is twice as long.
+const FIRST_TRY: u32 = 8;
+const LONGEST_TRY: u32 = 512;
 
-/// To be answered sooner is worth a quarter of what it costs asleep.
+/// Two are lost when nothing came, one is won when something did. So two of three spins must pay.
+const CREDIT: u32 = 8;
+const FIRST_CREDIT: u32 = 4;
+
+/// To answer sooner is worth a quarter of what the same took asleep.
 const WORTH: f64 = 1.25;
 
 /// What a loop has done, all in all.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Work {
+pub(crate) struct Tally {
     pub(crate) handlers: usize,
     /// Read and written.
     pub(crate) bytes: usize,
+}
+
+impl Tally {
+    fn since(self, before: Tally) -> Tally {
+        let handlers = self.handlers.wrapping_sub(before.handlers);
+        Tally { handlers, bytes: self.bytes.wrapping_sub(before.bytes) }
+    }
 }
 
 /// Nanoseconds of processor time, for each. Zero of a byte is not known.
@@ -45,167 +58,183 @@ struct Cost {
 }
 
 impl Cost {
-    fn of(work: Work, used: Duration) -> Self {
+    fn of(done: Tally, used: Duration) -> Self {
         let used = used.as_nanos() as f64;
-        let byte = if work.bytes > 0 { used / work.bytes as f64 } else { 0.0 };
-        Cost { handler: used / work.handlers.max(1) as f64, byte }
+        let byte = if done.bytes > 0 { used / done.bytes as f64 } else { 0.0 };
+        Cost { handler: used / done.handlers.max(1) as f64, byte }
     }
 
-    fn is_too_dear_beside(self, other: Cost) -> bool {
-        let is_more = |this, that| that > 0.0 && this > WORTH * that;
-        is_more(self.handler, other.handler) || is_more(self.byte, other.byte)
+    fn exceeds(self, asleep: Cost) -> bool {
+        let is_byte_known = self.byte > 0.0 && asleep.byte > 0.0;
+        self.handler > WORTH * asleep.handler || (is_byte_known && self.byte > WORTH * asleep.byte)
     }
 
-    /// This and what came before it, of which the last counts most.
+    /// The mean with what came before, of which the further back the less counts.
     fn after(self, before: Option<Cost>) -> Self {
         let Some(before) = before else {
             return self;
         };
         let mean = |before: f64, this: f64| (3.0 * before + this) / 4.0;
-        Cost { handler: mean(before.handler, self.handler), byte: mean(before.byte, self.byte) }
+        let byte = match (before.byte, self.byte) {
+            (0.0, known) | (known, 0.0) => known,
+            (before, this) => mean(before, this),
+        };
+        Cost { handler: mean(before.handler, self.handler), byte }
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Spin {
-    /// How long to look on. Zero is never.
+    /// Zero never spins.
     limit: Duration,
-    is_looking: bool,
-    /// Waits to come in this window.
-    left: u32,
-    /// Windows to come before it is the other way's turn, this one included.
-    windows: u32,
-    /// For how many windows to sleep after a try in vain.
-    pause: u32,
-    /// Used up by looks in vain, restored by others.
+    /// Or whether it sleeps at once.
+    is_spinning: bool,
+    /// In this window, with the next one.
+    waits_left: u32,
+    /// Until the other way has its turn, with this one.
+    windows_left: u32,
+    /// How many windows the last sleep after a try in vain had, and how many the next try has.
+    sleep: u32,
+    attempt: u32,
     credit: u32,
-    /// Whether a look of this try has shown something.
+    /// Whether this try has spun to some purpose.
     has_paid: bool,
-    /// What had been done when the window began, and the thread's processor time; `None` before the first.
-    since: Option<(Work, Duration)>,
-    /// In the last window that was slept in.
+    /// What had been done, and the thread's processor time, when the window began: when spinning; when the sleep began:
+    /// asleep. `None` before the first.
+    since: Option<(Tally, Duration)>,
+    /// In the last sleep.
     asleep: Cost,
-    /// In the windows of this try; `None` before the first.
-    looking: Option<Cost>,
+    /// In this try; `None` before its first window has ended.
+    spinning: Option<Cost>,
 }
 
 impl Spin {
     pub(crate) fn new(limit: Duration) -> Self {
         Spin {
             limit,
-            is_looking: false,
-            left: 1,
-            windows: 2, // In the first a program does much for the first time.
-            pause: 1,
+            is_spinning: false,
+            waits_left: 1,
+            windows_left: SHORTEST_SLEEP,
+            sleep: 1,
+            attempt: FIRST_TRY,
             credit: 0,
             has_paid: false,
             since: None,
             asleep: Cost::default(),
-            looking: None,
+            spinning: None,
         }
     }
 
-    /// Whether to look on before a sleep of at most `timeout`.
+    /// Whether to spin before a sleep of at most `timeout`.
     #[inline]
-    pub(crate) fn looks_on(&self, timeout: Option<Duration>) -> bool {
-        // What looking on could take up whole is not worth it.
-        self.is_looking && timeout.is_none_or(|timeout| timeout > self.longest_look())
+    pub(crate) fn spins(&self, timeout: Option<Duration>) -> bool {
+        // A sleep that spinning could take up whole is not worth it.
+        self.is_spinning && timeout.is_none_or(|timeout| timeout > self.longest())
     }
 
-    fn longest_look(&self) -> Duration {
+    fn longest(&self) -> Duration {
         if self.has_paid { self.limit } else { 2 * self.limit }
     }
 
-    /// Looks until there are events, or the time is over. Returns how many there are, and how long it took.
-    pub(crate) fn look_on(&mut self, mut look: impl FnMut() -> io::Result<usize>) -> io::Result<(usize, Duration)> {
-        let mut events = look()?;
+    /// Asks until there are events, or the time is over. Returns how many there are, and how long it took.
+    pub(crate) fn spin(&mut self, mut ask: impl FnMut() -> io::Result<usize>) -> io::Result<(usize, Duration)> {
+        let mut events = ask()?;
         if events > 0 {
             return Ok((events, Duration::ZERO)); // It would not have slept, which tells nothing.
         }
         let begin = Instant::now();
         let mut spent = Duration::ZERO;
-        while events == 0 && spent < self.longest_look() {
-            events = look()?;
+        while events == 0 && spent < self.longest() {
+            events = ask()?;
             spent = begin.elapsed();
         }
-        self.judge_look(events > 0);
+        self.judge_spin(events);
         Ok((events, spent))
     }
 
-    fn judge_look(&mut self, has_paid: bool) {
-        if has_paid {
+    fn judge_spin(&mut self, events: usize) {
+        if events > 0 {
             self.has_paid = true;
             self.credit = CREDIT.min(self.credit + 1);
-        } else if self.credit > 1 {
-            self.credit -= 1;
-        } else {
+            return;
+        }
+        self.credit = self.credit.saturating_sub(2);
+        if self.credit == 0 {
             self.give_up();
-            self.left = 1; // The window was of both kinds: a new one begins with the end of this wait.
+            self.waits_left = 1; // The sleep begins with this wait's end.
             self.since = None;
         }
     }
 
-    /// After each wait. `measure` tells what the loop has done, and the thread's processor time, if the system does.
+    /// After each wait that could have been a sleep. `measure` tells what the loop has done, and the thread's processor
+    /// time, if the system does.
     #[inline]
-    pub(crate) fn waited(&mut self, measure: impl FnOnce() -> Option<(Work, Duration)>) {
-        self.left -= 1;
-        if self.left == 0 {
+    pub(crate) fn waited(&mut self, measure: impl FnOnce() -> Option<(Tally, Duration)>) {
+        self.waits_left -= 1;
+        if self.waits_left == 0 {
             self.end_window(measure);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn end_window(&mut self, measure: impl FnOnce() -> Option<(Work, Duration)>) {
-        self.left = WINDOW;
+    fn end_window(&mut self, measure: impl FnOnce() -> Option<(Tally, Duration)>) {
+        self.waits_left = WINDOW;
         if self.limit.is_zero() {
             return;
         }
         let now = measure();
-        if let (Some((done, used)), Some((done_before, used_before))) = (now, self.since) {
-            let handlers = done.handlers.wrapping_sub(done_before.handlers);
-            let bytes = done.bytes.wrapping_sub(done_before.bytes);
-            self.judge_window(Cost::of(Work { handlers, bytes }, used.saturating_sub(used_before)));
+        let (Some((done, used)), Some((done_before, used_before))) = (now, self.since) else {
+            self.since = now;
+            return;
+        };
+        let cost = Cost::of(done.since(done_before), used.saturating_sub(used_before));
+        self.windows_left -= 1;
+        if !self.is_spinning {
+            self.judge_sleep(cost, now);
+        } else {
+            self.since = now;
+            self.judge_window(cost);
         }
-        self.since = now;
+    }
+
+    fn judge_sleep(&mut self, cost: Cost, now: Option<(Tally, Duration)>) {
+        if self.windows_left == 0 {
+            self.asleep = cost;
+            self.since = now;
+            self.begin_try();
+        }
     }
 
     fn judge_window(&mut self, cost: Cost) {
-        self.windows -= 1;
-        if !self.is_looking {
-            self.asleep = cost;
-            if self.windows == 0 {
-                self.look_from_here_on();
-            }
-            return;
-        }
-        let cost = cost.after(self.looking);
-        self.looking = Some(cost);
-        if cost.is_too_dear_beside(self.asleep) {
-            return self.give_up();
-        }
-        self.pause = 1;
-        if self.windows == 0 {
-            self.sleep_for(1);
+        let cost = cost.after(self.spinning);
+        self.spinning = Some(cost);
+        if cost.exceeds(self.asleep) {
+            self.give_up();
+        } else if self.windows_left == 0 {
+            self.attempt = LONGEST_TRY.min(2 * self.attempt);
+            self.sleep = 1;
+            self.sleep_for(SHORTEST_SLEEP);
         }
     }
 
-    fn look_from_here_on(&mut self) {
-        self.is_looking = true;
-        self.windows = LOOKING;
+    fn begin_try(&mut self) {
+        self.is_spinning = true;
+        self.windows_left = self.attempt;
         self.credit = FIRST_CREDIT;
         self.has_paid = false;
-        self.looking = None;
+        self.spinning = None;
     }
 
     fn give_up(&mut self) {
-        self.pause = LONGEST_PAUSE.min(2 * self.pause);
-        self.sleep_for(self.pause);
+        self.attempt = FIRST_TRY;
+        self.sleep = LONGEST_SLEEP.min(2 * self.sleep);
+        self.sleep_for(self.sleep);
     }
 
     fn sleep_for(&mut self, windows: u32) {
-        self.is_looking = false;
-        self.windows = windows;
+        self.is_spinning = false;
+        self.windows_left = windows;
     }
 }
 
@@ -221,15 +250,23 @@ mod tests {
     struct Loop {
         spin: Spin,
         used: Duration,
-        done: Work,
+        done: Tally,
         /// What a handler moves.
         bytes: usize,
     }
 
     impl Loop {
-        fn new(limit: Duration) -> Self {
-            let mut new = Loop { spin: Spin::new(limit), used: Duration::ZERO, done: Work::default(), bytes: 0 };
+        /// One that sleeps.
+        fn new() -> Self {
+            let mut new = Loop { spin: Spin::new(LIMIT), used: Duration::ZERO, done: Tally::default(), bytes: 0 };
             new.wait(US);
+            new
+        }
+
+        /// One that spins, after having slept at that cost.
+        fn spinning(asleep: Duration) -> Self {
+            let mut new = Self::new();
+            assert_eq!(new.windows_until_spinning(asleep), SHORTEST_SLEEP);
             new
         }
 
@@ -244,165 +281,206 @@ mod tests {
             (0..WINDOW).for_each(|_| self.wait(cost));
         }
 
-        fn is_looking(&self) -> bool {
-            self.spin.looks_on(None)
+        fn is_spinning(&self) -> bool {
+            self.spin.spins(None)
         }
 
-        /// One that looks on, after sleeping at that cost.
-        fn looking_on(limit: Duration, asleep: Duration) -> Self {
-            let mut new = Self::new(limit);
-            new.window(asleep);
-            assert!(!new.is_looking());
-            new.window(asleep);
-            assert!(new.is_looking());
-            new
-        }
-
-        fn windows_until_looking(&mut self, cost: Duration) -> u32 {
+        fn windows_until_spinning(&mut self, cost: Duration) -> u32 {
             let mut windows = 0;
-            while !self.is_looking() {
+            while !self.is_spinning() {
                 self.window(cost);
                 windows += 1;
             }
             windows
         }
 
-        /// Nothing at the first looks, then something, in time.
-        fn look_until(&mut self, nothing: usize) {
-            let mut looks = 0;
+        fn windows_until_sleeping(&mut self, cost: Duration) -> u32 {
+            let mut windows = 0;
+            while self.is_spinning() {
+                self.window(cost);
+                windows += 1;
+            }
+            windows
+        }
+
+        /// Nothing at the first questions, then something, in time.
+        fn spin_until(&mut self, nothing: usize) {
+            assert!(self.is_spinning());
+            let mut asked = 0;
             let limit = std::mem::replace(&mut self.spin.limit, LONG);
-            let found = self.spin.look_on(|| {
-                looks += 1;
-                Ok(if looks > nothing { 3 } else { 0 })
+            let found = self.spin.spin(|| {
+                asked += 1;
+                Ok(if asked > nothing { 3 } else { 0 })
             });
             self.spin.limit = limit;
-            assert_eq!((found.expect("no error").0, looks), (3, nothing + 1));
+            assert_eq!((found.expect("no error").0, asked), (3, nothing + 1));
         }
 
-        fn look_in_vain(&mut self) {
-            assert_eq!(self.spin.look_on(|| Ok(0)).expect("no error").0, 0);
+        fn spin_in_vain(&mut self) -> Duration {
+            assert!(self.is_spinning());
+            let (events, spent) = self.spin.spin(|| Ok(0)).expect("no error");
+            assert_eq!(events, 0);
+            spent
         }
     }
 
     #[test]
-    fn it_looks_until_there_is_something() {
-        Loop::looking_on(LIMIT, 10 * US).look_until(5);
+    fn it_asks_until_there_is_something() {
+        Loop::spinning(10 * US).spin_until(5);
     }
 
     #[test]
-    fn the_first_look_of_a_try_is_twice_as_long() {
-        let mut looking = Loop::looking_on(LIMIT, 10 * US);
-        let begin = Instant::now();
-        looking.look_in_vain();
-        assert!(begin.elapsed() >= 2 * LIMIT);
-        assert!(!looking.spin.looks_on(Some(2 * LIMIT)));
-
-        let mut looking = Loop::looking_on(LONG, 10 * US);
-        looking.look_until(1);
-        assert!(!looking.spin.looks_on(Some(LONG)));
-        assert!(looking.spin.looks_on(Some(2 * LONG)));
+    fn until_something_has_come_a_try_spins_for_twice_as_long() {
+        let mut it = Loop::spinning(10 * US);
+        assert!(it.spin_in_vain() >= 2 * LIMIT);
+        assert!(!it.spin.spins(Some(2 * LIMIT)));
+        it.spin_until(1);
+        assert!(it.spin.spins(Some(2 * LIMIT)));
+        assert!(!it.spin.spins(Some(LIMIT)));
+        assert!(it.spin_in_vain() >= LIMIT);
     }
 
     #[test]
-    fn it_goes_on_while_a_handler_costs_little_more_than_asleep() {
-        let mut looking = Loop::looking_on(LIMIT, 100 * US);
-        for _ in 0..LOOKING {
-            assert!(looking.is_looking());
-            looking.window(120 * US);
+    fn tries_that_pay_become_long_and_what_sleeping_costs_is_measured_in_between() {
+        let mut it = Loop::spinning(100 * US);
+        for windows in [8, 16, 32, 64, 128, 256, 512, 512] {
+            assert_eq!(it.windows_until_sleeping(124 * US), windows);
+            assert_eq!(it.windows_until_spinning(100 * US), SHORTEST_SLEEP);
         }
-        assert!(!looking.is_looking(), "what sleeping costs is to be measured again");
-        assert_eq!(looking.windows_until_looking(100 * US), 1);
+        it.window(900 * US);
+        it.windows_until_spinning(100 * US);
+        assert_eq!(it.windows_until_sleeping(124 * US), FIRST_TRY);
     }
 
     #[test]
-    fn it_gives_up_when_a_handler_costs_more_than_asleep() {
-        let mut looking = Loop::looking_on(LIMIT, 100 * US);
-        looking.window(130 * US);
-        assert!(!looking.is_looking());
+    fn it_gives_up_when_a_handler_costs_too_much() {
+        assert_eq!(Loop::spinning(100 * US).windows_until_sleeping(126 * US), 1);
     }
 
     #[test]
     fn it_gives_up_when_a_stream_comes_in_smaller_pieces() {
-        for (bytes, goes_on) in [(1000, true), (800, true), (799, false)] {
-            let mut sleeping = Loop::new(LIMIT);
-            sleeping.bytes = 1000;
-            (0..2).for_each(|_| sleeping.window(100 * US));
-            let mut looking = sleeping;
-            looking.bytes = bytes;
-            looking.window(100 * US);
-            assert_eq!(looking.is_looking(), goes_on, "{bytes} bytes");
+        for (bytes, windows) in [(1000, FIRST_TRY), (801, FIRST_TRY), (799, 1), (0, FIRST_TRY)] {
+            let mut it = Loop::new();
+            it.bytes = 1000;
+            it.windows_until_spinning(100 * US);
+            it.bytes = bytes;
+            assert_eq!(it.windows_until_sleeping(100 * US), windows, "{bytes} bytes");
         }
     }
 
     #[test]
-    fn where_the_clock_is_not_told_it_never_looks() {
-        let mut spin = Spin::new(LIMIT);
-        for _ in 0..100 * WINDOW {
-            spin.waited(|| None);
-            assert!(!spin.looks_on(None));
-        }
+    fn windows_without_bytes_say_nothing_of_a_byte() {
+        let known = Cost { handler: 100.0, byte: 8.0 };
+        let unknown = Cost { handler: 100.0, byte: 0.0 };
+        assert_eq!(known.after(Some(unknown)), known);
+        assert_eq!(unknown.after(Some(known)), known);
+        assert_eq!(Cost { handler: 200.0, byte: 16.0 }.after(Some(known)), Cost { handler: 125.0, byte: 10.0 });
     }
 
     #[test]
-    fn one_dear_window_among_cheap_ones_is_no_reason() {
-        let mut looking = Loop::looking_on(LIMIT, 100 * US);
-        looking.window(50 * US);
-        looking.window(200 * US);
-        assert!(looking.is_looking());
+    fn one_dear_window_after_cheap_ones_is_no_reason() {
+        let mut it = Loop::spinning(100 * US);
+        it.window(50 * US);
+        it.window(200 * US);
+        assert!(it.is_spinning());
     }
 
     #[test]
-    fn what_was_there_at_the_first_look_tells_nothing() {
-        let mut looking = Loop::looking_on(LIMIT, 100 * US);
-        (1..FIRST_CREDIT).for_each(|_| looking.look_in_vain());
-        looking.look_until(0);
-        assert!(looking.is_looking());
-        looking.look_in_vain();
-        assert!(!looking.is_looking());
+    fn a_sleep_is_measured_as_a_whole() {
+        let mut it = Loop::new();
+        it.window(100 * US);
+        it.window(300 * US);
+        assert_eq!(it.spin.asleep.handler, 200_000.0);
     }
 
     #[test]
-    fn a_few_looks_in_vain_are_forgiven_and_many_are_not() {
-        let mut looking = Loop::looking_on(LIMIT, 100 * US);
+    fn what_was_there_at_the_first_question_tells_nothing() {
+        let mut it = Loop::spinning(100 * US);
+        it.spin_in_vain();
+        it.spin_until(0);
+        it.spin_in_vain();
+        assert!(!it.is_spinning());
+    }
+
+    #[test]
+    fn two_of_three_spins_must_pay() {
+        let mut it = Loop::spinning(100 * US);
+        (0..100).for_each(|_| it.spin_until(1));
         for _ in 0..100 {
-            looking.look_in_vain();
-            looking.look_until(1);
+            it.spin_in_vain();
+            it.spin_until(1);
+            it.spin_until(1);
         }
-        assert!(looking.is_looking());
-        (0..CREDIT).for_each(|_| looking.look_in_vain());
-        assert!(!looking.is_looking());
-    }
-
-    #[test]
-    fn tries_in_vain_become_rare_until_one_is_not() {
-        let mut looking = Loop::looking_on(LIMIT, 100 * US);
-        let mut pauses = Vec::new();
-        for _ in 0..8 {
-            looking.window(200 * US);
-            pauses.push(looking.windows_until_looking(100 * US));
+        for _ in 0..CREDIT {
+            if it.is_spinning() {
+                it.spin_in_vain();
+            }
+            if it.is_spinning() {
+                it.spin_until(1);
+            }
         }
-        assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 64, 64]);
-        looking.window(100 * US);
-        looking.window(900 * US);
-        assert_eq!(looking.windows_until_looking(100 * US), 2);
+        assert!(!it.is_spinning());
     }
 
     #[test]
-    fn a_window_of_both_kinds_is_not_measured() {
-        let mut looking = Loop::looking_on(LIMIT, 100 * US);
-        looking.wait(9000 * US);
-        (0..FIRST_CREDIT).for_each(|_| looking.look_in_vain());
-        looking.wait(9000 * US);
-        looking.window(100 * US);
-        assert_eq!(looking.spin.asleep.handler, 100_000.0);
+    fn after_many_that_paid_a_few_in_vain_are_forgiven() {
+        let mut it = Loop::spinning(100 * US);
+        (0..100).for_each(|_| it.spin_until(1));
+        (1..CREDIT / 2).for_each(|_| _ = it.spin_in_vain());
+        assert!(it.is_spinning());
+        it.spin_in_vain();
+        assert!(!it.is_spinning());
     }
 
     #[test]
-    fn a_limit_of_zero_is_never_and_asks_no_clock() {
+    fn tries_in_vain_become_rare_until_one_has_gone_well_to_its_end() {
+        let mut it = Loop::spinning(100 * US);
+        for sleep in [2, 4, 8, 16, 32, 64, 64, 64] {
+            it.window(100 * US); // One good window is not enough.
+            it.window(900 * US);
+            assert_eq!(it.windows_until_spinning(100 * US), sleep);
+        }
+        it.windows_until_sleeping(100 * US);
+        it.windows_until_spinning(100 * US);
+        it.window(900 * US);
+        assert_eq!(it.windows_until_spinning(100 * US), 2);
+    }
+
+    #[test]
+    fn a_sleep_begins_where_spinning_was_given_up() {
+        let mut it = Loop::spinning(100 * US);
+        it.wait(9000 * US);
+        it.spin_in_vain();
+        it.spin_in_vain();
+        it.wait(9000 * US);
+        it.windows_until_spinning(100 * US);
+        assert_eq!(it.spin.asleep.handler, 100_000.0);
+    }
+
+    #[test]
+    fn an_error_leaves_it_as_it_was() {
+        let mut it = Loop::spinning(100 * US);
+        it.spin_in_vain();
+        assert!(it.spin.spin(|| Err(io::ErrorKind::Other.into())).is_err());
+        it.spin_in_vain();
+        assert!(!it.is_spinning());
+    }
+
+    #[test]
+    fn a_limit_of_zero_never_spins_and_asks_no_clock() {
         let mut spin = Spin::new(Duration::ZERO);
         for _ in 0..100 * WINDOW {
             spin.waited(|| panic!("asked"));
-            assert!(!spin.looks_on(None));
+            assert!(!spin.spins(None));
+        }
+    }
+
+    #[test]
+    fn where_the_clock_is_not_told_it_never_spins() {
+        let mut spin = Spin::new(LIMIT);
+        for _ in 0..100 * WINDOW {
+            spin.waited(|| None);
+            assert!(!spin.spins(None));
         }
     }
 }

@@ -166,17 +166,16 @@ impl Engine {
         tell!(self, "{sleep}");
         self.turn.enter(Step::Wait);
         let asleep = self.teller.tracing().then(Instant::now);
-        let waited = match self.need_not_ask(&sleep) {
-            true => poller.pass(),
-            false => poller.wait(sleep.limit, || self.turn.done()),
-        };
+        let how = if poller.spins(sleep.limit) { "spun or slept" } else { "slept" };
+        let waited =
+            if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(sleep.limit, || self.turn.done()) };
         self.inbox.awake();
         match waited {
             Ok(events) => {
                 self.turn.begin_batch(poller.is_full(events));
                 self.reactor.begin_turn(events == 0);
                 // Not before the batch has begun: a logger may panic, and the next turn goes on with it.
-                tell!(self, "slept {:.3?}, {events} events", asleep.map(|since| since.elapsed()).unwrap_or_default());
+                tell!(self, "{how} {:.3?}, {events} events", asleep.map(|since| since.elapsed()).unwrap_or_default());
             }
             Err(error) => {
                 self.turn.enter(Step::Outside);

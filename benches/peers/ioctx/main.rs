@@ -12,7 +12,17 @@ mod readiness;
 mod session;
 
 use common::{Failure, Outcome, Workload};
+use ioctx::{Config, IoContext};
+use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// A server's context, as a user gets it. With `IOCTX_SPIN=0` it never spins: how often it does depends on time, and so
+/// would what is counted.
+fn context(config: Config) -> io::Result<IoContext> {
+    let never_spins = std::env::var_os("IOCTX_SPIN").is_some_and(|spin| spin == "0");
+    IoContext::with_config(if never_spins { config.spin_before_sleep(Duration::ZERO) } else { config })
+}
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

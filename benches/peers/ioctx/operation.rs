@@ -5,7 +5,7 @@
 use crate::common::{self, BUFFER, Batch, Cancels, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, REPETITIONS};
 use crate::common::{Stopwatch, Workload};
 use crate::no_layer;
-use ioctx::{Alarm, Handle, IoContext, Part, ip::tcp, local};
+use ioctx::{Alarm, Config, Handle, IoContext, Part, ip::tcp, local};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::Shutdown;
@@ -31,7 +31,7 @@ pub fn run(workload: Workload) -> Outcome {
 type Welcome = fn(tcp::Socket, usize);
 
 fn serve(buffer: usize, welcome: Welcome) -> Outcome {
-    let mut io = IoContext::new()?;
+    let mut io = super::context(Config::new())?;
     let acceptor = tcp::Acceptor::from_std(&io, common::listener()?)?;
     let endpoint = acceptor.local_endpoint()?;
     accept(acceptor, buffer, welcome);

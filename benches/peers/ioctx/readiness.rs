@@ -5,7 +5,7 @@ use crate::common::{self, BUFFER, Batch, Cancels, IDLE_TIMEOUT, Outcome, Pipes, 
 use crate::common::{Stopwatch, Workload};
 use crate::no_layer;
 use ioctx::mio::net::{TcpListener, TcpStream, UnixStream};
-use ioctx::{Alarm, Handle, Interest, Io, IoContext, Next, Registration};
+use ioctx::{Alarm, Config, Handle, Interest, Io, IoContext, Next, Registration};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, ErrorKind::WouldBlock, Write};
 use std::net::Shutdown;
@@ -35,7 +35,7 @@ fn new_buffer(size: usize) -> Buffer {
 type Welcome = fn(&Handle, TcpStream, &Buffer) -> io::Result<()>;
 
 fn serve(buffer: usize, welcome: Welcome) -> Outcome {
-    let mut io = IoContext::new()?;
+    let mut io = super::context(Config::new())?;
     let listener = TcpListener::from_std(common::listener()?);
     let endpoint = listener.local_addr()?;
     let (handle, buffer) = (io.handle().clone(), new_buffer(buffer));

@@ -31,7 +31,7 @@ impl Session for Echo {
 }
 
 fn serve(config: Config, idle_timeout: Option<Duration>) -> Outcome {
-    let mut io = IoContext::with_config(config)?;
+    let mut io = super::context(config)?;
     let acceptor = tcp::Acceptor::from_std(&io, common::listener()?)?;
     let endpoint = acceptor.local_endpoint()?;
     let server = session::serve(acceptor, |_peer| Echo)?;
