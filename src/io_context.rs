@@ -68,8 +68,7 @@ impl IoContext {
     }
 
     /// Runs handlers until nothing is outstanding or [`stop`](Handle::stop) is asked for, and sleeps while work is
-    /// outstanding and none is ready. Returns how many handlers it ran. (Where it pays, a sleep begins
-    /// [a moment later](Config::spin_before_sleep).)
+    /// outstanding and none is ready. Returns how many handlers it ran.
     ///
     /// A completion, a timer wait, a posted task and a channel message count one each, and so does one dispatch of a
     /// readiness callback; what the loop does for itself counts none. With nothing outstanding it returns 0 at once.

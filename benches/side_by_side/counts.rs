@@ -92,7 +92,7 @@ impl Counter {
     fn command(&self, lab: &Lab, peer: &Peer, program: &Path, file: &Path) -> Command {
         let mut command = lab.processors.command(Place::Server, self.tool);
         command.args(self.options).arg(format!("{}{}", self.file, file.display()));
-        command.arg(program).args(peer.layer()).arg("echo").env("IOCTX_SPIN", "0");
+        command.arg(program).args(peer.layer()).arg("echo");
         command
     }
 

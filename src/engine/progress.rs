@@ -3,7 +3,6 @@
 //! A turn can be left at any handler: by a panic, by `stop`, because `run_one` has had its one, or at a deadline.
 //! Everything that the next call needs to go on from there is here, written before each call of a handler.
 
-use super::spin::Tally;
 use std::cell::Cell;
 use std::fmt;
 use std::time::Instant;
@@ -67,8 +66,6 @@ pub(crate) struct Progress {
 
     /// How many handlers the calls before this one have run.
     ran_before: Cell<usize>,
-    /// How many bytes were read and written.
-    moved: Cell<usize>,
 }
 
 impl Progress {
@@ -88,7 +85,6 @@ impl Progress {
             allowed: Cell::new(usize::MAX),
             deadline: Cell::new(None),
             ran_before: Cell::new(0),
-            moved: Cell::new(0),
         }
     }
 
@@ -196,14 +192,9 @@ impl Progress {
         self.limit.get() - self.allowed.get()
     }
 
-    #[inline]
-    pub(crate) fn count_moved(&self, bytes: usize) {
-        self.moved.set(self.moved.get().wrapping_add(bytes));
-    }
-
-    /// All in all, up to now.
-    pub(crate) fn done(&self) -> Tally {
-        Tally { handlers: self.ran_before.get().wrapping_add(self.ran()), bytes: self.moved.get() }
+    /// With the calls before this one, up to now.
+    pub(crate) fn ran_in_all(&self) -> usize {
+        self.ran_before.get().wrapping_add(self.ran())
     }
 
     /// Whether the call asked for less than everything.
@@ -245,17 +236,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_is_added_up_over_all_calls() {
+    fn the_handlers_of_all_calls_are_added_up() {
         let progress = Progress::new();
         for limit in [usize::MAX, 1, 1] {
             progress.begin_call(limit, None);
             progress.count_handler();
-            progress.count_moved(10);
             progress.end_call();
         }
         progress.begin_call(usize::MAX, None);
         progress.count_handler();
-        let Tally { handlers, bytes } = progress.done();
-        assert_eq!((handlers, bytes), (4, 30));
+        assert_eq!(progress.ran_in_all(), 4);
     }
 }

@@ -3,10 +3,7 @@
 //! Sleeping is not free: falling asleep and being woken take microseconds, in a virtual machine tens of them, both of the
 //! thread that sleeps and of whoever wakes it. If the next event is nearer than that, it is cheaper to spin. How dear a
 //! sleep is depends on the machine, and how near the next event is on the peers. So nothing of this is guessed. The loop
-//! sleeps for a while, spins for a while, and goes on with what took less processor time for what it did.
-//!
-//! What it did is counted in handlers and in bytes, and neither may become dearer: a loop that spins gets the bytes of a
-//! stream in smaller pieces, which is many cheap handlers.
+//! sleeps for a while, spins for a while, and goes on with what took less processor time for each handler.
 //!
 //! A peer may sleep too while it waits for us, and then its answer takes long because we sleep. Therefore a try spins for
 //! twice the limit until something has come.
@@ -35,53 +32,8 @@ const FIRST_CREDIT: u32 = 4;
 /// To answer sooner is worth a quarter of what the same took asleep.
 const WORTH: f64 = 1.25;
 
-/// What a loop has done, all in all.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) handlers: usize,
-    /// Read and written.
-    pub(crate) bytes: usize,
-}
-
-impl Tally {
-    fn since(self, before: Tally) -> Tally {
-        let handlers = self.handlers.wrapping_sub(before.handlers);
-        Tally { handlers, bytes: self.bytes.wrapping_sub(before.bytes) }
-    }
-}
-
-/// Nanoseconds of processor time, for each. Zero of a byte is not known.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Cost {
-    handler: f64,
-    byte: f64,
-}
-
-impl Cost {
-    fn of(done: Tally, used: Duration) -> Self {
-        let used = used.as_nanos() as f64;
-        let byte = if done.bytes > 0 { used / done.bytes as f64 } else { 0.0 };
-        Cost { handler: used / done.handlers.max(1) as f64, byte }
-    }
-
-    fn exceeds(self, asleep: Cost) -> bool {
-        let is_byte_known = self.byte > 0.0 && asleep.byte > 0.0;
-        self.handler > WORTH * asleep.handler || (is_byte_known && self.byte > WORTH * asleep.byte)
-    }
-
-    /// The mean with what came before, of which the further back the less counts.
-    fn after(self, before: Option<Cost>) -> Self {
-        let Some(before) = before else {
-            return self;
-        };
-        let mean = |before: f64, this: f64| (3.0 * before + this) / 4.0;
-        let byte = match (before.byte, self.byte) {
-            (0.0, known) | (known, 0.0) => known,
-            (before, this) => mean(before, this),
-        };
-        Cost { handler: mean(before.handler, self.handler), byte }
-    }
-}
+/// How many handlers a loop has run, all in all, and its thread's processor time.
+pub(crate) type Reading = (usize, Duration);
 
 #[derive(Debug)]
 pub(crate) struct Spin {
@@ -99,13 +51,12 @@ pub(crate) struct Spin {
     credit: u32,
     /// Whether this try has spun to some purpose.
     has_paid: bool,
-    /// What had been done, and the thread's processor time, when the window began: when spinning; when the sleep began:
-    /// asleep. `None` before the first.
-    since: Option<(Tally, Duration)>,
-    /// In the last sleep.
-    asleep: Cost,
-    /// In this try; `None` before its first window has ended.
-    spinning: Option<Cost>,
+    /// When the window began, or, while it sleeps, the sleep. `None` before the first.
+    since: Option<Reading>,
+    /// Nanoseconds of processor time for each handler, in the last sleep.
+    asleep: f64,
+    /// The same in this try, the further back the less; `None` before its first window has ended.
+    spinning: Option<f64>,
 }
 
 impl Spin {
@@ -120,7 +71,7 @@ impl Spin {
             credit: 0,
             has_paid: false,
             since: None,
-            asleep: Cost::default(),
+            asleep: 0.0,
             spinning: None,
         }
     }
@@ -166,29 +117,29 @@ impl Spin {
         }
     }
 
-    /// After each wait that could have been a sleep. `measure` tells what the loop has done, and the thread's processor
-    /// time, if the system does.
+    /// After each wait that could have been a sleep. `read` answers nothing where the system does not tell the time.
     #[inline]
-    pub(crate) fn waited(&mut self, measure: impl FnOnce() -> Option<(Tally, Duration)>) {
+    pub(crate) fn waited(&mut self, read: impl FnOnce() -> Option<Reading>) {
         self.waits_left -= 1;
         if self.waits_left == 0 {
-            self.end_window(measure);
+            self.end_window(read);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn end_window(&mut self, measure: impl FnOnce() -> Option<(Tally, Duration)>) {
+    fn end_window(&mut self, read: impl FnOnce() -> Option<Reading>) {
         self.waits_left = WINDOW;
         if self.limit.is_zero() {
             return;
         }
-        let now = measure();
-        let (Some((done, used)), Some((done_before, used_before))) = (now, self.since) else {
+        let now = read();
+        let (Some((ran, used)), Some((ran_before, used_before))) = (now, self.since) else {
             self.since = now;
             return;
         };
-        let cost = Cost::of(done.since(done_before), used.saturating_sub(used_before));
+        let ran = ran.wrapping_sub(ran_before).max(1);
+        let cost = used.saturating_sub(used_before).as_nanos() as f64 / ran as f64;
         self.windows_left -= 1;
         if !self.is_spinning {
             self.judge_sleep(cost, now);
@@ -198,7 +149,7 @@ impl Spin {
         }
     }
 
-    fn judge_sleep(&mut self, cost: Cost, now: Option<(Tally, Duration)>) {
+    fn judge_sleep(&mut self, cost: f64, now: Option<Reading>) {
         if self.windows_left == 0 {
             self.asleep = cost;
             self.since = now;
@@ -206,10 +157,10 @@ impl Spin {
         }
     }
 
-    fn judge_window(&mut self, cost: Cost) {
-        let cost = cost.after(self.spinning);
+    fn judge_window(&mut self, cost: f64) {
+        let cost = self.spinning.map_or(cost, |before| (3.0 * before + cost) / 4.0);
         self.spinning = Some(cost);
-        if cost.exceeds(self.asleep) {
+        if cost > WORTH * self.asleep {
             self.give_up();
         } else if self.windows_left == 0 {
             self.attempt = LONGEST_TRY.min(2 * self.attempt);
@@ -250,15 +201,13 @@ mod tests {
     struct Loop {
         spin: Spin,
         used: Duration,
-        done: Tally,
-        /// What a handler moves.
-        bytes: usize,
+        ran: usize,
     }
 
     impl Loop {
         /// One that sleeps.
         fn new() -> Self {
-            let mut new = Loop { spin: Spin::new(LIMIT), used: Duration::ZERO, done: Tally::default(), bytes: 0 };
+            let mut new = Loop { spin: Spin::new(LIMIT), used: Duration::ZERO, ran: 0 };
             new.wait(US);
             new
         }
@@ -272,9 +221,8 @@ mod tests {
 
         fn wait(&mut self, cost: Duration) {
             self.used += cost;
-            self.done.handlers += 1;
-            self.done.bytes += self.bytes;
-            self.spin.waited(|| Some((self.done, self.used)));
+            self.ran += 1;
+            self.spin.waited(|| Some((self.ran, self.used)));
         }
 
         fn window(&mut self, cost: Duration) {
@@ -358,26 +306,6 @@ mod tests {
     }
 
     #[test]
-    fn it_gives_up_when_a_stream_comes_in_smaller_pieces() {
-        for (bytes, windows) in [(1000, FIRST_TRY), (801, FIRST_TRY), (799, 1), (0, FIRST_TRY)] {
-            let mut it = Loop::new();
-            it.bytes = 1000;
-            it.windows_until_spinning(100 * US);
-            it.bytes = bytes;
-            assert_eq!(it.windows_until_sleeping(100 * US), windows, "{bytes} bytes");
-        }
-    }
-
-    #[test]
-    fn windows_without_bytes_say_nothing_of_a_byte() {
-        let known = Cost { handler: 100.0, byte: 8.0 };
-        let unknown = Cost { handler: 100.0, byte: 0.0 };
-        assert_eq!(known.after(Some(unknown)), known);
-        assert_eq!(unknown.after(Some(known)), known);
-        assert_eq!(Cost { handler: 200.0, byte: 16.0 }.after(Some(known)), Cost { handler: 125.0, byte: 10.0 });
-    }
-
-    #[test]
     fn one_dear_window_after_cheap_ones_is_no_reason() {
         let mut it = Loop::spinning(100 * US);
         it.window(50 * US);
@@ -390,7 +318,7 @@ mod tests {
         let mut it = Loop::new();
         it.window(100 * US);
         it.window(300 * US);
-        assert_eq!(it.spin.asleep.handler, 200_000.0);
+        assert_eq!(it.spin.asleep, 200_000.0);
     }
 
     #[test]
@@ -454,7 +382,7 @@ mod tests {
         it.spin_in_vain();
         it.wait(9000 * US);
         it.windows_until_spinning(100 * US);
-        assert_eq!(it.spin.asleep.handler, 100_000.0);
+        assert_eq!(it.spin.asleep, 100_000.0);
     }
 
     #[test]

@@ -168,7 +168,7 @@ impl Engine {
         let asleep = self.teller.tracing().then(Instant::now);
         let how = if poller.spins(sleep.limit) { "spun or slept" } else { "slept" };
         let waited =
-            if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(sleep.limit, || self.turn.done()) };
+            if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(sleep.limit, || self.turn.ran_in_all()) };
         self.inbox.awake();
         match waited {
             Ok(events) => {

@@ -165,7 +165,6 @@ impl<'a, S: 'static> Tracked<'a, S> {
     ) -> Result<usize, E> {
         match uninterrupted(call) {
             Ok(n) => {
-                self.engine.turn.count_moved(n);
                 self.note_read(n, asked);
                 self.tell_moved("read", n, asked);
                 Ok(n)
@@ -221,7 +220,6 @@ impl<'a, S: 'static> Tracked<'a, S> {
     ) -> Result<usize, E> {
         match uninterrupted(call) {
             Ok(n) => {
-                self.engine.turn.count_moved(n);
                 if n < asked && short_transfer_drains::<S>() {
                     self.state.clear(Ready::WRITABLE);
                 } else {
