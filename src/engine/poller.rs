@@ -164,11 +164,11 @@ mod tests {
             let mut poller = Poller::new(&Config::new().spin_before_sleep(limit))?;
             make_spin(&mut poller)?;
             let mut waits = 0;
-            while poller.spins(None) && waits < 100 {
+            while poller.spins(None) && waits < 10 {
                 assert_eq!(poller.wait(Some(Duration::from_millis(3)), || 0)?, 0);
                 waits += 1;
             }
-            assert!((1..100).contains(&waits), "{limit:?}: {waits}");
+            assert!((1..10).contains(&waits), "{limit:?}: {waits}"); // Long before a window has ended.
         }
         Ok(())
     }

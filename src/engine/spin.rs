@@ -381,7 +381,7 @@ mod tests {
         it.spin_in_vain();
         it.spin_in_vain();
         it.wait(9000 * US);
-        it.windows_until_spinning(100 * US);
+        assert_eq!(it.windows_until_spinning(100 * US), 2);
         assert_eq!(it.spin.asleep, 100_000.0);
     }
 
