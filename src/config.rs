@@ -76,7 +76,8 @@ impl Config {
     /// millisecond. Default zero: it sleeps at once, as other libraries do.
     ///
     /// For servers of few clients that wait for each answer, on machines where a sleep is dear, as it is in most virtual ones:
-    /// there 100 µs has made answers come three to five times as fast, for less processor time, because nobody has to be woken.
+    /// there 100 µs has made one or two connections about three times as fast, for less processor time, because nobody has
+    /// to be woken.
     ///
     /// Spinning is tried, at first after some 128 sleeps, and goes on while two of three spins end with an event, and a
     /// handler takes at most a quarter more of the thread's processor time than when it slept. Until something has come, a
@@ -84,8 +85,9 @@ impl Config {
     /// does, sleeping is measured again now and then. The `poll` family never spins.
     ///
     /// The measure knows handlers, not bytes. The bytes of a stream come in smaller pieces to a loop that spins, so each of them
-    /// may cost more: leave it off for bulk transfers. A thread that spins is busy for whoever measures it, and a message from
-    /// another thread wakes it by a system call, as if it slept.
+    /// may cost more: leave it off for bulk transfers. What the thread does between calls of `run_one` and the like counts as the
+    /// handlers' time. A thread that spins looks busy to `top`, and a message from another thread wakes it by a system call, as
+    /// if it slept.
     ///
     /// Linux has the like for single sockets, as `net.core.busy_poll`.
     #[must_use]

@@ -3,7 +3,8 @@
 //! Sleeping is not free: falling asleep and being woken take microseconds, in a virtual machine tens of them, both of the
 //! thread that sleeps and of whoever wakes it. If the next event is nearer than that, it is cheaper to spin. How dear a
 //! sleep is depends on the machine, and how near the next event is on the peers. So nothing of this is guessed. The loop
-//! sleeps for a while, spins for a while, and goes on with what took less processor time for each handler.
+//! sleeps for a while, then spins for a while, and goes on spinning while two of three spins find something and a handler
+//! takes at most a quarter more processor time than it did asleep.
 //!
 //! A peer may sleep too while it waits for us, and then its answer takes long because we sleep. Therefore a try spins for
 //! twice the limit until something has come.
@@ -20,16 +21,17 @@ const SHORTEST_SLEEP: u32 = 2;
 /// So many windows are slept in at most, before the next try.
 const LONGEST_SLEEP: u32 = 64;
 
-/// For so many windows the first try goes on, if nothing ends it. What sleeping costs is measured again then, and the next
-/// one is twice as long.
+/// The first try has so many windows, if nothing ends it sooner. After each that went well sleeping is measured again, and
+/// the next try is twice as long.
 const FIRST_TRY: u32 = 8;
 const LONGEST_TRY: u32 = 512;
 
-/// Two are lost when nothing came, one is won when something did. So two of three spins must pay.
+/// A spin in vain costs two, one that finds something earns one, up to this; at zero the try ends. So two of three must
+/// pay.
 const CREDIT: u32 = 8;
 const FIRST_CREDIT: u32 = 4;
 
-/// To answer sooner is worth a quarter of what the same took asleep.
+/// To answer sooner is worth up to a quarter more processor time for each handler.
 const WORTH: f64 = 1.25;
 
 /// How many handlers a loop has run, all in all, and its thread's processor time.
@@ -39,11 +41,11 @@ pub(crate) type Reading = (usize, Duration);
 pub(crate) struct Spin {
     /// Zero never spins.
     limit: Duration,
-    /// Or whether it sleeps at once.
+    /// Whether it spins before it sleeps, or sleeps at once.
     is_spinning: bool,
-    /// In this window, with the next one.
+    /// Waits until this window ends, the next one included.
     waits_left: u32,
-    /// Until the other way has its turn, with this one.
+    /// Windows until it changes between sleeping and spinning, this one included.
     windows_left: u32,
     /// How many windows the last sleep after a try in vain had, and how many the next try has.
     sleep: u32,
@@ -51,7 +53,8 @@ pub(crate) struct Spin {
     credit: u32,
     /// Whether this try has spun to some purpose.
     has_paid: bool,
-    /// When the window began, or, while it sleeps, the sleep. `None` before the first.
+    /// The reading when the window began, or, while it sleeps, when the sleep did. `None` until the next wait has ended: at
+    /// first, and after a spin in vain has ended a try.
     since: Option<Reading>,
     /// Nanoseconds of processor time for each handler, in the last sleep.
     asleep: f64,
