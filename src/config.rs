@@ -75,17 +75,16 @@ impl Config {
     /// For how long the loop may spin, asking the kernel again and again, before the thread falls asleep; at most a
     /// millisecond. Default zero: it sleeps at once, as other libraries do.
     ///
-    /// For servers of few clients that wait for each answer, on machines where a sleep is dear, as it is in most virtual ones:
-    /// there 100 µs has made one or two connections about three times as fast, for less processor time, because nobody has
-    /// to be woken.
+    /// For servers of few clients that wait for each answer, on machines where a sleep is dear: on a virtual one 100 µs has
+    /// made one or two connections about three times as fast, for less processor time, the server's and the clients'.
     ///
     /// Spinning is tried, at first after some 128 sleeps, and goes on while two of three spins end with an event, and a
     /// handler takes at most a quarter more of the thread's processor time than when it slept. Until something has come, a
     /// try spins for twice the limit. Where spinning does not pay, tries become rare, in the end one in 4,096 sleeps. Where it
     /// does, sleeping is measured again now and then. The `poll` family never spins.
     ///
-    /// The measure knows handlers, not bytes. The bytes of a stream come in smaller pieces to a loop that spins, so each of them
-    /// may cost more: leave it off for bulk transfers. What the thread does between calls of `run_one` and the like counts as the
+    /// The measure knows handlers, not bytes, and several fast streams have needed more processor time for each byte: leave
+    /// it off for bulk transfers. What the thread does between calls of `run_one` and the like counts as the
     /// handlers' time. A thread that spins looks busy to `top`, and a message from another thread wakes it by a system call, as
     /// if it slept.
     ///

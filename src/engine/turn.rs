@@ -165,8 +165,10 @@ impl Engine {
     fn wait(&self, poller: &mut Poller, sleep: Sleep) -> Result<(), Left> {
         tell!(self, "{sleep}");
         self.turn.enter(Step::Wait);
-        let asleep = self.teller.tracing().then(Instant::now);
-        let how = if poller.spins(sleep.limit) { "spun or slept" } else { "slept" };
+        let told = self
+            .teller
+            .tracing()
+            .then(|| (if poller.spins(sleep.limit) { "spun or slept" } else { "slept" }, Instant::now()));
         let waited =
             if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(sleep.limit, || self.turn.ran_in_all()) };
         self.inbox.awake();
@@ -175,7 +177,9 @@ impl Engine {
                 self.turn.begin_batch(poller.is_full(events));
                 self.reactor.begin_turn(events == 0);
                 // Not before the batch has begun: a logger may panic, and the next turn goes on with it.
-                tell!(self, "{how} {:.3?}, {events} events", asleep.map(|since| since.elapsed()).unwrap_or_default());
+                if let Some((how, since)) = told {
+                    tell!(self, "{how} {:.3?}, {events} events", since.elapsed());
+                }
             }
             Err(error) => {
                 self.turn.enter(Step::Outside);
