@@ -72,21 +72,17 @@ impl Config {
         self
     }
 
-    /// For how long the loop may spin, asking the kernel again and again, before the thread falls asleep; at most a
+    /// For how long the loop spins, that is, asks the kernel again and again, before the thread falls asleep; at most a
     /// millisecond. Default zero: it sleeps at once, as other libraries do.
     ///
     /// For servers of few clients that wait for each answer, on machines where a sleep is dear: on a virtual one 100 µs has
-    /// made one or two connections about three times as fast, for less processor time, the server's and the clients'.
+    /// made one or two connections three to five times as fast, for less processor time a message, the server's and the
+    /// clients'.
     ///
-    /// Spinning is tried, at first after some 128 sleeps, and goes on while two of three spins end with an event, and a
-    /// handler takes at most a quarter more of the thread's processor time than when it slept. Until something has come, a
-    /// try spins for twice the limit. Where spinning does not pay, tries become rare, in the end one in 4,096 sleeps. Where it
-    /// does, sleeping is measured again now and then. The `poll` family never spins.
-    ///
-    /// The measure knows handlers, not bytes, and several fast streams have needed more processor time for each byte: leave
-    /// it off for bulk transfers. What the thread does between calls of `run_one` and the like counts as the
-    /// handlers' time. A thread that spins looks busy to `top`, and a message from another thread wakes it by a system call, as
-    /// if it slept.
+    /// A spin in vain costs processor time, at most the limit for each sleep: 10 % of a processor with 100 µs and a
+    /// thousand sleeps a second, nothing in a loop that sleeps all day. A busy loop, which finds events at once, does not
+    /// spin, and the `poll` family never does. A thread that spins looks busy to `top`, and a message from another thread
+    /// wakes it by a system call, as if it slept.
     ///
     /// Linux has the like for single sockets, as `net.core.busy_poll`.
     #[must_use]

@@ -16,7 +16,6 @@ pub(crate) mod token;
 pub(crate) mod ready_state;
 pub(crate) mod reactor;
 pub(crate) mod dispatch;
-pub(crate) mod spin;
 pub(crate) mod poller;
 pub(crate) mod progress;
 pub(crate) mod trace;

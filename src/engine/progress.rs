@@ -63,9 +63,6 @@ pub(crate) struct Progress {
     limit: Cell<usize>,
     allowed: Cell<usize>,
     deadline: Cell<Option<Instant>>,
-
-    /// How many handlers the calls before this one have run.
-    ran_before: Cell<usize>,
 }
 
 impl Progress {
@@ -84,7 +81,6 @@ impl Progress {
             limit: Cell::new(usize::MAX),
             allowed: Cell::new(usize::MAX),
             deadline: Cell::new(None),
-            ran_before: Cell::new(0),
         }
     }
 
@@ -170,7 +166,6 @@ impl Progress {
 
     pub(crate) fn end_call(&self) {
         self.running.set(false);
-        self.ran_before.set(self.ran_before.get().wrapping_add(self.ran()));
         self.owes_a_look.set(!self.has_looked.get());
     }
 
@@ -190,11 +185,6 @@ impl Progress {
 
     pub(crate) fn ran(&self) -> usize {
         self.limit.get() - self.allowed.get()
-    }
-
-    /// With the calls before this one, up to now.
-    pub(crate) fn ran_in_all(&self) -> usize {
-        self.ran_before.get().wrapping_add(self.ran())
     }
 
     /// Whether the call asked for less than everything.
@@ -233,18 +223,5 @@ mod tests {
 
         progress.begin_call(usize::MAX, Some(Instant::now()));
         assert!(progress.is_bounded() && progress.is_spent());
-    }
-
-    #[test]
-    fn the_handlers_of_all_calls_are_added_up() {
-        let progress = Progress::new();
-        for limit in [usize::MAX, 1, 1] {
-            progress.begin_call(limit, None);
-            progress.count_handler();
-            progress.end_call();
-        }
-        progress.begin_call(usize::MAX, None);
-        progress.count_handler();
-        assert_eq!(progress.ran_in_all(), 4);
     }
 }

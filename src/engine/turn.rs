@@ -169,8 +169,7 @@ impl Engine {
             .teller
             .tracing()
             .then(|| (if poller.spins(sleep.limit) { "spun or slept" } else { "slept" }, Instant::now()));
-        let waited =
-            if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(sleep.limit, || self.turn.ran_in_all()) };
+        let waited = if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(sleep.limit) };
         self.inbox.awake();
         match waited {
             Ok(events) => {
