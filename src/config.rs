@@ -1,6 +1,5 @@
 //! What is tunable, and why each default is what it is.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// Limits of one [`IoContext`](crate::IoContext), given to [`IoContext::with_config`](crate::IoContext::with_config).
@@ -20,7 +19,7 @@ pub struct Config {
     pub(crate) event_batch: usize,
     pub(crate) spin_before_sleep: Duration,
     /// What one source may move in one dispatch, in bytes; see `Budget`.
-    pub(crate) dispatch_bytes: NonZeroUsize,
+    pub(crate) dispatch_bytes: usize,
     /// What a read or a write costs at least, in bytes.
     pub(crate) least_transfer: usize,
     /// What another call costs, in bytes.
@@ -45,7 +44,7 @@ impl Config {
         Config {
             event_batch: 1024,
             spin_before_sleep: Duration::ZERO,
-            dispatch_bytes: NonZeroUsize::MIN,
+            dispatch_bytes: 0,
             least_transfer: 0,
             least_call: 0,
             accept_budget: 64,
@@ -97,7 +96,7 @@ impl Config {
     /// paid from the same purse, each with its share.
     #[must_use]
     pub fn read_budget(mut self, transfers: usize, bytes: usize) -> Self {
-        self.dispatch_bytes = NonZeroUsize::new(bytes).unwrap_or(NonZeroUsize::MIN);
+        self.dispatch_bytes = bytes.max(1);
         self.least_transfer = share(self.dispatch_bytes, transfers);
         self.least_call = share(self.dispatch_bytes, self.accept_budget);
         self
@@ -187,13 +186,13 @@ impl Config {
 
     /// What the read buffer grows to.
     pub(crate) fn largest_read(&self) -> usize {
-        self.largest_read.min(self.dispatch_bytes.get()).max(self.read_buffer)
+        self.largest_read.min(self.dispatch_bytes).max(self.read_buffer)
     }
 }
 
 /// One of `parts` equal parts of `whole`, rounded up.
-fn share(whole: NonZeroUsize, parts: usize) -> usize {
-    whole.get().div_ceil(parts.max(1))
+fn share(whole: usize, parts: usize) -> usize {
+    whole.div_ceil(parts.max(1))
 }
 
 impl Default for Config {

@@ -3,8 +3,9 @@
 use crate::config::Config;
 use crate::engine::clock::deadline_after;
 use crate::engine::poller::Poller;
+use crate::engine::sleep::Patience;
 use crate::engine::state::Engine;
-use crate::engine::turn::{Left, Patience};
+use crate::engine::turn::Left;
 use crate::handle::Handle;
 use crate::outstanding::Outstanding;
 use std::fmt;

@@ -4,7 +4,7 @@ mod util;
 
 use ioctx::mio::net::{TcpListener, UnixStream};
 use ioctx::{Handle, Interest, IoContext, Next, Timer, Work, cancel_after};
-use std::io;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 use util::{tcp_pair, unix_pair};
 
@@ -90,6 +90,30 @@ fn a_posted_handler_names_its_own_line_whatever_ran_before() -> io::Result<()> {
         assert_eq!(io.run()?, 1);
     }
     Ok(())
+}
+
+/// Section 1: what a handler starts is as old as it says, in a loop without timers, too, which need not know the time.
+#[test]
+fn what_a_handler_starts_is_young_however_long_the_loop_has_slept() -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(300);
+    let mut io = IoContext::new()?;
+    let (ours, mut theirs) = unix_pair();
+    let handle = io.handle().clone();
+    io.register(ours, Interest::READABLE, move |stream, _| {
+        if stream.read(&mut [0; 8]).is_ok() {
+            handle.post(|| {});
+            let ages: Vec<Duration> = handle.outstanding().iter().map(Work::age).collect();
+            assert!(ages.iter().min() < Some(&(PAUSE / 2)) && ages.iter().max() >= Some(&PAUSE), "{ages:?}");
+            return Next::Release;
+        }
+        Next::Keep
+    })?;
+    let other = std::thread::spawn(move || {
+        std::thread::sleep(PAUSE);
+        theirs.write_all(b"x")
+    });
+    io.run()?;
+    other.join().expect("no panic")
 }
 
 /// Section 1: what other threads have posted is as old as the oldest of it that the loop has not seen, in the inbox and

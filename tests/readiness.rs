@@ -203,27 +203,33 @@ fn a_released_registration_is_harmless() -> io::Result<()> {
     Ok(())
 }
 
-/// P8: a callback may release its own registration, from inside: it is not called again, and dropped on its return.
+/// P8: a callback may release its own registration, from inside: whatever it returns, it is not called again, and dropped
+/// on its return.
 #[test]
 fn a_callback_may_release_itself() -> io::Result<()> {
-    let mut io = context();
-    let (ours, mut theirs) = unix_pair();
-    theirs.write_all(b"x")?;
-    let (alive, slot) = (Rc::new(()), Rc::new(RefCell::new(None::<Registration<UnixStream>>)));
-    let (held, own, handle) = (alive.clone(), slot.clone(), io.handle().clone());
-    let registration = io.register(ours, Interest::READABLE, move |stream, _| {
-        own.borrow().as_ref().expect("its registration").release();
-        assert_eq!(Rc::strong_count(&held), 2, "alive until it returns");
-        assert!(handle.outstanding().is_empty());
-        assert_eq!(stream.read(&mut [0; 8]).expect("the source is there until it returns"), 1);
-        Next::Keep
-    })?;
-    slot.replace(Some(registration));
-    assert_eq!(io.run()?, 1);
-    assert_eq!(Rc::strong_count(&alive), 1);
-    let registration = slot.take().expect("its registration");
-    assert!(registration.is_released());
-    assert!(registration.into_source().is_ok());
+    let pause = Next::Pause(Duration::from_secs(3600));
+    for next in [Next::Keep, Next::Interest(Interest::READABLE), pause, Next::Release] {
+        let mut io = context();
+        let (ours, mut theirs) = unix_pair();
+        theirs.write_all(b"xx")?;
+        let (alive, slot) = (Rc::new(()), Rc::new(RefCell::new(None::<Registration<UnixStream>>)));
+        let (held, own, handle) = (alive.clone(), slot.clone(), io.handle().clone());
+        let registration = io.register(ours, Interest::READABLE, move |stream, _| {
+            own.borrow().as_ref().expect("its registration").release();
+            assert_eq!(Rc::strong_count(&held), 2, "alive until it returns");
+            assert!(handle.outstanding().is_empty());
+            assert_eq!(stream.read(&mut [0; 1]).expect("the source is there until it returns"), 1);
+            next
+        })?;
+        slot.replace(Some(registration));
+        assert_eq!(io.run()?, 1);
+        assert_eq!(Rc::strong_count(&alive), 1);
+        io.restart();
+        assert!(io.next_timeout() > Some(Duration::from_secs(1)), "{next:?}: there is nothing left to do");
+        let registration = slot.take().expect("its registration");
+        assert!(registration.is_released());
+        assert!(registration.into_source().is_ok());
+    }
     Ok(())
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod timers;
 pub(crate) mod registrations;
 pub(crate) mod listing;
 pub(crate) mod closing;
+pub(crate) mod sleep;
 pub(crate) mod turn;
 pub(crate) mod posted;
 pub(crate) mod waits;

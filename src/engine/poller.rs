@@ -12,8 +12,8 @@ pub(crate) struct Poller {
     poll: mio::Poll,
     events: mio::Events,
     capacity: usize,
-    /// So long it spins before it sleeps.
-    spin: Duration,
+    /// So long it spins before it sleeps, if at all.
+    spin: Option<Duration>,
 }
 
 impl Poller {
@@ -22,7 +22,7 @@ impl Poller {
             poll: mio::Poll::new()?,
             events: mio::Events::with_capacity(config.event_batch),
             capacity: config.event_batch,
-            spin: config.spin_before_sleep,
+            spin: Some(config.spin_before_sleep).filter(|spin| !spin.is_zero()),
         })
     }
 
@@ -33,20 +33,22 @@ impl Poller {
     /// Waits until something happens, at most `timeout`. Returns how many events there are; being interrupted by a
     /// signal counts as none.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        if self.spins(timeout) { self.spin_then_sleep(timeout) } else { self.ask(timeout) }
+        match self.spin {
+            Some(spin) if self.spins(timeout) => self.spin_then_sleep(spin, timeout),
+            _ => self.ask(timeout),
+        }
     }
 
     /// Whether a wait of at most `timeout` begins with a spin.
-    #[inline]
     pub(crate) fn spins(&self, timeout: Option<Duration>) -> bool {
-        !self.spin.is_zero() && timeout.is_none_or(|timeout| !timeout.is_zero())
+        self.spin.is_some() && timeout.is_none_or(|timeout| !timeout.is_zero())
     }
 
     /// Falling asleep and being woken costs this thread and the one that wakes it: up to 40 µs each was measured. So if the
     /// next event is nearer than that, it is cheaper to ask again and again.
     #[inline(never)]
-    fn spin_then_sleep(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        let longest = timeout.map_or(self.spin, |timeout| self.spin.min(timeout));
+    fn spin_then_sleep(&mut self, spin: Duration, timeout: Option<Duration>) -> io::Result<usize> {
+        let longest = timeout.map_or(spin, |timeout| spin.min(timeout));
         let mut found = self.ask(Some(Duration::ZERO))?;
         let begin = Instant::now();
         let mut spent = Duration::ZERO;
@@ -80,7 +82,11 @@ impl Poller {
     /// What the poller told in the last wait, from the event at `cursor` on.
     #[inline]
     pub(crate) fn events(&self, cursor: usize) -> impl Iterator<Item = &Event> {
-        self.events.iter().skip(cursor)
+        let mut events = self.events.iter();
+        if cursor > 0 {
+            events.nth(cursor - 1);
+        }
+        events
     }
 }
 
@@ -139,8 +145,8 @@ mod tests {
 
     /// One that spins so long, and its waker.
     fn poller(spin: Duration) -> io::Result<(Poller, mio::Waker)> {
-        let mut poller = Poller::new(&Config::new())?;
-        poller.spin = spin;
+        let mut poller = Poller::new(&Config::new().spin_before_sleep(spin))?;
+        poller.spin = poller.spin.map(|_| spin); // However long.
         let waker = mio::Waker::new(poller.registry(), mio::Token(0))?;
         Ok((poller, waker))
     }

@@ -49,10 +49,14 @@ pub(crate) struct Progress {
     cursor: Cell<usize>,
     /// The batch was full, so the poller may hold more.
     full: Cell<bool>,
-    /// The turn's one reading of the clock.
+    /// The last reading of the clock.
     now: Cell<Instant>,
+    /// Whether that is of the turn in progress, and of this call: else whoever asks reads it anew.
+    has_read_clock: Cell<bool>,
     /// Timers armed from this sequence number on wait for the next turn.
     timer_cut: Cell<u64>,
+    /// Whether there were any before.
+    has_timers: Cell<bool>,
 
     /// Whether a call of the run family is in progress.
     running: Cell<bool>,
@@ -74,7 +78,9 @@ impl Progress {
             cursor: Cell::new(0),
             full: Cell::new(false),
             now: Cell::new(Instant::now()),
+            has_read_clock: Cell::new(false),
             timer_cut: Cell::new(0),
+            has_timers: Cell::new(false),
             running: Cell::new(false),
             has_looked: Cell::new(false),
             owes_a_look: Cell::new(false),
@@ -145,9 +151,24 @@ impl Progress {
         self.now.get()
     }
 
-    pub(crate) fn set_now(&self, now: Instant, timer_cut: u64) {
+    pub(crate) fn has_read_clock(&self) -> bool {
+        self.has_read_clock.get()
+    }
+
+    pub(crate) fn set_now(&self, now: Instant) {
         self.now.set(now);
+        self.has_read_clock.set(true);
+    }
+
+    /// Begins the steps that are after the wait: the last reading is too old for them.
+    pub(crate) fn cut_timers(&self, timer_cut: u64, has_timers: bool) {
         self.timer_cut.set(timer_cut);
+        self.has_timers.set(has_timers);
+        self.has_read_clock.set(false);
+    }
+
+    pub(crate) fn has_timers(&self) -> bool {
+        self.has_timers.get()
     }
 
     pub(crate) fn timer_cut(&self) -> u64 {
@@ -166,6 +187,7 @@ impl Progress {
 
     pub(crate) fn end_call(&self) {
         self.running.set(false);
+        self.has_read_clock.set(false);
         self.owes_a_look.set(!self.has_looked.get());
     }
 

@@ -73,7 +73,7 @@ pub(crate) struct Reactor {
     /// How many events one turn delivers, and how many doubts it settles.
     batch: usize,
     /// To be flushed after the dispatch in progress.
-    unflushed: RefCell<Vec<Entry>>,
+    unflushed: RefCell<VecDeque<Entry>>,
 }
 
 impl Reactor {
@@ -142,6 +142,7 @@ impl Reactor {
         }
         entries.extend(self.ready.borrow_mut().drain(..));
         entries.extend(self.left_over.borrow_mut().drain(..));
+        entries.extend(self.unflushed.borrow_mut().drain(..));
         self.doubts.take();
         self.listed.set(0);
         entries
@@ -267,7 +268,7 @@ impl Reactor {
 
     /// Has the entry flushed by the next `flush`.
     pub(super) fn flush_later(&self, entry: Entry) {
-        self.unflushed.borrow_mut().push(entry);
+        self.unflushed.borrow_mut().push_back(entry);
     }
 
     /// The dispatch is over.
@@ -282,12 +283,14 @@ impl Reactor {
     #[cold]
     #[inline(never)]
     fn flush_all(&self) {
-        let mut entries = self.unflushed.take();
-        for entry in entries.drain(..) {
-            entry.flush();
+        // A logger that is told of a write may add to them, for the next flush.
+        let entries = self.unflushed.borrow().len();
+        for _ in 0..entries {
+            let first = self.unflushed.borrow_mut().pop_front();
+            if let Some(entry) = first {
+                entry.flush();
+            }
         }
-        let added = self.unflushed.replace(entries); // Its memory serves again.
-        self.unflushed.borrow_mut().extend(added); // By a logger that was told of a write: for the next flush.
     }
 
     pub(crate) fn ready_len(&self) -> usize {

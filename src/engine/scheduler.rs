@@ -11,33 +11,38 @@ const ROOM: usize = 1 << 20;
 /// What is queued counts as outstanding until it is taken out to run.
 #[derive(Debug)]
 pub(crate) struct Scheduler<T> {
-    /// What has become ready, the first at the start.
-    ready: RefCell<Vec<T>>,
-    /// What step 7 of the turn in progress has still to run, the first at the end; empty between turns. A queue of two
-    /// stacks: so that neither goes round in a ring.
-    due: RefCell<Vec<T>>,
+    queue: RefCell<Queue<T>>,
     /// Operations, waits, registrations and guards that are outstanding; what is queued is counted by the queue.
     started: Cell<usize>,
 }
 
+/// A queue of two stacks: so that neither goes round in a ring.
+#[derive(Debug)]
+struct Queue<T> {
+    /// What has become ready, the first at the start.
+    ready: Vec<T>,
+    /// What step 7 of the turn in progress has still to run, the first at the end; empty between turns.
+    due: Vec<T>,
+}
+
 impl<T> Scheduler<T> {
     pub(crate) fn new() -> Self {
-        Scheduler { ready: RefCell::default(), due: RefCell::default(), started: Cell::new(0) }
+        let queue = Queue { ready: Vec::new(), due: Vec::new() };
+        Scheduler { queue: RefCell::new(queue), started: Cell::new(0) }
     }
 
     #[inline(always)]
     pub(crate) fn push(&self, task: T) {
-        self.ready.borrow_mut().push(task);
+        self.queue.borrow_mut().ready.push(task);
     }
 
     /// Makes due what is ready, and nothing that becomes ready later. To be called when nothing is due.
     pub(crate) fn begin(&self) {
-        let mut ready = self.ready.borrow_mut();
+        let Queue { ready, due } = &mut *self.queue.borrow_mut();
         if !ready.is_empty() {
-            let mut due = self.due.borrow_mut();
             debug_assert!(due.is_empty(), "the last turn has not ended");
             due.shrink_to(ROOM);
-            mem::swap(&mut *ready, &mut *due);
+            mem::swap(ready, due);
             due.reverse();
         }
     }
@@ -45,11 +50,12 @@ impl<T> Scheduler<T> {
     /// Takes the next of those that are due; it stops being outstanding here, before its call.
     #[inline(always)]
     pub(crate) fn next(&self) -> Option<T> {
-        self.due.borrow_mut().pop()
+        self.queue.borrow_mut().due.pop()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.due.borrow().len() + self.ready.borrow().len()
+        let queue = self.queue.borrow_mut(); // It counts no readers: fewer instructions than `borrow`.
+        queue.due.len() + queue.ready.len()
     }
 
     #[inline]
@@ -68,19 +74,21 @@ impl<T> Scheduler<T> {
 
     /// Shows what became ready last.
     pub(crate) fn with_last<R>(&self, look: impl FnOnce(&T) -> Option<R>) -> Option<R> {
-        self.ready.borrow().last().and_then(look)
+        self.queue.borrow().ready.last().and_then(look)
     }
 
     /// Shows all that is queued, the first first.
     pub(crate) fn for_each(&self, show: impl FnMut(&T)) {
-        self.due.borrow().iter().rev().chain(&*self.ready.borrow()).for_each(show);
+        let queue = self.queue.borrow();
+        queue.due.iter().rev().chain(&queue.ready).for_each(show);
     }
 
     /// Empties the queue and hands out what it held, for the caller to drop when nothing is borrowed.
     pub(crate) fn take_all(&self) -> Vec<T> {
-        let mut all = self.due.take();
+        let mut queue = self.queue.borrow_mut();
+        let mut all = mem::take(&mut queue.due);
         all.reverse();
-        all.append(&mut self.ready.borrow_mut());
+        all.append(&mut queue.ready);
         all
     }
 }

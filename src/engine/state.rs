@@ -196,16 +196,21 @@ impl Engine {
         Origin { location, started }
     }
 
-    /// The turn's reading of the clock, which is free; a fresh one outside of turns.
+    /// The turn's reading of the clock, which is free if there is one; a fresh one outside of turns.
     #[inline]
     pub(crate) fn recently(&self) -> Instant {
-        if self.turn.is_running() { self.turn.now() } else { self.read_clock_outside() }
+        if self.turn.has_read_clock() { self.turn.now() } else { self.read_clock_late() }
     }
 
+    /// In a turn it serves the others, too.
     #[cold]
     #[inline(never)]
-    fn read_clock_outside(&self) -> Instant {
-        self.clock.now()
+    fn read_clock_late(&self) -> Instant {
+        let now = self.clock.now();
+        if self.turn.is_running() {
+            self.turn.set_now(now);
+        }
+        now
     }
 
     // Outstanding work.

@@ -89,7 +89,7 @@ impl Engine {
     /// Asked first, in every turn: most servers have none.
     #[inline(always)]
     pub(crate) fn are_timers_idle(&self) -> bool {
-        self.timers.borrow().is_idle()
+        self.timers.borrow_mut().is_idle()
     }
 
     #[inline(never)]

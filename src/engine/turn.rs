@@ -5,13 +5,13 @@ use super::poller::{Poller, readiness};
 use super::progress::Step;
 use super::reactor::Entry;
 use super::ring::Ringing;
+use super::sleep::{Patience, Sleep};
 use super::state::{AtDeadline, Engine, Mail, Queued};
 use super::timer_queue::TimerKey;
 use super::trace::{Teller, tell};
 use crate::error;
 use crate::key::Origin;
 use crate::ready::Ready;
-use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::rc::Rc;
@@ -28,15 +28,6 @@ impl Drop for Rung<'_> {
     fn drop(&mut self) {
         self.engine.end_alarm_if_unused(self.key, &self.alarm);
     }
-}
-
-/// How long the caller lets the loop sleep.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience {
-    Forever,
-    Until(Instant),
-    /// Not at all: `poll`.
-    None,
 }
 
 /// Why a turn ended before its last step; the next turn goes on where it was.
@@ -59,7 +50,7 @@ impl Engine {
             self.wait(poller, sleep)?; // 3. wait
         }
         if turn.is_at(Step::Wait) || turn.is_at(Step::ReadClock) {
-            self.read_clock(); // 4. read the clock, once
+            self.may_read_clock(); // 4. read the clock, once, if there are timers
             turn.enter(Step::DispatchReadiness);
         }
         if turn.is_at(Step::DispatchReadiness) {
@@ -119,57 +110,20 @@ impl Engine {
         }
     }
 
-    fn decide_sleep(&self, patience: Patience) -> Sleep {
-        self.turn.enter(Step::DecideSleep);
-        let sleep = self.sleep_allowed(patience);
-        if sleep.limit.is_some_and(|limit| limit.is_zero()) {
-            return sleep;
-        }
-        // From here on a sender must wake us, so look once more: into the inbox, and whether another thread has let go
-        // of the last guard.
-        if self.inbox.fall_asleep() && self.has_work() {
-            return sleep;
-        }
-        Sleep::none("another thread was here")
-    }
-
-    fn sleep_allowed(&self, patience: Patience) -> Sleep {
-        if self.is_busy() {
-            return Sleep::none("work is ready");
-        }
-        let (until, why) = match patience {
-            Patience::None => return Sleep::none("asked not to sleep"),
-            Patience::Forever => (None, "until an event"),
-            Patience::Until(deadline) => (Some(deadline), "until the caller's deadline"),
-        };
-        let timer = self.earliest_timer();
-        let (until, why) = match (until, timer) {
-            (until, Some(timer)) if until.is_none_or(|until| timer < until) => (Some(timer), "until the next timer"),
-            _ => (until, why),
-        };
-        // A fresh reading: handlers may have taken long since the turn's own.
-        let limit = until.map(|until| until.saturating_duration_since(self.clock.now()));
-        Sleep { limit, why }
-    }
-
     /// Whether the last turn was left early, so that the next call begins by finishing it.
     pub(crate) fn is_interrupted(&self) -> bool {
         !self.turn.is_at(Step::Outside)
     }
 
-    /// Whether something can be done without sleeping.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.scheduler.len() > 0 || self.reactor.is_busy() || self.turn.was_batch_full()
-    }
-
     fn wait(&self, poller: &mut Poller, sleep: Sleep) -> Result<(), Left> {
         tell!(self, "{sleep}");
         self.turn.enter(Step::Wait);
+        let timeout = sleep.timeout();
         let told = self
             .teller
             .tracing()
-            .then(|| (if poller.spins(sleep.limit) { "spun or slept" } else { "slept" }, Instant::now()));
-        let waited = if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(sleep.limit) };
+            .then(|| (if poller.spins(timeout) { "spun or slept" } else { "slept" }, Instant::now()));
+        let waited = if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(timeout) };
         self.inbox.awake();
         match waited {
             Ok(events) => {
@@ -191,13 +145,23 @@ impl Engine {
     /// Whether the kernel has nothing to tell, and is not to make the thread sleep. A host must find the waker quiet
     /// after the turn, so with one it is asked always.
     fn need_not_ask(&self, sleep: &Sleep) -> bool {
-        sleep.limit.is_some_and(|limit| limit.is_zero()) && self.reactor.is_empty() && !self.embedded.get()
+        sleep.is_none() && self.reactor.is_empty() && !self.embedded.get()
     }
 
-    fn read_clock(&self) {
+    /// Where there are no timers, nobody asks for the time. (Who does later, has it read then.)
+    fn may_read_clock(&self) {
         self.turn.enter(Step::ReadClock);
+        let has_timers = !self.are_timers_idle();
+        self.turn.cut_timers(self.next_sequence(), has_timers);
+        if has_timers || self.teller.tracing() {
+            self.read_clock();
+        }
+    }
+
+    #[inline(never)]
+    fn read_clock(&self) {
         let before = self.turn.now();
-        self.turn.set_now(self.clock.now(), self.next_sequence());
+        self.turn.set_now(self.clock.now());
         tell!(self, "{:.3?} since the last reading", self.turn.now() - before);
     }
 
@@ -266,7 +230,7 @@ impl Engine {
     }
 
     fn complete_timers(self: &Rc<Self>) -> Result<(), Left> {
-        if self.are_timers_idle() { Ok(()) } else { self.complete_due_timers() }
+        if self.turn.has_timers() { self.complete_due_timers() } else { Ok(()) }
     }
 
     #[inline(never)] // As `take_mail`.
@@ -438,30 +402,6 @@ impl Drop for Call<'_> {
     fn drop(&mut self) {
         if self.teller.watches_calls() {
             self.teller.end_watch();
-        }
-    }
-}
-
-/// The decision of step 2.
-struct Sleep {
-    /// `None` is for ever.
-    limit: Option<Duration>,
-    why: &'static str,
-}
-
-impl Sleep {
-    fn none(why: &'static str) -> Self {
-        let limit = Some(Duration::ZERO);
-        Sleep { limit, why }
-    }
-}
-
-impl fmt::Display for Sleep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.limit {
-            None => write!(f, "sleep for ever, {}", self.why),
-            Some(limit) if limit.is_zero() => write!(f, "no sleep, {}", self.why),
-            Some(limit) => write!(f, "sleep at most {limit:.3?}, {}", self.why),
         }
     }
 }

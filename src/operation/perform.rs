@@ -21,7 +21,7 @@ impl<S: Descriptor> Dispatch for Object<S> {
 
     fn dispatch(&self) {
         let engine: &Engine = &self.handle.engine;
-        let budget = Budget::new(&engine.config);
+        let budget = Budget::new();
         let attempt = Attempt { object: self, budget: &budget };
         let mut open = Interest::ALL; // Demands, too, and always.
         let mut last = Direction::Exception;

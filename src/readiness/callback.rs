@@ -42,7 +42,7 @@ pub(super) struct Callback<S: Source + 'static, F> {
     /// What the poller watches for; `None` when the source is not in the poller.
     in_poller: Cell<Option<mio::Interest>>,
     /// Borrowed while the callback runs. Nothing else needs it then: handlers do not nest, and whoever releases the
-    /// registration from inside leaves the rest to `finish_release`.
+    /// registration from inside leaves the rest to `flush`.
     body: RefCell<Body<S, F>>,
 }
 
@@ -152,8 +152,12 @@ where
             if !self.background.get() {
                 engine.work_finished();
             }
-            self.finish_release();
-            drop(entry);
+            if self.body.try_borrow_mut().is_ok() {
+                self.finish_release();
+                drop(entry);
+            } else {
+                engine.flush_at_end(entry);
+            }
         }
     }
 
@@ -161,7 +165,9 @@ where
     fn follow(&self, next: Next) {
         match next {
             Next::Keep => {}
-            Next::Interest(interest) => self.state.set_interest(interest),
+            // Or it was released in this very call.
+            Next::Interest(interest) if self.state.token().is_some() => self.state.set_interest(interest),
+            Next::Interest(_) => {}
             Next::Pause(pause) => self.pause(pause),
             Next::Release => return self.end(),
         }
@@ -202,16 +208,12 @@ where
             let Body::Live(source, callback) = &mut *body else {
                 return;
             };
-            let budget = Budget::new(&engine.config);
+            let budget = Budget::new();
             let io = Io::new(source, &self.state, engine, &budget);
             engine.turn.count_handler();
             callback(&io, self.state.wanted())
         };
-        if self.state.token().is_some() {
-            self.follow(next);
-        } else {
-            self.finish_release();
-        }
+        self.follow(next);
     }
 
     fn one_call(&self) -> Option<(&'static str, Origin)> {
@@ -219,9 +221,12 @@ where
     }
 
     fn has_panicked(&self) {
-        if self.state.token().is_none() {
-            self.finish_release();
-        }
+        self.reactor().flush();
+    }
+
+    /// It was released in its own call, which is over.
+    fn flush(self: &Rc<Self>) {
+        self.finish_release();
     }
 
     fn cancel(&self, _sequence: u64) -> bool {

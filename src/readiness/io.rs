@@ -9,6 +9,7 @@ use crate::stream::Stream;
 use rustix::io::Errno;
 use std::any::{Any, TypeId};
 use std::fmt;
+use std::hint::black_box;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 /// A registered source during a call of its callback.
@@ -82,7 +83,7 @@ impl<'a, S: 'static> Io<'a, S> {
 
     #[inline(always)]
     fn read_with<E: Failure>(&self, asked: usize, call: impl FnMut() -> Result<usize, E>) -> io::Result<usize> {
-        if !self.ready().is_readable() || self.budget.is_spent() {
+        if self.budget.is_spent() || !self.ready().is_readable() {
             return Err(not_now());
         }
         self.tracked.read_with(asked, call).map_err(Into::into)
@@ -90,7 +91,7 @@ impl<'a, S: 'static> Io<'a, S> {
 
     #[inline(always)]
     fn write_with<E: Failure>(&self, asked: usize, call: impl FnMut() -> Result<usize, E>) -> io::Result<usize> {
-        if !self.ready().is_writable() || self.budget.is_spent() {
+        if self.budget.is_spent() || !self.ready().is_writable() {
             return Err(not_now());
         }
         self.tracked.write_with(asked, call).map_err(Into::into)
@@ -165,8 +166,13 @@ impl<'a, S: 'static> Tracked<'a, S> {
     ) -> Result<usize, E> {
         match uninterrupted(call) {
             Ok(n) => {
-                self.note_read(n, asked);
                 self.tell_moved("read", n, asked);
+                let n = n.min(asked); // It is; so the caller need not check that when it cuts its buffer.
+                if n < asked {
+                    self.note_short_read(n);
+                } else {
+                    self.pay(asked);
+                }
                 Ok(n)
             }
             Err(error) => {
@@ -178,10 +184,8 @@ impl<'a, S: 'static> Tracked<'a, S> {
     }
 
     #[inline(always)]
-    fn note_read(&self, n: usize, asked: usize) {
-        if n == asked {
-            self.pay(n);
-        } else if n == 0 {
+    fn note_short_read(&self, n: usize) {
+        if n == 0 {
             // Elsewhere nothing may be an empty datagram, or a ^D with more behind it.
             if ends_with_nothing::<S>() || self.state.ready().is_read_closed() {
                 self.state.set(Ready::READ_CLOSED);
@@ -220,12 +224,16 @@ impl<'a, S: 'static> Tracked<'a, S> {
     ) -> Result<usize, E> {
         match uninterrupted(call) {
             Ok(n) => {
-                if n < asked && short_transfer_drains::<S>() {
+                self.tell_moved("wrote", n, asked);
+                if n >= asked {
+                    self.pay(asked);
+                    return Ok(asked); // Which is all, as the caller need not find out then.
+                }
+                if short_transfer_drains::<S>() {
                     self.state.clear(Ready::WRITABLE);
                 } else {
                     self.pay(n);
                 }
-                self.tell_moved("wrote", n, asked);
                 Ok(n)
             }
             Err(error) => {
@@ -239,7 +247,7 @@ impl<'a, S: 'static> Tracked<'a, S> {
     #[inline]
     fn note_error(&self, error: &impl Failure, bits: Ready) {
         if error.is_would_block() {
-            self.state.clear(bits);
+            would_block(self.state, bits);
         }
     }
 
@@ -357,6 +365,13 @@ impl Failure for Errno {
     }
 }
 
+/// Out of line, or what was ready before the call would be kept for it, with every message.
+#[cold]
+#[inline(never)]
+fn would_block(state: &State, bits: Ready) {
+    state.clear(bits);
+}
+
 // Out of line, and given plain values. Were the source or the outcome itself handed to them, it would have to be in
 // memory, with every message, though nobody listens.
 
@@ -399,11 +414,12 @@ fn uninterrupted<R, E: Failure>(mut call: impl FnMut() -> Result<R, E>) -> Resul
     }
 }
 
-/// Out of line, or the error would lie ready, in a register, for every call.
+/// Out of line, or the error would lie ready, in a register, for every call; and through a black box, because what is
+/// always the same the compiler finds out.
 #[cold]
 #[inline(never)]
 fn not_now() -> io::Error {
-    ErrorKind::WouldBlock.into()
+    black_box(ErrorKind::WouldBlock).into()
 }
 
 /// The source as what it nearly always is. The same bytes moved by a shorter way: the calls of `stream.rs` need no C

@@ -253,7 +253,7 @@ impl<P: SessionProtocol> Dispatch for Door<P> {
 
     fn dispatch(&self) {
         let engine = &self.handle.engine;
-        let budget = Budget::new(&engine.config);
+        let budget = Budget::new();
         let mut counted = false;
         let _end = EndOfFactory(self);
         self.keep_reserve();

@@ -166,7 +166,7 @@ impl Link {
         let now = self.engine().turn.number() as u32; // Wraps around; the turn before is another in any case.
         let spent = if turn == now { spent } else { 0 };
         self.straight.set((now, spent.saturating_add(u32::try_from(size).unwrap_or(u32::MAX))));
-        (spent as usize) < self.config().dispatch_bytes.get()
+        (spent as usize) < self.config().dispatch_bytes
     }
 
     /// Moves what was gathered behind what is queued.

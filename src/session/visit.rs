@@ -98,7 +98,7 @@ impl Link {
     #[inline(never)]
     fn visit(&self, done: Asked, counted: bool) {
         if let Some(me) = self.me() {
-            let budget = Budget::new(self.config());
+            let budget = Budget::new();
             Visit { link: &me, counted: Cell::new(counted), done: Cell::new(done), budget }.do_duties();
         }
     }
