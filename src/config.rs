@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Limits of one [`IoContext`](crate::IoContext), given to [`IoContext::with_config`](crate::IoContext::with_config).
 ///
-/// Every bound exists so that one busy source cannot keep the others waiting. A zero counts as one.
+/// Every bound exists so that one busy source cannot keep the others waiting. A zero counts as one, where it does not say otherwise.
 ///
 /// ```
 /// use ioctx::{Config, IoContext};
@@ -71,16 +71,16 @@ impl Config {
         self
     }
 
-    /// For how long the loop spins, that is, asks the kernel again and again, before the thread falls asleep; at most a
-    /// millisecond. Default zero: it sleeps at once, as other libraries do.
+    /// For how long the loop spins, that is, asks the kernel again and again until there is an event, before the thread
+    /// falls asleep; at most a millisecond. Default zero: it sleeps at once, as other libraries do.
     ///
     /// For servers of few clients that wait for each answer, on machines where a sleep is dear: on a virtual one 100 µs has
     /// made one or two connections three to five times as fast, for less processor time a message, the server's and the
     /// clients'.
     ///
     /// A spin in vain costs processor time, at most the limit for each sleep: 10 % of a processor with 100 µs and a
-    /// thousand sleeps a second, nothing in a loop that sleeps all day. A busy loop, which finds events at once, does not
-    /// spin, and the `poll` family never does. A thread that spins looks busy to `top`, and a message from another thread
+    /// thousand sleeps a second, nothing in a loop that sleeps all day. It spins before it sleeps until a timer, too. A busy
+    /// loop, which finds events at once, does not spin, and the `poll` family never does. A thread that spins looks busy to `top`, and a message from another thread
     /// wakes it by a system call, as if it slept.
     ///
     /// Linux has the like for single sockets, as `net.core.busy_poll`.

@@ -236,7 +236,9 @@ impl<'a> Call<'a> {
         engine.inbox.looked_closer(engine.turn.is_bounded());
         engine.inbox.awake();
         let poller = &mut io.poller;
-        Call { engine, poller }
+        let call = Call { engine, poller };
+        engine.reactor.flush(); // What a panic has left.
+        call
     }
 
     fn turn(&mut self, patience: Patience) -> io::Result<Turn> {

@@ -74,7 +74,7 @@ impl Work {
         self.endpoint.as_deref()
     }
 
-    /// How long ago it was started. Work started inside a turn counts from the turn's one reading of the clock; work
+    /// How long ago it was started. Work started inside a turn counts from that turn's reading of the clock; work
     /// from other threads from when the first of it came that the loop had not seen.
     pub fn age(&self) -> Duration {
         Instant::now().saturating_duration_since(self.origin.started)

@@ -4,6 +4,7 @@ mod util;
 
 use ioctx::{Interest, IoContext, Next};
 use std::io::{self, Write};
+use std::thread;
 use std::time::{Duration, Instant};
 use util::{Record, context, unix_pair};
 
@@ -84,6 +85,30 @@ fn what_was_not_reached_comes_before_anything_newer() -> io::Result<()> {
         order.extend([("callback", 9), ("timer", 9)]);
         assert_eq!(ran.take(), order, "left after {left_after} handlers");
     }
+    Ok(())
+}
+
+/// P34: timers that fall due while a turn is left are newer than what it had not reached, whoever asks for the time then.
+#[test]
+fn a_turn_that_was_left_fires_no_timer_that_falls_due_meanwhile() -> io::Result<()> {
+    let mut io = IoContext::new()?;
+    let ran = Record::new();
+    for n in 0..2 {
+        let (seen, handle) = (ran.clone(), io.handle().clone());
+        io.after(Duration::ZERO, move |_| {
+            seen.push(("due", n));
+            handle.post(|| {}); // Which notes when.
+        });
+    }
+    let seen = ran.clone();
+    let later = Duration::from_millis(50);
+    io.after(later, move |_| seen.push(("later", 0)));
+    let seen = ran.clone();
+    io.post(move || seen.push(("post", 0)));
+    assert_eq!(io.poll_one()?, 1);
+    thread::sleep(2 * later);
+    assert_eq!(io.poll()?, 5);
+    assert_eq!(ran.take(), [("due", 0), ("due", 1), ("post", 0), ("later", 0)]);
     Ok(())
 }
 

@@ -3,10 +3,12 @@
 mod util;
 
 use ioctx::mio::net::UnixStream;
-use ioctx::{Interest, Io, IoContext, Next};
+use ioctx::{Config, Handle, Interest, Io, IoContext, Next};
 use std::cell::Cell;
 use std::io::{self, Write};
 use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 use util::{Record, context, drain, unix_pair};
 
@@ -328,5 +330,43 @@ fn poll_for_serves_a_source_that_became_ready_after_a_turn_was_left() -> io::Res
     assert_eq!(io.run_one()?, 1);
     theirs.write_all(b"x")?;
     assert_eq!(io.poll_for(LONG)?, 1);
+    Ok(())
+}
+
+/// P16: a loop that spins before it sleeps misses nothing: neither a timer, nor a task, nor a stop from another thread, and
+/// `poll` does not wait.
+#[test]
+fn a_loop_that_spins_misses_nothing() -> io::Result<()> {
+    for spin in [Duration::from_micros(20), Duration::MAX] {
+        let mut io = IoContext::with_config(Config::new().spin_before_sleep(spin))?;
+        let ran = Record::new();
+        let _guard = io.work_guard();
+        for delay in [5, 0, 3] {
+            let (seen, since) = (ran.clone(), Instant::now());
+            let delay = Duration::from_millis(delay);
+            io.after(delay, move |_| {
+                assert!(since.elapsed() >= delay);
+                seen.push(delay);
+            });
+        }
+        let remote = io.remote();
+        let other = thread::spawn(move || {
+            let (done, is_done) = mpsc::channel();
+            for _ in 0..100 {
+                let done = done.clone();
+                remote.post(move |_: &Handle| done.send(()).expect("the other thread")).expect("the loop is there");
+                is_done.recv_timeout(Duration::from_secs(30)).expect("it runs");
+            }
+            thread::sleep(Duration::from_millis(10)); // The timers are over, and the loop has nothing to do.
+            remote.stop();
+        });
+        assert_eq!(io.run()?, 103);
+        other.join().expect("no panic");
+        assert_eq!(ran.take(), [0, 3, 5].map(Duration::from_millis));
+        io.restart();
+        let since = Instant::now();
+        (0..100).for_each(|_| assert_eq!(io.poll().expect("no error"), 0));
+        assert!(since.elapsed() < Duration::from_millis(50), "100 spins of 1 ms would take longer");
+    }
     Ok(())
 }

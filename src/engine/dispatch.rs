@@ -28,7 +28,8 @@ pub(crate) trait Dispatch: 'static {
     /// A panic has left the dispatch.
     fn has_panicked(&self) {}
 
-    /// Writes what another's dispatch left here to be written after it. Calls no user code.
+    /// Does what a dispatch, its own or another's, has left here to be done after it. No handler is called, but what the
+    /// user gave may be dropped.
     fn flush(self: &Rc<Self>) {}
 
     /// Cancels the operation with this sequence number; `false` if there is none.

@@ -49,14 +49,17 @@ impl Poller {
     #[inline(never)]
     fn spin_then_sleep(&mut self, spin: Duration, timeout: Option<Duration>) -> io::Result<usize> {
         let longest = timeout.map_or(spin, |timeout| spin.min(timeout));
-        let mut found = self.ask(Some(Duration::ZERO))?;
-        let begin = Instant::now();
-        let mut spent = Duration::ZERO;
-        while found == 0 && spent < longest {
-            found = self.ask(Some(Duration::ZERO))?;
-            spent = begin.elapsed();
+        let mut begin = None; // Who finds something at once need not look at the clock.
+        loop {
+            match self.ask(Some(Duration::ZERO))? {
+                0 => {}
+                found => return Ok(found),
+            }
+            let spent = begin.get_or_insert_with(Instant::now).elapsed();
+            if spent >= longest {
+                return self.ask(timeout.map(|timeout| timeout.saturating_sub(spent)));
+            }
         }
-        if found > 0 { Ok(found) } else { self.ask(timeout.map(|timeout| timeout.saturating_sub(spent))) }
     }
 
     fn ask(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
@@ -196,9 +199,13 @@ mod tests {
         }
         for (spin, falls_asleep) in [(Duration::ZERO, true), (Duration::from_millis(1), true), (LONG, false)] {
             let (mut poller, _waker) = poller(spin)?;
-            let before = sleeps()?;
-            poller.wait(Some(Duration::from_millis(5)))?;
-            assert_eq!(sleeps()? > before, falls_asleep, "{spin:?}");
+            // To open the file may be a sleep of its own, now and then.
+            let as_it_should = (0..10).any(|_| {
+                let before = sleeps().expect("the count");
+                assert_eq!(poller.wait(Some(Duration::from_millis(5))).expect("no error"), 0);
+                (sleeps().expect("the count") > before) == falls_asleep
+            });
+            assert!(as_it_should, "{spin:?}");
         }
         Ok(())
     }

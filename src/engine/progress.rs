@@ -51,12 +51,12 @@ pub(crate) struct Progress {
     full: Cell<bool>,
     /// The last reading of the clock.
     now: Cell<Instant>,
-    /// Whether that is of the turn in progress, and of this call: else whoever asks reads it anew.
+    /// Whether it was made in this call, and after the last wait: else whoever asks makes another.
     has_read_clock: Cell<bool>,
     /// Timers armed from this sequence number on wait for the next turn.
     timer_cut: Cell<u64>,
-    /// Whether there were any before.
-    has_timers: Cell<bool>,
+    /// Those armed before are due up to this; `None` if there are none.
+    due_by: Cell<Option<Instant>>,
 
     /// Whether a call of the run family is in progress.
     running: Cell<bool>,
@@ -80,7 +80,7 @@ impl Progress {
             now: Cell::new(Instant::now()),
             has_read_clock: Cell::new(false),
             timer_cut: Cell::new(0),
-            has_timers: Cell::new(false),
+            due_by: Cell::new(None),
             running: Cell::new(false),
             has_looked: Cell::new(false),
             owes_a_look: Cell::new(false),
@@ -127,8 +127,9 @@ impl Progress {
         self.left.set(self.left.get() - 1);
     }
 
-    /// Begins a batch of events.
+    /// Begins a batch of events: the loop may have slept.
     pub(crate) fn begin_batch(&self, full: bool) {
+        self.has_read_clock.set(false);
         self.cursor.set(0);
         self.has_looked.set(true);
         self.full.set(full);
@@ -160,15 +161,20 @@ impl Progress {
         self.has_read_clock.set(true);
     }
 
-    /// Begins the steps that are after the wait: the last reading is too old for them.
-    pub(crate) fn cut_timers(&self, timer_cut: u64, has_timers: bool) {
+    /// Nothing is due, and timers armed from here on wait for the next turn.
+    pub(crate) fn cut_timers(&self, timer_cut: u64) {
         self.timer_cut.set(timer_cut);
-        self.has_timers.set(has_timers);
-        self.has_read_clock.set(false);
+        self.due_by.set(None);
     }
 
-    pub(crate) fn has_timers(&self) -> bool {
-        self.has_timers.get()
+    /// The reading of step 4. A later one of the same turn makes nothing due.
+    pub(crate) fn set_due(&self, now: Instant) {
+        self.set_now(now);
+        self.due_by.set(Some(now));
+    }
+
+    pub(crate) fn due_by(&self) -> Option<Instant> {
+        self.due_by.get()
     }
 
     pub(crate) fn timer_cut(&self) -> u64 {

@@ -283,7 +283,7 @@ impl Reactor {
     #[cold]
     #[inline(never)]
     fn flush_all(&self) {
-        // A logger that is told of a write may add to them, for the next flush.
+        // A logger that is told of a write, or a destructor, may add to them, for the next flush.
         let entries = self.unflushed.borrow().len();
         for _ in 0..entries {
             let first = self.unflushed.borrow_mut().pop_front();

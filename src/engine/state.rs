@@ -116,6 +116,9 @@ pub(crate) struct Engine {
     /// The emptied box of a task that has run, for the next one.
     pub(crate) spare_task: Cell<Option<Box<dyn Any>>>,
     pub(crate) timers: RefCell<TimerQueue<AtDeadline>>,
+    /// Asked in every turn, for most servers have none. Set where one is armed; taken down where the earliest is looked for
+    /// in vain.
+    pub(super) may_have_timers: Cell<bool>,
     pub(crate) keepers: Keepers<Engine>,
     pub(crate) inbox: Arc<Inbox<Mail>>,
     /// What step 1 takes the inbox's contents into; empty between turns, kept for its memory.
@@ -155,6 +158,7 @@ impl Engine {
             scheduler: Scheduler::new(),
             spare_task: Cell::new(None),
             timers: RefCell::new(TimerQueue::new()),
+            may_have_timers: Cell::new(false),
             keepers: Keepers::new(),
             inbox: Arc::new(Inbox::new(waker)),
             mail: RefCell::default(),
@@ -189,20 +193,19 @@ impl Engine {
         Operation { place, context, sequence }
     }
 
-    /// Notes where work was started. The age of work started in a turn counts from the turn's clock, which is free.
+    /// Notes where work was started. Its age counts from then, or, in a turn, from the turn's reading of the clock.
     #[inline]
     pub(crate) fn origin(&self, location: &'static Location<'static>) -> Origin {
         let started = self.recently();
         Origin { location, started }
     }
 
-    /// The turn's reading of the clock, which is free if there is one; a fresh one outside of turns.
+    /// The turn's reading of the clock, made now if nobody has asked for it yet; outside of turns a fresh one.
     #[inline]
     pub(crate) fn recently(&self) -> Instant {
         if self.turn.has_read_clock() { self.turn.now() } else { self.read_clock_late() }
     }
 
-    /// In a turn it serves the others, too.
     #[cold]
     #[inline(never)]
     fn read_clock_late(&self) -> Instant {

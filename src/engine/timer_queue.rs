@@ -154,13 +154,6 @@ impl<T> TimerQueue<T> {
         self.slots.get(key.slot).is_some_and(is_due)
     }
 
-    /// Whether there is nothing to see to: no timer that is armed, and not what
-    /// [`take_given_back`](TimerQueue::take_given_back) tells.
-    #[inline(always)]
-    pub(crate) fn is_idle(&self) -> bool {
-        self.armed() == 0 && !self.gave_back
-    }
-
     /// Whether memory for many timers has gone back since this was asked, so that what is behind them may go, too.
     pub(crate) fn take_given_back(&mut self) -> bool {
         mem::take(&mut self.gave_back)
@@ -175,7 +168,8 @@ impl<T> TimerQueue<T> {
     /// The timer to fire next among those due at `now` and armed before `cut`, with its deadline.
     ///
     /// A newcomer never hides an older due timer below it: whoever arms one in `timers.rs` and `turn.rs` gives it no
-    /// deadline before the turn's reading of the clock, and among equal deadlines the older comes first.
+    /// deadline before the last reading of the clock, which is `now` or later, and among equal deadlines the older comes
+    /// first.
     ///
     /// `touch` is called for timers that will be due soon: it reads something of the memory behind one, and returns it.
     #[inline]

@@ -11,8 +11,8 @@ impl Engine {
     /// Arms a timer that holds what `make` makes, and that is in the background or not; returns `None` if the context
     /// has gone.
     ///
-    /// A deadline before the turn's clock counts as that clock's reading: so a timer that is armed with a past
-    /// deadline again and again cannot get ahead of those already due.
+    /// A deadline before the last reading of the clock counts as that: so a timer that is armed with a past deadline again
+    /// and again cannot get ahead of those already due. (Where there are timers, each turn has a reading.)
     #[inline(always)]
     pub(crate) fn arm(
         &self,
@@ -28,6 +28,7 @@ impl Engine {
         }
         let deadline = deadline.max(self.turn.now());
         self.kick_if_earlier(deadline);
+        self.may_have_timers.set(true);
         Some(self.timers.borrow_mut().insert(deadline, self.next_sequence(), make))
     }
 
@@ -49,6 +50,7 @@ impl Engine {
     pub(crate) fn set_alarm(&self, key: TimerKey, deadline: Instant) {
         let deadline = deadline.max(self.turn.now());
         self.kick_if_earlier(deadline);
+        self.may_have_timers.set(true);
         let is_new_work = |was_armed: bool, then: &AtDeadline| !was_armed && !then.is_background();
         if self.timers.borrow_mut().rearm(key, deadline, self.next_sequence(), is_new_work) == Some(true) {
             self.scheduler.work_started();
@@ -83,19 +85,15 @@ impl Engine {
     /// When to wake at the latest.
     #[inline(always)]
     pub(crate) fn earliest_timer(&self) -> Option<Instant> {
-        if self.are_timers_idle() { None } else { self.look_for_earliest() }
-    }
-
-    /// Asked first, in every turn: most servers have none.
-    #[inline(always)]
-    pub(crate) fn are_timers_idle(&self) -> bool {
-        self.timers.borrow_mut().is_idle()
+        if self.may_have_timers.get() { self.look_for_earliest() } else { None }
     }
 
     #[inline(never)]
     fn look_for_earliest(&self) -> Option<Instant> {
         self.give_back();
-        self.timers.borrow_mut().earliest(|then| self.touch(then))
+        let earliest = self.timers.borrow_mut().earliest(|then| self.touch(then));
+        self.may_have_timers.set(earliest.is_some());
+        earliest
     }
 
     /// When memory for many timers has gone back, that for the handlers of as many goes, too: in step 6, whenever the

@@ -151,9 +151,8 @@ impl Engine {
     /// Where there are no timers, nobody asks for the time. (Who does later, has it read then.)
     fn may_read_clock(&self) {
         self.turn.enter(Step::ReadClock);
-        let has_timers = !self.are_timers_idle();
-        self.turn.cut_timers(self.next_sequence(), has_timers);
-        if has_timers || self.teller.tracing() {
+        self.turn.cut_timers(self.next_sequence());
+        if self.may_have_timers.get() || self.teller.tracing() {
             self.read_clock();
         }
     }
@@ -161,7 +160,7 @@ impl Engine {
     #[inline(never)]
     fn read_clock(&self) {
         let before = self.turn.now();
-        self.turn.set_now(self.clock.now());
+        self.turn.set_due(self.clock.now());
         tell!(self, "{:.3?} since the last reading", self.turn.now() - before);
     }
 
@@ -230,25 +229,25 @@ impl Engine {
     }
 
     fn complete_timers(self: &Rc<Self>) -> Result<(), Left> {
-        if self.turn.has_timers() { self.complete_due_timers() } else { Ok(()) }
+        if let Some(now) = self.turn.due_by() { self.complete_due_timers(now) } else { Ok(()) }
     }
 
     #[inline(never)] // As `take_mail`.
-    fn complete_due_timers(self: &Rc<Self>) -> Result<(), Left> {
-        while self.complete_one_timer() {
+    fn complete_due_timers(self: &Rc<Self>, now: Instant) -> Result<(), Left> {
+        while self.complete_one_timer(now) {
             self.may_go_on()?;
         }
         Ok(())
     }
 
-    fn complete_one_timer(self: &Rc<Self>) -> bool {
-        let (now, cut) = (self.turn.now(), self.turn.timer_cut());
+    fn complete_one_timer(self: &Rc<Self>, now: Instant) -> bool {
+        let cut = self.turn.timer_cut();
         let due = self.timers.borrow_mut().first_due(now, cut, |then| self.touch(then));
         let Some((key, deadline)) = due else {
             self.give_back();
             return false;
         };
-        if !self.teller.tracing() || self.tell_of_deadline(key, deadline) {
+        if !self.teller.tracing() || self.tell_of_deadline(key, deadline, now) {
             self.fire(key, deadline);
         }
         true
@@ -257,9 +256,9 @@ impl Engine {
     /// Told before anything is done: a logger may panic. Answers whether the timer is still due: a logger may also
     /// cancel it, or move it.
     #[cold]
-    fn tell_of_deadline(&self, key: TimerKey, deadline: Instant) -> bool {
-        tell!(self, "fired {:.3?} after its deadline", self.turn.now() - deadline);
-        self.timers.borrow().is_due(key, self.turn.now(), self.turn.timer_cut())
+    fn tell_of_deadline(&self, key: TimerKey, deadline: Instant, now: Instant) -> bool {
+        tell!(self, "fired {:.3?} after its deadline", now - deadline);
+        self.timers.borrow().is_due(key, now, self.turn.timer_cut())
     }
 
     fn fire(self: &Rc<Self>, key: TimerKey, deadline: Instant) {

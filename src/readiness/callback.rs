@@ -326,6 +326,7 @@ where
             return Err(io::Error::new(ErrorKind::ResourceBusy, text));
         }
         self.end();
+        self.finish_release(); // If it has been released while it was borrowed, that may be still to come.
         let source = self.body.borrow_mut().take_source();
         source.ok_or_else(crate::error::context_gone)
     }
