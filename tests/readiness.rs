@@ -377,6 +377,57 @@ fn background_registrations_keep_the_count_in_balance() -> io::Result<()> {
     Ok(())
 }
 
+/// P8: a source that releases its own registration while the poller is told of it is given back out of the poller, and the
+/// callback is gone.
+#[test]
+fn a_source_may_release_its_registration_while_it_is_registered_anew() -> io::Result<()> {
+    type Slot = Rc<RefCell<Option<Registration<Fickle>>>>;
+    struct Fickle(UnixStream, Slot);
+    impl ioctx::mio::event::Source for Fickle {
+        fn register(
+            &mut self,
+            registry: &ioctx::mio::Registry,
+            token: ioctx::mio::Token,
+            interest: ioctx::mio::Interest,
+        ) -> io::Result<()> {
+            self.0.register(registry, token, interest)
+        }
+        fn reregister(
+            &mut self,
+            registry: &ioctx::mio::Registry,
+            token: ioctx::mio::Token,
+            interest: ioctx::mio::Interest,
+        ) -> io::Result<()> {
+            self.1.borrow().as_ref().expect("its registration").release();
+            self.0.reregister(registry, token, interest)
+        }
+        fn deregister(&mut self, registry: &ioctx::mio::Registry) -> io::Result<()> {
+            self.0.deregister(registry)
+        }
+    }
+    for turn_between in [false, true] {
+        let mut io = context();
+        let (ours, _theirs) = unix_pair();
+        let (slot, alive) = (Slot::default(), Rc::new(()));
+        let held = alive.clone();
+        let registration = io.register(Fickle(ours, slot.clone()), Interest::READABLE, move |_, _| {
+            let _held = &held;
+            unreachable!("nothing comes")
+        })?;
+        slot.replace(Some(registration));
+        slot.borrow().as_ref().expect("just put there").set_interest(Interest::WRITABLE)?;
+        if turn_between {
+            io.poll()?;
+            assert_eq!(Rc::strong_count(&alive), 1, "the callback is still there");
+        }
+        let registration = slot.take().expect("its registration");
+        let source = registration.into_source()?;
+        assert_eq!(Rc::strong_count(&alive), 1, "the callback is still there");
+        io.register(source, Interest::READABLE, |_, _| Next::Release)?; // It has left the poller.
+    }
+    Ok(())
+}
+
 /// Section 1: a source of the user's own that claims to have moved more than it was given is taken at what it was given.
 #[test]
 fn a_source_that_exaggerates_is_taken_at_what_it_was_given() -> io::Result<()> {

@@ -101,7 +101,7 @@ fn a_turn_that_was_left_fires_no_timer_that_falls_due_meanwhile() -> io::Result<
         });
     }
     let seen = ran.clone();
-    let later = Duration::from_millis(50);
+    let later = Duration::from_millis(150);
     io.after(later, move |_| seen.push(("later", 0)));
     let seen = ran.clone();
     io.post(move || seen.push(("post", 0)));

@@ -333,20 +333,21 @@ fn poll_for_serves_a_source_that_became_ready_after_a_turn_was_left() -> io::Res
     Ok(())
 }
 
-/// P16: a loop that spins before it sleeps misses nothing: neither a timer, nor a task, nor a stop from another thread, and
-/// `poll` does not wait.
+/// P16: a loop that spins before it sleeps misses nothing: neither a timer, nor a task, nor a stop from another thread.
 #[test]
 fn a_loop_that_spins_misses_nothing() -> io::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(30);
     for spin in [Duration::from_micros(20), Duration::MAX] {
         let mut io = IoContext::with_config(Config::new().spin_before_sleep(spin))?;
-        let ran = Record::new();
         let _guard = io.work_guard();
-        for delay in [5, 0, 3] {
-            let (seen, since) = (ran.clone(), Instant::now());
-            let delay = Duration::from_millis(delay);
-            io.after(delay, move |_| {
+        let (order, since) = (Record::new(), Instant::now());
+        let (ring, rang) = mpsc::channel();
+        for delay in [5, 0, 3].map(Duration::from_millis) {
+            let (order, ring) = (order.clone(), ring.clone());
+            io.at(since + delay, move |_| {
                 assert!(since.elapsed() >= delay);
-                seen.push(delay);
+                order.push(delay);
+                ring.send(()).expect("the other thread");
             });
         }
         let remote = io.remote();
@@ -355,18 +356,30 @@ fn a_loop_that_spins_misses_nothing() -> io::Result<()> {
             for _ in 0..100 {
                 let done = done.clone();
                 remote.post(move |_: &Handle| done.send(()).expect("the other thread")).expect("the loop is there");
-                is_done.recv_timeout(Duration::from_secs(30)).expect("it runs");
+                is_done.recv_timeout(PATIENCE).expect("it runs");
             }
-            thread::sleep(Duration::from_millis(10)); // The timers are over, and the loop has nothing to do.
+            (0..3).for_each(|_| rang.recv_timeout(PATIENCE).expect("it rings"));
             remote.stop();
         });
         assert_eq!(io.run()?, 103);
         other.join().expect("no panic");
-        assert_eq!(ran.take(), [0, 3, 5].map(Duration::from_millis));
-        io.restart();
-        let since = Instant::now();
-        (0..100).for_each(|_| assert_eq!(io.poll().expect("no error"), 0));
-        assert!(since.elapsed() < Duration::from_millis(50), "100 spins of 1 ms would take longer");
+        assert_eq!(order.take(), [0, 3, 5].map(Duration::from_millis));
     }
+    Ok(())
+}
+
+/// P16: a loop that may spin does not where it is asked not to wait.
+#[test]
+fn poll_does_not_spin() -> io::Result<()> {
+    let mut io = IoContext::with_config(Config::new().spin_before_sleep(Duration::MAX))?; // A millisecond.
+    let (ours, _theirs) = unix_pair();
+    io.register(ours, Interest::READABLE, |_, _| Next::Keep)?; // Or the kernel would not be asked at all.
+    let mut twenty_polls = || {
+        let since = Instant::now();
+        (0..20).for_each(|_| assert_eq!(io.poll().expect("no error"), 0));
+        since.elapsed()
+    };
+    let quickest = (0..10).map(|_| twenty_polls()).min();
+    assert!(quickest < Some(Duration::from_millis(10)), "{quickest:?}: twenty spins take twenty milliseconds");
     Ok(())
 }

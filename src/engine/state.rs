@@ -116,8 +116,8 @@ pub(crate) struct Engine {
     /// The emptied box of a task that has run, for the next one.
     pub(crate) spare_task: Cell<Option<Box<dyn Any>>>,
     pub(crate) timers: RefCell<TimerQueue<AtDeadline>>,
-    /// Asked in every turn, for most servers have none. Set where one is armed; taken down where the earliest is looked for
-    /// in vain.
+    /// Asked in every turn, for most servers have none. Set where one is armed; taken down where one is looked for in
+    /// vain.
     pub(super) may_have_timers: Cell<bool>,
     pub(crate) keepers: Keepers<Engine>,
     pub(crate) inbox: Arc<Inbox<Mail>>,

@@ -217,7 +217,7 @@ impl<T> TimerQueue<T> {
 
     /// How many timers are armed: so many nodes are not stale.
     #[inline(always)]
-    fn armed(&self) -> usize {
+    pub(crate) fn armed(&self) -> usize {
         self.slots.len() - self.unarmed
     }
 

@@ -71,6 +71,7 @@ impl Engine {
         // The other is the timer's.
         if Rc::strong_count(alarm) == 2 && !self.timers.borrow().is_armed(key) {
             self.timers.borrow_mut().remove(key);
+            self.give_back();
         }
     }
 

@@ -245,6 +245,7 @@ impl Engine {
         let due = self.timers.borrow_mut().first_due(now, cut, |then| self.touch(then));
         let Some((key, deadline)) = due else {
             self.give_back();
+            self.may_have_timers.set(self.timers.borrow().armed() > 0);
             return false;
         };
         if !self.teller.tracing() || self.tell_of_deadline(key, deadline, now) {
@@ -384,7 +385,8 @@ impl Engine {
         if leave { Err(Left::Early) } else { Ok(()) }
     }
 
-    /// Has the entry flushed when the handler in progress has returned. If that panics, its dispatch sees to it.
+    /// Has the entry flushed when the handler in progress has returned. If that panics, its dispatch sees to it; if a flush
+    /// does, the next call.
     pub(crate) fn flush_at_end(&self, entry: Entry) {
         self.reactor.flush_later(entry);
         self.inbox.look_closer();
