@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// Limits of one [`IoContext`](crate::IoContext), given to [`IoContext::with_config`](crate::IoContext::with_config).
 ///
-/// Every bound exists so that one busy source cannot keep the others waiting. A zero counts as one, where it does not say otherwise.
+/// Every bound exists so that one busy source cannot keep the others waiting. A zero counts as one, where it does not say
+/// otherwise.
 ///
 /// ```
 /// use ioctx::{Config, IoContext};
@@ -80,8 +81,8 @@ impl Config {
     ///
     /// A spin in vain costs processor time, at most the limit for each sleep: 10 % of a processor with 100 µs and a
     /// thousand sleeps a second, nothing in a loop that sleeps all day. It spins before it sleeps until a timer, too. A busy
-    /// loop, which finds events at once, does not spin, and the `poll` family never does. A thread that spins looks busy to `top`, and a message from another thread
-    /// wakes it by a system call, as if it slept.
+    /// loop, which finds events at once, does not spin, and the `poll` family never does. A thread that spins looks busy to
+    /// `top`, and a message from another thread wakes it by a system call, as if it slept.
     ///
     /// Linux has the like for single sockets, as `net.core.busy_poll`.
     #[must_use]

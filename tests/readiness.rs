@@ -2,7 +2,9 @@
 
 mod util;
 
+use ioctx::mio::event::Source;
 use ioctx::mio::net::UnixStream;
+use ioctx::mio::{self, Registry, Token};
 use ioctx::{Interest, Io, IoContext, Next, Ready, Registration};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
@@ -377,40 +379,62 @@ fn background_registrations_keep_the_count_in_balance() -> io::Result<()> {
     Ok(())
 }
 
+/// A source of the user's own. It does something before it is registered anew, and claims to have moved more than it has.
+struct Custom {
+    stream: UnixStream,
+    before: Box<dyn Fn()>,
+}
+
+impl Custom {
+    fn new(stream: UnixStream, before: impl Fn() + 'static) -> Self {
+        Custom { stream, before: Box::new(before) }
+    }
+}
+
+impl Source for Custom {
+    fn register(&mut self, registry: &Registry, token: Token, interest: mio::Interest) -> io::Result<()> {
+        self.stream.register(registry, token, interest)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interest: mio::Interest) -> io::Result<()> {
+        (self.before)();
+        self.stream.reregister(registry, token, interest)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.stream.deregister(registry)
+    }
+}
+
+impl Read for &Custom {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&self.stream).read(buffer).map(|n| n + 1000)
+    }
+}
+
+impl Write for &Custom {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&self.stream).write(bytes).map(|n| n + 1000)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// P8: a source that releases its own registration while the poller is told of it is given back out of the poller, and the
 /// callback is gone.
 #[test]
 fn a_source_may_release_its_registration_while_it_is_registered_anew() -> io::Result<()> {
-    type Slot = Rc<RefCell<Option<Registration<Fickle>>>>;
-    struct Fickle(UnixStream, Slot);
-    impl ioctx::mio::event::Source for Fickle {
-        fn register(
-            &mut self,
-            registry: &ioctx::mio::Registry,
-            token: ioctx::mio::Token,
-            interest: ioctx::mio::Interest,
-        ) -> io::Result<()> {
-            self.0.register(registry, token, interest)
-        }
-        fn reregister(
-            &mut self,
-            registry: &ioctx::mio::Registry,
-            token: ioctx::mio::Token,
-            interest: ioctx::mio::Interest,
-        ) -> io::Result<()> {
-            self.1.borrow().as_ref().expect("its registration").release();
-            self.0.reregister(registry, token, interest)
-        }
-        fn deregister(&mut self, registry: &ioctx::mio::Registry) -> io::Result<()> {
-            self.0.deregister(registry)
-        }
-    }
+    type Slot = Rc<RefCell<Option<Registration<Custom>>>>;
     for turn_between in [false, true] {
         let mut io = context();
         let (ours, _theirs) = unix_pair();
         let (slot, alive) = (Slot::default(), Rc::new(()));
         let held = alive.clone();
-        let registration = io.register(Fickle(ours, slot.clone()), Interest::READABLE, move |_, _| {
+        let own = slot.clone();
+        let release = move || own.borrow().as_ref().expect("its registration").release();
+        let registration = io.register(Custom::new(ours, release), Interest::READABLE, move |_, _| {
             let _held = &held;
             unreachable!("nothing comes")
         })?;
@@ -431,45 +455,10 @@ fn a_source_may_release_its_registration_while_it_is_registered_anew() -> io::Re
 /// Section 1: a source of the user's own that claims to have moved more than it was given is taken at what it was given.
 #[test]
 fn a_source_that_exaggerates_is_taken_at_what_it_was_given() -> io::Result<()> {
-    struct Boaster(UnixStream);
-    impl ioctx::mio::event::Source for Boaster {
-        fn register(
-            &mut self,
-            registry: &ioctx::mio::Registry,
-            token: ioctx::mio::Token,
-            interest: ioctx::mio::Interest,
-        ) -> io::Result<()> {
-            self.0.register(registry, token, interest)
-        }
-        fn reregister(
-            &mut self,
-            registry: &ioctx::mio::Registry,
-            token: ioctx::mio::Token,
-            interest: ioctx::mio::Interest,
-        ) -> io::Result<()> {
-            self.0.reregister(registry, token, interest)
-        }
-        fn deregister(&mut self, registry: &ioctx::mio::Registry) -> io::Result<()> {
-            self.0.deregister(registry)
-        }
-    }
-    impl Read for &Boaster {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            (&self.0).read(buffer).map(|n| n + 1000)
-        }
-    }
-    impl Write for &Boaster {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            (&self.0).write(bytes).map(|n| n + 1000)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
     let mut io = context();
     let (ours, mut theirs) = unix_pair();
     theirs.write_all(b"hello")?;
-    io.register(Boaster(ours), Interest::READABLE | Interest::WRITABLE, |source, ready| {
+    io.register(Custom::new(ours, || {}), Interest::READABLE | Interest::WRITABLE, |source, ready| {
         if !ready.is_readable() {
             return Next::Keep;
         }
@@ -485,24 +474,14 @@ fn a_source_that_exaggerates_is_taken_at_what_it_was_given() -> io::Result<()> {
 #[test]
 fn a_source_that_cannot_be_registered_is_an_error_of_the_call() -> io::Result<()> {
     struct Refused(UnixStream);
-    impl ioctx::mio::event::Source for Refused {
-        fn register(
-            &mut self,
-            _: &ioctx::mio::Registry,
-            _: ioctx::mio::Token,
-            _: ioctx::mio::Interest,
-        ) -> io::Result<()> {
+    impl Source for Refused {
+        fn register(&mut self, _: &Registry, _: Token, _: mio::Interest) -> io::Result<()> {
             Err(ErrorKind::OutOfMemory.into())
         }
-        fn reregister(
-            &mut self,
-            _: &ioctx::mio::Registry,
-            _: ioctx::mio::Token,
-            _: ioctx::mio::Interest,
-        ) -> io::Result<()> {
+        fn reregister(&mut self, _: &Registry, _: Token, _: mio::Interest) -> io::Result<()> {
             unreachable!("was never registered")
         }
-        fn deregister(&mut self, _: &ioctx::mio::Registry) -> io::Result<()> {
+        fn deregister(&mut self, _: &Registry) -> io::Result<()> {
             unreachable!("was never registered")
         }
     }
