@@ -31,6 +31,15 @@ pub(super) struct Nodes {
     limit: u64,
 }
 
+/// What comes first of the nodes that are near.
+pub(super) enum Near {
+    First(Node),
+    /// One that is stale. Maybe many are.
+    Stale,
+    /// Whatever is left is far away.
+    Nothing,
+}
+
 /// So many nodes are looked at together, if there are so many.
 const AHEAD: usize = 64;
 
@@ -84,7 +93,8 @@ impl Nodes {
         }
     }
 
-    /// The first node that is not stale; what is before it goes. `None`: whatever is left is far away.
+    /// The first of those that are near. What is drawn and stale before it goes; what is stale in the heap does not,
+    /// because that is dear.
     ///
     /// `touch` is called for nodes that will be the first soon: it reads something of the memory behind one, and
     /// returns it; `None` for a stale one.
@@ -93,7 +103,7 @@ impl Nodes {
         &mut self,
         is_armed: impl Fn(&Node) -> bool,
         touch: impl Fn(&Node) -> Option<usize>,
-    ) -> Option<Node> {
+    ) -> Near {
         loop {
             if self.cold >= self.drawn.len() && self.cold > 0 {
                 self.look_ahead(&touch);
@@ -104,12 +114,17 @@ impl Nodes {
                 (drawn, _) => drawn.is_some(),
             };
             match if is_drawn { drawn } else { newer } {
-                Some(&node) if is_armed(&node) => return Some(node),
+                Some(&node) if is_armed(&node) => return Near::First(node),
                 Some(_) if is_drawn => drop(self.drawn.pop()),
-                Some(_) => drop(self.soon.pop()),
-                None => return None,
+                Some(_) => return Near::Stale,
+                None => return Near::Nothing,
             }
         }
+    }
+
+    /// Drops the node that was found [stale](Near::Stale).
+    pub(super) fn drop_stale(&mut self) {
+        self.soon.pop();
     }
 
     /// Looks at the next few drawn nodes and at what their timers hold, and drops those that are stale. One after the

@@ -16,7 +16,7 @@
 
 use super::places::Places;
 use super::timer_bins::Node;
-use super::timer_nodes::Nodes;
+use super::timer_nodes::{Near, Nodes};
 use std::mem;
 use std::time::{Duration, Instant};
 
@@ -250,10 +250,11 @@ impl<T> TimerQueue<T> {
             let slots = &self.slots;
             let touch = |node: &Node| armed_by(slots, node).map(|slot| touch(&slot.value));
             match self.nodes.first_near(is_armed(slots), touch) {
-                Some(node) => return Some(node),
-                None if self.nodes.are_none_far() => return None,
-                None if self.is_littered() => self.drop_stale_nodes(),
-                None => self.nodes.draw_near(is_armed(slots)),
+                Near::First(node) => return Some(node),
+                Near::Nothing if self.nodes.are_none_far() => return None,
+                _ if self.is_littered() => self.drop_stale_nodes(),
+                Near::Stale => self.nodes.drop_stale(),
+                Near::Nothing => self.nodes.draw_near(is_armed(slots)),
             }
         }
     }
