@@ -27,6 +27,9 @@ pub struct Usage {
     pub wakeups: u64,
 }
 
+/// So long one waits for a server to fall asleep. One that spins does not.
+const PATIENCE: Duration = Duration::from_millis(50);
+
 const NO_SUCH_PROCESS: i32 = rustix::io::Errno::SRCH.raw_os_error();
 
 impl Process {
@@ -34,23 +37,14 @@ impl Process {
         Process { pid }
     }
 
-    /// The load generator.
-    pub fn own() -> Self {
-        Process::new(std::process::id())
-    }
-
-    /// The figures, once the process has dealt with what it has: while it runs, the system counts only to the last
-    /// tick, which may be milliseconds ago. Nothing is sent meanwhile, so it soon sleeps.
+    /// The figures, once the process has dealt with what it has and sleeps: while it runs, the system counts only to the
+    /// last tick, which may be milliseconds ago. Nothing is sent meanwhile, so it soon does.
     pub fn figures(&self) -> Result<Figures, Failure> {
         let begin = Instant::now();
-        let mut cpu_ns = self.cpu_ns()?;
-        while begin.elapsed() < Duration::from_millis(50) {
-            sleep(Duration::from_micros(200));
-            let before = std::mem::replace(&mut cpu_ns, self.cpu_ns()?);
-            if cpu_ns == before {
-                break;
-            }
+        while self.is_at_work()? && begin.elapsed() < PATIENCE {
+            sleep(Duration::from_micros(50));
         }
+        let cpu_ns = self.cpu_ns()?;
         let (user_ticks, system_ticks) = ticks(&self.read("stat")?).ok_or_else(|| self.unreadable("stat"))?;
         let wakeups = self.sum_of_tasks("status", |status| line(status, "voluntary_ctxt_switches:"))?;
         Ok(Figures { cpu_ns, user_ticks, system_ticks, wakeups })
@@ -73,8 +67,14 @@ impl Process {
     }
 
     /// What all threads have used, up to the last tick.
-    pub fn cpu_ns(&self) -> Result<u64, Failure> {
+    fn cpu_ns(&self) -> Result<u64, Failure> {
         self.sum_of_tasks("schedstat", |schedstat| schedstat.split_ascii_whitespace().next()?.parse().ok())
+    }
+
+    /// Whether any of its threads runs, or waits for the processor.
+    fn is_at_work(&self) -> Result<bool, Failure> {
+        let runs = |stat: &str| Some(u64::from(after_name(stat)?.starts_with('R')));
+        Ok(self.sum_of_tasks("stat", runs)? > 0)
     }
 
     fn read(&self, file: &str) -> Result<String, Failure> {
@@ -83,17 +83,21 @@ impl Process {
 
     fn sum_of_tasks(&self, file: &str, value: impl Fn(&str) -> Option<u64>) -> Result<u64, Failure> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid));
-        let mut sum = 0;
+        let (mut sum, mut readable) = (0, 0);
         for task in tasks.map_err(failed(format!("process {}", self.pid)))? {
             let task = task.map_err(failed(format!("process {}", self.pid)))?;
             match fs::read_to_string(task.path().join(file)) {
-                Ok(text) => sum += value(&text).ok_or_else(|| self.unreadable(file))?,
+                Ok(text) => {
+                    sum += value(&text).ok_or_else(|| self.unreadable(file))?;
+                    readable += 1;
+                }
                 // A thread that has just ended.
                 Err(error) if error.kind() == NotFound || error.raw_os_error() == Some(NO_SUCH_PROCESS) => {}
                 Err(error) => return Err(failed(format!("process {}", self.pid))(error)),
             }
         }
-        Ok(sum)
+        // Not every kernel has every file; nothing at all would be a figure, too.
+        if readable > 0 { Ok(sum) } else { Err(self.unreadable(file)) }
     }
 
     fn unreadable(&self, file: &str) -> Failure {
@@ -116,10 +120,15 @@ impl Figures {
     }
 }
 
-/// User and system time from a `stat` file. The name of the program is in brackets and may contain anything.
+/// What a `stat` file tells from the state on. Before it is the name of the program, which is in brackets and may
+/// contain anything.
+fn after_name(stat: &str) -> Option<&str> {
+    Some(stat.rsplit_once(')')?.1.trim_start())
+}
+
+/// User and system time from a `stat` file.
 fn ticks(stat: &str) -> Option<(u64, u64)> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_ascii_whitespace().skip(11);
+    let mut fields = after_name(stat)?.split_ascii_whitespace().skip(11);
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
@@ -132,6 +141,10 @@ fn line(status: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn own() -> Process {
+        Process::new(std::process::id())
+    }
 
     #[test]
     fn ticks_stand_after_the_name_whatever_it_is() {
@@ -157,8 +170,24 @@ mod tests {
     }
 
     #[test]
+    fn one_that_sleeps_is_not_at_work() {
+        assert!(own().is_at_work().unwrap(), "this thread");
+        let mut sleeper = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let process = Process::new(sleeper.id());
+        let end = Instant::now() + Duration::from_secs(10);
+        while process.is_at_work().unwrap() && Instant::now() < end {
+            std::thread::yield_now();
+        }
+        let is_asleep = !process.is_at_work().unwrap();
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        assert!(is_asleep);
+        assert!(process.cpu_ns().is_err(), "it has ended");
+    }
+
+    #[test]
     fn the_own_process_can_be_read() {
-        let own = Process::own();
+        let own = own();
         assert!(own.figures().unwrap().cpu_ns > 0);
         assert!(own.settled_memory().unwrap() > 0);
     }

@@ -18,6 +18,8 @@ pub struct Window {
     boundary: u64,
     /// The beginning of the measured time, while it lasts; otherwise never.
     begin: u64,
+    /// For how long nothing was sent or received just before it, because the server's figures were read.
+    pause: u64,
     messages: u64,
     bytes: u64,
     latency: Histogram<u64>,
@@ -42,6 +44,7 @@ impl Window {
             now,
             boundary: now() + warm_up.as_nanos() as u64,
             begin: u64::MAX,
+            pause: 0,
             messages: 0,
             bytes: 0,
             latency: Histogram::new_with_bounds(1, LONGEST, 3).map_err(failed("histogram"))?,
@@ -58,9 +61,11 @@ impl Window {
     /// A message is back.
     #[inline]
     pub fn record(&mut self, started: u64, arrived: u64) {
-        // Also of one that was sent before: or else, of those that take long, only the quick ones would be told.
         if self.begin < u64::MAX {
-            self.latency.saturating_record(arrived - started);
+            // Also of one that was sent before: or else, of those that take long, only the quick ones would be told. The
+            // pause is not the server's, and is left out.
+            let pause = if (started..=arrived).contains(&self.begin) { self.pause } else { 0 };
+            self.latency.saturating_record((arrived - started).saturating_sub(pause));
         }
     }
 
@@ -86,6 +91,7 @@ impl Window {
             self.meter.begin()?;
             // Reading takes a moment, in which nothing was sent: it is not part of the measured time.
             self.begin = (self.now)();
+            self.pause = self.begin.saturating_sub(now);
             self.boundary = self.begin + self.length;
             (self.messages, self.bytes) = (0, 0);
         } else {
@@ -117,7 +123,7 @@ impl Meter {
         if let Some(server) = &self.server {
             self.before = server.figures()?;
         }
-        self.own_before = Process::own().cpu_ns()?;
+        self.own_before = clock::of_processor();
         Ok(())
     }
 
@@ -128,7 +134,7 @@ impl Meter {
         nanoseconds: u64,
         latency: Option<Latency>,
     ) -> Result<Outcome, Failure> {
-        let own_cpu_ns = Process::own().cpu_ns()?.saturating_sub(self.own_before);
+        let own_cpu_ns = clock::of_processor() - self.own_before;
         Ok(Outcome { messages, bytes, nanoseconds, latency, own_cpu_ns, server: self.usage()? })
     }
 
@@ -184,6 +190,18 @@ mod tests {
         assert_eq!((window.latency.len(), window.latency.max()), (3, 700));
         arrives(&mut window, 1_400, 1_600); // received after
         assert_eq!(window.latency.len(), 3);
+    }
+
+    #[test]
+    fn the_pause_before_the_measured_time_is_nobodys_latency() {
+        let mut window = window(0, 500);
+        window.boundary = 900; // The warm-up is over at 950, and the figures have been read at 1,000.
+        arrives(&mut window, 900, 950);
+        assert_eq!(window.latency.max(), 50, "it had arrived before");
+        arrives(&mut window, 920, 1_100);
+        assert_eq!(window.latency.max(), 130);
+        arrives(&mut window, 1_001, 1_200);
+        assert_eq!(window.latency.max(), 199);
     }
 
     #[test]

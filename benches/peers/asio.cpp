@@ -1,4 +1,4 @@
-// build: g++ -O3 -std=c++17 -Wall -Wextra asio.cpp -o OUT
+// build: g++ -pthread -O3 -std=c++17 -Wall -Wextra asio.cpp -o OUT
 //
 // Boost.Asio, as its examples have it: a session that lives in the handlers it waits with, async_read_some, then
 // async_write of what came, so that a client which does not read is slowed down by itself. Each session has a buffer
@@ -303,8 +303,8 @@ void post_remote(const uint64_t* numbers) {
     }
 }
 
-// timers-cancel, timers-fire: started by a handler, as in most programs, where the loop takes no lock; deadlines are counted
-// from one reading of the clock.
+// timers-cancel, timers-fire: started by a handler, as in most programs; deadlines are counted from one reading of the
+// clock.
 
 struct Timers {
     Timers(uint64_t count, const schedule& schedule) : plan(schedule) {

@@ -33,7 +33,7 @@ const MOST_TIMERS: usize = 10_000;
 
 fn main() -> ExitCode {
     common::run("calloop", |workload| match workload {
-        Workload::Echo(buffer) => serve(buffer, false),
+        Workload::Echo { buffer, .. } => serve(buffer, false),
         Workload::EchoTimeout => serve(BUFFER, true),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),

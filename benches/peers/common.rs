@@ -38,8 +38,11 @@ pub const HANDLERS: u64 = 100;
 pub const BATCH_BYTE: u8 = b'x';
 
 pub enum Workload {
-    /// With a read buffer of so many bytes.
-    Echo(usize),
+    /// With a read buffer of so many bytes, which only grows where a library lets it by itself, and may.
+    Echo {
+        buffer: usize,
+        may_grow: bool,
+    },
     EchoTimeout,
     WriteBatch(Batch),
     Pipes(Pipes),
@@ -160,8 +163,9 @@ impl Workload {
         let number = |text: &String| text.parse().ok().filter(|&n: &usize| n > 0).ok_or_else(usage);
         let numbers = numbers.iter().map(number).collect::<Result<Vec<usize>, Failure>>()?;
         match (name.as_str(), numbers.as_slice()) {
-            ("echo", []) => Ok(Workload::Echo(BUFFER)),
-            ("echo-4k", []) => Ok(Workload::Echo(SMALL_BUFFER)),
+            ("echo", []) => Ok(Workload::Echo { buffer: BUFFER, may_grow: true }),
+            ("echo-64k", []) => Ok(Workload::Echo { buffer: BUFFER, may_grow: false }),
+            ("echo-4k", []) => Ok(Workload::Echo { buffer: SMALL_BUFFER, may_grow: false }),
             ("echo-timeout", []) => Ok(Workload::EchoTimeout),
             ("write-batch", &[port, count, size]) => Batch::new(port, count, size).map(Workload::WriteBatch),
             ("pipes", &[pairs, active, writes]) => Pipes::new(pairs, active, writes).map(Workload::Pipes),

@@ -1,4 +1,4 @@
-// build: gcc -O3 -Wall -Wextra libevent.c -o OUT -levent -levent_pthreads
+// build: gcc -pthread -O3 -Wall -Wextra libevent.c -o OUT -levent -levent_pthreads
 //
 // libevent, as its book has it: bufferevents whose input is moved to the output without copying (of a read buffer of
 // 64 KiB the library takes 4 KiB at a time; more it does not offer), a watermark on the output that stops reading, so

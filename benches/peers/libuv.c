@@ -1,4 +1,4 @@
-// build: gcc -O3 -Wall -Wextra libuv.c -o OUT -luv
+// build: gcc -pthread -O3 -Wall -Wextra libuv.c -o OUT -luv
 //
 // libuv, as who knows it well writes it (its guide allocates for every read and write): one static buffer handed out to every
 // read, since the bytes are gone when the callback

@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     common::run("mio", |workload| match workload {
-        Workload::Echo(buffer) => serve(buffer),
+        Workload::Echo { buffer, .. } => serve(buffer),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),
         Workload::EchoTimeout | Workload::TimersCancel(_) | Workload::TimersFire(_) => {

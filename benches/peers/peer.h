@@ -155,7 +155,8 @@ static inline void send_byte(int fd) {
     if (send(fd, "x", 1, MSG_NOSIGNAL) != 1) fail("send", strerror(errno));
 }
 
-// How much a server reads at once; less in the workload echo-4k, which is echo otherwise.
+// How much a server reads at once; less in the workload echo-4k, which is echo otherwise. (So is echo-64k: no buffer grows
+// here.)
 static size_t read_size = BUFFER_SIZE;
 
 // `missing` says why there is no `run`.
@@ -190,9 +191,9 @@ static inline int run_workload(int argc, char **argv, const struct workload *all
     uint64_t numbers[3] = {0, 0, 0};
     if (argc < 2) return usage(argv[0]);
     is_shuffled = strcmp(argv[1], "timers-shuffle") == 0;
-    bool reads_little = strcmp(argv[1], "echo-4k") == 0;
-    if (reads_little) read_size = SMALL_BUFFER_SIZE;
-    const char *name = is_shuffled ? "timers-cancel" : reads_little ? "echo" : argv[1];
+    if (strcmp(argv[1], "echo-4k") == 0) read_size = SMALL_BUFFER_SIZE;
+    bool is_echo = strcmp(argv[1], "echo-4k") == 0 || strcmp(argv[1], "echo-64k") == 0;
+    const char *name = is_shuffled ? "timers-cancel" : is_echo ? "echo" : argv[1];
     while (all->name && strcmp(name, all->name) != 0) all++;
     if (!all->name) return usage(argv[0]);
     if (!all->run) {

@@ -1,7 +1,7 @@
 //! tokio on one thread: the `current_thread` runtime with a `LocalSet`, a task for each connection.
 //!
-//! Each task has a read buffer of its own, as in tokio's tutorial: a read borrows its buffer for as long as it waits, so
-//! tasks cannot share one.
+//! Each task has a read buffer of its own, as in tokio's tutorial: a read borrows its buffer for as long as it waits. (Who
+//! waits first and reads then could share one.)
 #![forbid(unsafe_code)]
 
 mod common;
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 
 async fn run(workload: Workload) -> Outcome {
     match workload {
-        Workload::Echo(buffer) => serve(|stream| async move { drop(echo(stream, buffer).await) }).await,
+        Workload::Echo { buffer, .. } => serve(|stream| async move { drop(echo(stream, buffer).await) }).await,
         Workload::EchoTimeout => serve(|stream| async move { drop(echo_with_timeout(stream).await) }).await,
         Workload::WriteBatch(batch) => write_batch(batch).await,
         Workload::Pipes(pipes) => pass_on(pipes).await,

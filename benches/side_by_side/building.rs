@@ -84,7 +84,10 @@ impl Places {
         let Some((compiler, arguments)) = build_line(&text, &program) else {
             return Err(Unbuilt::Failed(format!("{}: its first line does not tell how it is built", source.file)));
         };
-        let output = Command::new(&compiler).args(arguments).current_dir(directory).stdin(Stdio::null()).output();
+        let mut command = Command::new(&compiler);
+        command.args(arguments).current_dir(directory).stdin(Stdio::null());
+        command.env("LC_ALL", "C"); // What it says is looked at.
+        let output = command.output();
         match output {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(Unbuilt::Missing(missing(&compiler))),
             Err(error) => Err(Unbuilt::Failed(format!("{compiler}: {error}"))),

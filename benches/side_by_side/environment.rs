@@ -4,6 +4,7 @@ use crate::lab::Lab;
 use crate::options::Options;
 use crate::peers::{Peer, Role};
 use crate::records::{RUN, Records};
+use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -41,6 +42,11 @@ pub fn note_down(lab: &Lab, options: &Options, peers: &[&Peer], records: &mut Re
         }
     }
     Ok(())
+}
+
+/// How many descriptors a process may have, if that is limited: programs raise their own limit as far.
+pub fn descriptors() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
 }
 
 fn version(lab: &Lab, peer: &Peer) -> Option<String> {

@@ -40,6 +40,9 @@ use std::process::ExitCode;
 use tools::Tools;
 use workloads::all;
 
+/// What the workloads with the most connections need, in each process.
+const DESCRIPTORS: u64 = 18_100;
+
 /// Where every run appends its measurements, in the target directory.
 const MEASUREMENTS: &str = "side_by_side.tsv";
 
@@ -112,11 +115,10 @@ fn measured(options: &Options) -> Result<Records, String> {
 fn tell_all(options: &Options, records: &Records) -> Result<(), String> {
     let report = Report::new(records, &options.peers, &options.workloads());
     let places = Places::find()?;
-    if options.write {
-        report.write_into(&places.repository().join("docs"))?;
-        return print(&report.text());
-    }
     print(&report.text())?;
+    if options.write {
+        return report.write_into(&places.repository().join("docs"));
+    }
     let plots = places.target.join("side_by_side");
     report.draw(&plots)?;
     tell(&format!("the plots are in {}", plots.display()));
@@ -143,9 +145,14 @@ fn check() -> Result<(), String> {
 
 fn prepare() -> Result<(Lab, Tools), String> {
     let tools = Tools::find();
-    let processors = Processors::find(tools.taskset);
+    let processors = Processors::find(&tools);
     if !processors.pinned() {
         tell("warning: nothing is pinned to a processor, the speeds of server and load depend on each other");
+    }
+    if let Some(limit) = environment::descriptors().filter(|&limit| limit < DESCRIPTORS) {
+        tell(&format!(
+            "warning: no more than {limit} descriptors are allowed, where some workloads need {DESCRIPTORS}"
+        ));
     }
     let places = Places::find()?;
     let scratch = Scratch::new(&places.target)?;

@@ -1,5 +1,5 @@
 //! Programs that are run and watched: none outlives its time, nor this program, whether that ends by itself, by a panic or
-//! from the terminal, whose signals all of them get. (If it alone is killed, what it runs goes on.)
+//! from the terminal, whose signals all of them get, or is killed (where there is `setpriv`: see `processors.rs`).
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};

@@ -1,5 +1,7 @@
 //! Who runs on which processor: the server on one, the load on another, so that neither waits for the other's slice.
 
+use crate::tools::Tools;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
@@ -7,6 +9,8 @@ use std::process::Command;
 #[derive(Default)]
 pub struct Processors {
     pair: Option<(usize, usize)>,
+    /// There is a tool that ends a program with the one that has started it.
+    setpriv: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -18,11 +22,11 @@ pub enum Place {
 }
 
 impl Processors {
-    /// The first two that this process may use.
-    pub fn find(taskset: bool) -> Self {
+    /// The first two that this process may use, with the tools that there are.
+    pub fn find(tools: &Tools) -> Self {
         let allowed = std::fs::read_to_string("/proc/self/status").map(|status| allowed(&status)).unwrap_or_default();
         let pair = allowed.first().copied().zip(allowed.get(1).copied());
-        Self { pair: pair.filter(|_| taskset) }
+        Self { pair: pair.filter(|_| tools.taskset), setpriv: tools.setpriv }
     }
 
     pub fn pinned(&self) -> bool {
@@ -39,14 +43,21 @@ impl Processors {
 
     /// A command that runs there, and not longer than this process does, however that ends.
     pub fn command(&self, place: Place, program: impl AsRef<Path>) -> Command {
-        let Some((server, load)) = self.pair else { return Command::new(program.as_ref()) };
-        let list = match place {
-            Place::Server => server.to_string(),
-            Place::Load => load.to_string(),
-            Place::Both => format!("{server},{load}"),
-        };
-        let mut command = Command::new("setpriv"); // Which the package of taskset has, too.
-        command.args(["--pdeathsig", "KILL", "taskset", "-c", &list]).arg(program.as_ref());
+        let mut words: Vec<OsString> = Vec::new();
+        if self.setpriv {
+            words.extend(["setpriv", "--pdeathsig", "KILL"].map(OsString::from));
+        }
+        if let Some((server, load)) = self.pair {
+            let list = match place {
+                Place::Server => server.to_string(),
+                Place::Load => load.to_string(),
+                Place::Both => format!("{server},{load}"),
+            };
+            words.extend(["taskset", "-c", &list].map(OsString::from));
+        }
+        words.push(program.as_ref().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         command
     }
 }

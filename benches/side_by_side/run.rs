@@ -15,7 +15,7 @@ use fastrand::Rng;
 use std::path::Path;
 
 /// So many failures of a peer in a workload are enough: the next one would be the same, and take its minute again.
-const ENOUGH: usize = 2;
+const FAILURES: usize = 2;
 
 pub struct Run<'a> {
     pub lab: &'a Lab,
@@ -150,7 +150,7 @@ impl Run<'_> {
     }
 
     fn worth_it(&self, workload: &str, peer: &Peer) -> bool {
-        !self.records.absent(workload, peer.name) && self.records.failures(workload, peer.name) < ENOUGH
+        !self.records.absent(workload, peer.name) && self.records.failures(workload, peer.name) < FAILURES
     }
 
     fn keep(&mut self, workload: &str, peer: &Peer, round: u32, outcome: Outcome<Vec<(String, f64)>>) -> Done {

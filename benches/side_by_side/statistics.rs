@@ -11,12 +11,18 @@ pub struct Series {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Ahead,
+    /// Whoever is ahead, it is by less than a tenth.
     Level,
     Behind,
+    /// The rounds differ by too much to tell.
+    Open,
     /// It looks so, in too few rounds to tell.
     MaybeAhead,
     MaybeBehind,
 }
+
+/// Two are level when neither can be more than this part of the other ahead.
+const LEVEL: f64 = 0.9;
 
 /// Of fewer rounds all agree by luck more often than once in a hundred times.
 pub const ENOUGH: usize = 8;
@@ -78,7 +84,8 @@ impl Paired {
             false if self.high < 1.0 => Verdict::Behind,
             true if self.low > 1.0 => Verdict::MaybeAhead,
             true if self.high < 1.0 => Verdict::MaybeBehind,
-            _ => Verdict::Level,
+            false if self.low >= LEVEL && self.high <= 1.0 / LEVEL => Verdict::Level,
+            _ => Verdict::Open,
         }
     }
 }
@@ -103,6 +110,7 @@ impl Verdict {
             Self::Ahead => "ahead",
             Self::Level => "level",
             Self::Behind => "behind",
+            Self::Open => "open",
             Self::MaybeAhead => "ahead?",
             Self::MaybeBehind => "behind?",
         }
@@ -154,7 +162,10 @@ mod tests {
     #[test]
     fn verdicts() {
         let verdict = |ratios: &[f64]| Paired::new(ratios).unwrap().verdict();
-        assert_eq!(verdict(&[0.9, 1.1, 1.2]), Verdict::Level);
+        assert_eq!(verdict(&[0.9, 1.1, 1.2]), Verdict::Open);
+        assert_eq!(verdict(&[0.95, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.1]), Verdict::Level);
+        assert_eq!(verdict(&[0.95, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.2]), Verdict::Open);
+        assert_eq!(verdict(&[0.85, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]), Verdict::Open);
         assert_eq!(verdict(&[1.01, 1.1, 1.2]), Verdict::MaybeAhead);
         assert_eq!(verdict(&[0.7, 0.8, 0.99]), Verdict::MaybeBehind);
         assert_eq!([verdict(&[1.01; 7]), verdict(&[1.01; 8])], [Verdict::MaybeAhead, Verdict::Ahead]);

@@ -3,25 +3,37 @@
 use std::process::{Command, Stdio};
 
 /// Commands and their Debian packages.
-const PACKAGES: &[(&str, &str)] =
-    &[("taskset", "util-linux"), ("valgrind", "valgrind"), ("strace", "strace"), ("gcc", "gcc"), ("g++", "g++")];
+const PACKAGES: &[(&str, &str)] = &[
+    ("taskset", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("valgrind", "valgrind"),
+    ("strace", "strace"),
+    ("gcc", "gcc"),
+    ("g++", "g++"),
+];
 
 /// Which of them were found.
 pub struct Tools {
     pub taskset: bool,
+    pub setpriv: bool,
     pub valgrind: bool,
     pub strace: bool,
 }
 
 impl Tools {
     pub fn find() -> Self {
-        let [taskset, valgrind, strace] = ["taskset", "valgrind", "strace"].map(runs);
-        Self { taskset, valgrind, strace }
+        let [taskset, setpriv, valgrind, strace] = ["taskset", "setpriv", "valgrind", "strace"].map(runs);
+        Self { taskset, setpriv, valgrind, strace }
     }
 
     /// The names of the others.
     pub fn missing(&self) -> Vec<&'static str> {
-        let all = [("taskset", self.taskset), ("valgrind", self.valgrind), ("strace", self.strace)];
+        let all = [
+            ("taskset", self.taskset),
+            ("setpriv", self.setpriv),
+            ("valgrind", self.valgrind),
+            ("strace", self.strace),
+        ];
         all.iter().filter(|(_, found)| !found).map(|(tool, _)| *tool).collect()
     }
 }

@@ -34,3 +34,8 @@ fn main() -> ExitCode {
     };
     common::run_layer("ioctx", &format!(", {layer}"), arguments, peer)
 }
+
+/// The delays of timers that stand while others are cancelled: one a minute, for an hour.
+fn standing_delays() -> impl Iterator<Item = Duration> {
+    (1..=60).map(|minutes| Duration::from_secs(60 * minutes))
+}

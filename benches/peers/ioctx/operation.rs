@@ -4,7 +4,7 @@
 
 use crate::common::{self, BUFFER, Batch, Cancels, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, REPETITIONS};
 use crate::common::{Stopwatch, Workload};
-use crate::no_layer;
+use crate::{no_layer, standing_delays};
 use ioctx::{Alarm, Config, Handle, IoContext, Part, ip::tcp, local};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -17,7 +17,7 @@ const PIPES_BUFFER: usize = 1024;
 
 pub fn run(workload: Workload) -> Outcome {
     match workload {
-        Workload::Echo(buffer) => serve(buffer, welcome),
+        Workload::Echo { buffer, .. } => serve(buffer, welcome),
         Workload::EchoTimeout => serve(BUFFER, welcome_for_a_while),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),
@@ -217,12 +217,14 @@ fn pass_on(pipes: Pipes) -> Outcome {
 }
 
 /// A timer is a wait of its own, whose handler is told how it ended. They are started by a handler, as in most
-/// programs, and their deadlines are counted from one reading of the clock. One more stands throughout: a queue that
-/// empties is spared its sweeping.
+/// programs, and their deadlines are counted from one reading of the clock. Others stand throughout, some
+/// among all of these: a queue that empties, or a part of it, is spared its sweeping.
 fn timers_cancel(cancels: Cancels) -> Outcome {
     let mut io = IoContext::new()?;
     let (delays, order) = common::delays_to_cancel(cancels);
-    io.background(io.after(Duration::from_secs(7200), |_| common::fail("timer", "it was far away")));
+    for delay in standing_delays() {
+        io.background(io.after(delay, |_| common::fail("timer", "it was far away")));
+    }
     let waits = RefCell::new(Vec::with_capacity(cancels.count));
     let plan = Rc::new((delays, order, waits));
     for _ in 0..cancels.repetitions() {

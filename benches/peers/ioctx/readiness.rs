@@ -3,7 +3,7 @@
 
 use crate::common::{self, BUFFER, Batch, Cancels, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, REPETITIONS};
 use crate::common::{Stopwatch, Workload};
-use crate::no_layer;
+use crate::{no_layer, standing_delays};
 use ioctx::mio::net::{TcpListener, TcpStream, UnixStream};
 use ioctx::{Alarm, Config, Handle, Interest, Io, IoContext, Next, Registration};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 pub fn run(workload: Workload) -> Outcome {
     match workload {
-        Workload::Echo(buffer) => serve(buffer, welcome),
+        Workload::Echo { buffer, .. } => serve(buffer, welcome),
         Workload::EchoTimeout => serve(BUFFER, welcome_for_a_while),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),
@@ -215,15 +215,15 @@ fn pass_on(pipes: Pipes) -> Outcome {
 }
 
 /// One alarm for each timer, as one would have one for each connection: set, unset, and set again. Deadlines are
-/// counted from one reading of the clock. One more alarm stands throughout: a queue that empties is spared its
-/// sweeping.
+/// counted from one reading of the clock. Others stand throughout, some among all of these: a queue that empties, or
+/// a part of it, is spared its sweeping.
 fn timers_cancel(cancels: Cancels) -> Outcome {
     let mut io = IoContext::new()?;
     let (delays, order) = common::delays_to_cancel(cancels);
     let new_alarm = |_| io.alarm(|| common::fail("alarm", "it was unset"));
     let alarms: Vec<Alarm> = (0..cancels.count).map(new_alarm).collect();
-    let standing = new_alarm(0).background();
-    standing.set(Duration::from_secs(7200));
+    let standing: Vec<Alarm> = standing_delays().map(|_| new_alarm(0).background()).collect();
+    standing.iter().zip(standing_delays()).for_each(|(alarm, delay)| alarm.set(delay));
     for _ in 0..cancels.repetitions() {
         let mut unset = 0;
         let since = Stopwatch::cpu();

@@ -1,6 +1,6 @@
 //! The session layer: an object per connection, which is lent what arrives and sends through its `Connection`.
 
-use crate::common::{self, BUFFER, Batch, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, Stopwatch, Workload};
+use crate::common::{self, Batch, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, Stopwatch, Workload};
 use crate::no_layer;
 use ioctx::session::{self, Connection, Reason, Sent, Session};
 use ioctx::{Config, Handle, IoContext, ip::tcp, local};
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 pub fn run(workload: Workload) -> Outcome {
     match workload {
-        Workload::Echo(BUFFER) => serve(Config::new(), None), // By default it grows from there.
-        Workload::Echo(buffer) => serve(Config::new().read_buffer(buffer), None),
+        Workload::Echo { may_grow: true, .. } => serve(Config::new(), None), // From 64 KiB: that is the default.
+        Workload::Echo { buffer, .. } => serve(Config::new().read_buffer(buffer), None),
         Workload::EchoTimeout => serve(Config::new(), Some(IDLE_TIMEOUT)),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),

@@ -214,9 +214,9 @@ pub const TELLINGS: &[Telling] = &[
         OF_STREAMS,
     ),
     telling(
-        Family::SmallReads,
-        "small-reads",
-        "Ping-pong where all read 4 KiB at a time: connections × bytes on their way",
+        Family::EqualReads,
+        "equal-reads",
+        "Streams where all read as much at a time: connections × bytes on their way",
         MebibytesPerSecond,
         OF_STREAMS,
     ),

@@ -80,8 +80,10 @@ impl Report {
                 None => tell(&format!("docs/{PAGE} has no block {}", section.name)),
             }
         }
-        fs::write(&path, page).map_err(told)?;
-        self.draw(&docs.join(PLOTS))
+        self.draw(&docs.join(PLOTS))?;
+        // Put in place as a whole: whoever interrupts this finds the old page or the new one.
+        let new = docs.join(format!("{PAGE}.new"));
+        fs::write(&new, page).and_then(|()| fs::rename(&new, &path)).map_err(told)
     }
 
     /// Writes the plots into this directory.

@@ -24,7 +24,7 @@ use Bound::{AtLeast, AtMost};
 
 /// Where its figure comes from.
 #[derive(Clone, Copy)]
-enum Source {
+enum Origin {
     Count(&'static str, &'static str),
     /// Above the floor's.
     SystemCalls(&'static str),
@@ -47,9 +47,9 @@ enum Source {
     Fired(&'static str),
 }
 
-use Source::*;
+use Origin::*;
 
-const PRICES: &[(&str, Bound, Source)] = &[
+const PRICES: &[(&str, Bound, Origin)] = &[
     ("instructions per message, readiness", AtMost(130.0, 150.0), Count("readiness", INSTRUCTIONS)),
     ("instructions per message, session", AtMost(170.0, 240.0), Count("session", INSTRUCTIONS)),
     ("instructions per message, operation", AtMost(500.0, 600.0), Count("operation", INSTRUCTIONS)),
@@ -91,8 +91,8 @@ pub fn section(view: &View) -> Option<Section> {
     let mut table = Table::new(1, ["price", "goal", "gate", "measured", "met"]);
     let is_whole = view.workloads.len() == all().len() && view.peers.len() == PEERS.len();
     let mut any = false;
-    for (what, bound, source) in PRICES {
-        let measured = source.measured(view);
+    for (what, bound, origin) in PRICES {
+        let measured = origin.measured(view);
         if measured.is_none() && !is_whole {
             continue; // Nobody has asked for it.
         }
@@ -156,7 +156,7 @@ impl Measured {
     }
 }
 
-impl Source {
+impl Origin {
     fn measured(self, view: &View) -> Option<Measured> {
         let count = |peer, figure| view.records.single(COUNTS, peer, figure);
         match self {

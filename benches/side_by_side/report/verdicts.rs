@@ -36,11 +36,11 @@ impl Pair<'_> {
 impl Telling {
     /// The processor time that a library's server needs, divided by ours, round by round, beside the library that ours
     /// stands worst beside. More than 1: ours needs less than all.
-    fn cpu_ratio(&self, view: &View, pair: &Pair) -> Option<f64> {
+    fn cpu(&self, view: &View, pair: &Pair) -> Option<Paired> {
         let figure = self.others.iter().copied().find(|figure| figure.is_cpu())?;
         let libraries = view.peers.iter().copied().filter(|peer| peer.role == Role::Library);
         let beside = |peer: &Peer| figure.paired(view.records, &pair.workload.name, pair.ours.name, peer.name);
-        libraries.filter_map(beside).map(|paired| paired.ratio).min_by(f64::total_cmp)
+        libraries.filter_map(beside).min_by(|one, other| one.ratio.total_cmp(&other.ratio))
     }
 }
 
@@ -72,14 +72,18 @@ pub fn section(view: &View) -> Option<Section> {
             number(pair.best_series.median),
             number(pair.our_series.median),
             format!("{:.2}", pair.paired.ratio),
-            format!("{:.2} – {:.2}", pair.paired.low, pair.paired.high),
+            between(&pair.paired),
             best_p99,
             our_p99,
-            telling.cpu_ratio(view, &pair).map_or(ABSENT.into(), |ratio| format!("{ratio:.2}")),
+            telling.cpu(view, &pair).map_or(ABSENT.into(), |cpu| format!("{:.2} ({})", cpu.ratio, between(&cpu))),
         ]);
     }
     let (name, title) = ("verdicts".into(), "ioctx session beside the best peer".into());
     (!table.is_empty()).then(|| Section { name, title, text: table.text() })
+}
+
+fn between(paired: &Paired) -> String {
+    format!("{:.2} – {:.2}", paired.low, paired.high)
 }
 
 pub fn pairs<'a>(view: &'a View, telling: &Telling) -> Vec<Pair<'a>> {
