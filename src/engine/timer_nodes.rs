@@ -34,7 +34,7 @@ pub(super) struct Nodes {
 /// What comes first of the nodes that are near.
 pub(super) enum Near {
     First(Node),
-    /// One that is stale. Maybe many are.
+    /// One that is stale, on top of the heap. Maybe many are.
     Stale,
     /// Whatever is left is far away.
     Nothing,

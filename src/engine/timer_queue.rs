@@ -10,9 +10,9 @@
 //! Most timers never fire: they are cancelled, or moved on, long before. So to disarm one is to empty its slot, or to
 //! mark it; its node stays behind, stale: its slot is empty, or has another order. It is dropped where it is met, or
 //! with all that have similar deadlines, when none of those is armed. And all stale nodes are dropped once they are
-//! three times as many as the others, before one more is armed or far ones come near. So everything is O(1), amortised, but for the timers
-//! that come near, which take O(log n) of a bin, and a deadline that is moved a million times takes few nodes.
-//! (Amortised: one call may go through all nodes.)
+//! three times as many as the others, before one more is armed, far ones come near, or one that comes first is taken off the
+//! heap. So everything is O(1), amortised, but for the timers that come near, which take O(log n) of a bin, and a deadline
+//! that is moved a million times takes few nodes. (Amortised: one call may go through all nodes.)
 
 use super::places::Places;
 use super::timer_bins::Node;
@@ -449,6 +449,24 @@ mod tests {
         assert!(queue.nodes.len() <= LITTER + 4, "{} nodes", queue.nodes.len());
         let room = queue.nodes.room();
         assert!(room <= 8 * LITTER && queue.slots.room() <= 4, "room for {room} nodes");
+    }
+
+    /// Goal: many that are cancelled shortly before their deadline go in one sweep; each alone would cost a sift.
+    #[test]
+    fn stale_timers_in_the_heap_are_swept() {
+        let mut queue = TimerQueue::new();
+        let far = queue.epoch + Duration::from_secs(7_200);
+        let mut cancelled: Vec<_> = (0..1_000).map(|n| queue.insert(far, n, || n)).collect();
+        assert_eq!(queue.earliest(nothing_behind), Some(far));
+        cancelled.extend((1_000..3_500).map(|n| queue.insert(far - Duration::from_millis(n), n, || n)));
+        assert_eq!(queue.nodes.in_heap(), 2_500);
+        let last = far - Duration::from_millis(1);
+        queue.insert(last, 3_500, || 3_500);
+        for key in cancelled {
+            assert!(queue.remove(key).is_some());
+        }
+        assert_eq!(queue.earliest(nothing_behind), Some(last));
+        assert_eq!(queue.nodes.len(), 1, "no other is left, neither in the heap nor behind it");
     }
 
     #[test]
