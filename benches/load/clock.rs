@@ -1,6 +1,6 @@
 //! The clock that everything is timed by.
 //!
-//! The standard library's: rustix would read it from the kernel's page, which is not there under valgrind.
+//! Its time is the standard library's: rustix would read it from the kernel's page, which is not there under valgrind.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::LazyLock;

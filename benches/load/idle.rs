@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::link::Found;
 use crate::options::{Job, Length};
 use crate::process::Process;
-use crate::report::Outcome;
+use crate::report::{Amount, Outcome};
 use crate::window::Meter;
 use crate::wire::Wire;
 use rustix::net::RecvFlags;
@@ -65,7 +65,8 @@ fn leave_alone(job: &Job, measured: Duration) -> Result<Outcome, Failure> {
     let meter = Meter::new(job.server())?;
     let begin = clock::now();
     sleep(measured);
-    meter.end(0, 0, clock::now() - begin, None)
+    let nothing = Amount { messages: 0, bytes: 0, nanoseconds: clock::now() - begin };
+    meter.end(nothing, nothing, None)
 }
 
 /// Nobody has said anything, or gone.

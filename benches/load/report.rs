@@ -7,17 +7,36 @@ use std::io::Write;
 
 /// What was measured.
 pub struct Outcome {
-    pub messages: u64,
-    pub bytes: u64,
-    pub nanoseconds: u64,
+    pub measured: Amount,
     pub latency: Option<Latency>,
+    /// What both programs have used the processor for.
+    pub metered: Amount,
     /// Of the load generator itself. Near the wall clock's, it was the bottleneck.
     pub own_cpu_ns: u64,
     pub server: Option<Usage>,
 }
 
-/// The latencies that half, 99 % and 99.9 % of the messages did not exceed. The last of so few that one or none was
-/// slower would be the slowest of all, by another name.
+/// So much, in so long.
+#[derive(Clone, Copy)]
+pub struct Amount {
+    pub messages: u64,
+    pub bytes: u64,
+    pub nanoseconds: u64,
+}
+
+impl Amount {
+    /// A message is so many bytes.
+    pub fn in_messages_of(self, size: u64) -> Self {
+        Amount { messages: self.bytes / size, ..self }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.nanoseconds as f64 / 1e9
+    }
+}
+
+/// The latencies that half, 99 % and 99.9 % of the messages did not exceed. Of few messages the last would be one of the
+/// two slowest, by another name.
 pub struct Latency {
     p50_ns: u64,
     p99_ns: u64,
@@ -37,10 +56,10 @@ impl Latency {
 
 impl Display for Outcome {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
-        writeln!(f, "load_cpu_ns={}", self.own_cpu_ns)?;
-        writeln!(f, "messages={}", self.messages)?;
-        writeln!(f, "bytes={}", self.bytes)?;
-        write!(f, "seconds={:.6}", self.nanoseconds as f64 / 1e9)?;
+        let Outcome { measured, metered, .. } = self;
+        writeln!(f, "messages={}\nbytes={}\nseconds={:.6}", measured.messages, measured.bytes, measured.seconds())?;
+        writeln!(f, "metered_messages={}\nmetered_bytes={}", metered.messages, metered.bytes)?;
+        write!(f, "metered_seconds={:.6}\nload_cpu_ns={}", metered.seconds(), self.own_cpu_ns)?;
         if let Some(Latency { p50_ns, p99_ns, p999_ns }) = self.latency {
             write!(f, "\np50_ns={p50_ns}\np99_ns={p99_ns}")?;
             if let Some(p999_ns) = p999_ns {

@@ -4,7 +4,7 @@
 use crate::clock;
 use crate::failure::Failure;
 use crate::options::Job;
-use crate::report::Outcome;
+use crate::report::{Amount, Outcome};
 use crate::window::Meter;
 use crate::wire::Wire;
 
@@ -32,5 +32,6 @@ pub fn measure(
     let begin = clock::now();
     work(wire)?;
     let messages = rounds * job.connections as u64;
-    meter.end(messages, messages * job.size, clock::now() - begin, None)
+    let all = Amount { messages, bytes: messages * job.size, nanoseconds: clock::now() - begin };
+    meter.end(all, all, None)
 }

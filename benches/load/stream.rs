@@ -19,7 +19,8 @@ pub fn run(job: &Job) -> Result<Outcome, Failure> {
             wire.open_and_greet(job.connections + job.idle, job.size)?;
             let window = Window::new(warm_up, measured, job.server())?;
             let outcome = drive(&mut wire, job.connections, &mut Stream { window: job.size }, window)?.outcome()?;
-            Outcome { messages: outcome.bytes / job.size, ..outcome }
+            let [measured, metered] = [outcome.measured, outcome.metered].map(|amount| amount.in_messages_of(job.size));
+            Outcome { measured, metered, ..outcome }
         }
     };
     wire.leave(0)?;

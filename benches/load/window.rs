@@ -1,9 +1,19 @@
-//! The measured time: after the warm-up, until its end. What is counted, timed and read is so between these two moments.
+//! The measured time, and what is counted, timed and read in it.
+//!
+//! ```text
+//!       warm-up            measured time
+//!   |------- : -------|---------------------|
+//!            :              messages counted, latencies taken
+//!            :<---- the server's figures --->:
+//! ```
+//!
+//! For those nothing is sent until the server has fallen asleep, halfway through the warm-up and at the end. So it has
+//! dealt with what was on its way, before and after; and what it did in that time does not count for its rate.
 
 use crate::clock;
 use crate::failure::{Failure, failed};
 use crate::process::{Figures, Process, Usage};
-use crate::report::{Latency, Outcome};
+use crate::report::{Amount, Latency, Outcome};
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
@@ -12,18 +22,37 @@ const LONGEST: u64 = 60 * clock::SECOND;
 
 pub struct Window {
     meter: Meter,
+    /// Half of the warm-up.
+    half: u64,
     length: u64,
     now: fn() -> u64,
-    /// The end of the warm-up, then that of the measured time, then never.
+    phase: Phase,
+    /// When the phase ends.
     boundary: u64,
-    /// The beginning of the measured time, while it lasts; otherwise never.
-    begin: u64,
-    /// For how long nothing was sent or received just before it, because the server's figures were read.
-    pause: u64,
     messages: u64,
     bytes: u64,
+    /// How many there were when the server's figures were read, and when the measured time began.
+    at_reading: Mark,
+    at_begin: Mark,
     latency: Histogram<u64>,
     outcome: Option<Outcome>,
+}
+
+#[derive(PartialEq)]
+enum Phase {
+    /// Before the server's figures are read.
+    WarmingUp,
+    /// The rest of the warm-up.
+    Recovering,
+    Measuring,
+    Over,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    at: u64,
+    messages: u64,
+    bytes: u64,
 }
 
 impl Window {
@@ -38,15 +67,18 @@ impl Window {
         length: Duration,
         server: Option<Process>,
     ) -> Result<Self, Failure> {
+        let half = warm_up.as_nanos() as u64 / 2;
         Ok(Window {
             meter: Meter::new(server)?,
+            half,
             length: length.as_nanos() as u64,
             now,
-            boundary: now() + warm_up.as_nanos() as u64,
-            begin: u64::MAX,
-            pause: 0,
+            phase: Phase::WarmingUp,
+            boundary: now() + half,
             messages: 0,
             bytes: 0,
+            at_reading: Mark::default(),
+            at_begin: Mark::default(),
             latency: Histogram::new_with_bounds(1, LONGEST, 3).map_err(failed("histogram"))?,
             outcome: None,
         })
@@ -61,11 +93,9 @@ impl Window {
     /// A message is back.
     #[inline]
     pub fn record(&mut self, started: u64, arrived: u64) {
-        if self.begin < u64::MAX {
-            // Also of one that was sent before: or else, of those that take long, only the quick ones would be told. The
-            // pause is not the server's, and is left out.
-            let pause = if (started..=arrived).contains(&self.begin) { self.pause } else { 0 };
-            self.latency.saturating_record((arrived - started).saturating_sub(pause));
+        // Also of one that was sent before: or else, of those that take long, only the quick ones would be told.
+        if self.phase == Phase::Measuring {
+            self.latency.saturating_record(arrived - started);
         }
     }
 
@@ -87,20 +117,33 @@ impl Window {
 
     #[cold]
     fn turn(&mut self, now: u64) -> Result<(), Failure> {
-        if self.begin == u64::MAX {
-            self.meter.begin()?;
-            // Reading takes a moment, in which nothing was sent: it is not part of the measured time.
-            self.begin = (self.now)();
-            self.pause = self.begin.saturating_sub(now);
-            self.boundary = self.begin + self.length;
-            (self.messages, self.bytes) = (0, 0);
-        } else {
-            let latency = (!self.latency.is_empty()).then(|| Latency::of(&self.latency));
-            let nanoseconds = now - self.begin;
-            (self.begin, self.boundary) = (u64::MAX, u64::MAX);
-            self.outcome = Some(self.meter.end(self.messages, self.bytes, nanoseconds, latency)?);
+        match self.phase {
+            Phase::WarmingUp => {
+                self.meter.begin()?;
+                self.at_reading = self.mark((self.now)());
+                (self.phase, self.boundary) = (Phase::Recovering, self.at_reading.at + self.half);
+            }
+            Phase::Recovering => {
+                self.at_begin = self.mark(now);
+                (self.phase, self.boundary) = (Phase::Measuring, now + self.length);
+            }
+            Phase::Measuring => {
+                let latency = (!self.latency.is_empty()).then(|| Latency::of(&self.latency));
+                let (measured, metered) = (self.since(&self.at_begin, now), self.since(&self.at_reading, now));
+                (self.phase, self.boundary) = (Phase::Over, u64::MAX);
+                self.outcome = Some(self.meter.end(measured, metered, latency)?);
+            }
+            Phase::Over => {}
         }
         Ok(())
+    }
+
+    fn mark(&self, at: u64) -> Mark {
+        Mark { at, messages: self.messages, bytes: self.bytes }
+    }
+
+    fn since(&self, mark: &Mark, now: u64) -> Amount {
+        Amount { messages: self.messages - mark.messages, bytes: self.bytes - mark.bytes, nanoseconds: now - mark.at }
     }
 }
 
@@ -127,15 +170,9 @@ impl Meter {
         Ok(())
     }
 
-    pub fn end(
-        &self,
-        messages: u64,
-        bytes: u64,
-        nanoseconds: u64,
-        latency: Option<Latency>,
-    ) -> Result<Outcome, Failure> {
+    pub fn end(&self, measured: Amount, metered: Amount, latency: Option<Latency>) -> Result<Outcome, Failure> {
         let own_cpu_ns = clock::of_processor() - self.own_before;
-        Ok(Outcome { messages, bytes, nanoseconds, latency, own_cpu_ns, server: self.usage()? })
+        Ok(Outcome { measured, latency, metered, own_cpu_ns, server: self.usage()? })
     }
 
     fn usage(&self) -> Result<Option<Usage>, Failure> {
@@ -147,7 +184,7 @@ impl Meter {
 mod tests {
     use super::*;
 
-    /// The clock of these tests stands at 1,000; the warm-up ends at 1,100, reading the figures takes until 1,000.
+    /// The clock of these tests stands at 1,000, also while figures are read.
     fn window(warm_up: u64, length: u64) -> Window {
         Window::by_clock(|| 1_000, Duration::from_nanos(warm_up), Duration::from_nanos(length), None).unwrap()
     }
@@ -158,32 +195,43 @@ mod tests {
         window.count(1, 10);
     }
 
+    fn outcome(window: Window) -> [(u64, u64, u64); 2] {
+        let Outcome { measured, metered, .. } = window.outcome().unwrap();
+        [measured, metered].map(|amount| (amount.messages, amount.bytes, amount.nanoseconds))
+    }
+
     #[test]
     fn only_what_arrives_within_is_counted() {
         let mut window = window(0, 500);
+        window.pass(1_000).unwrap(); // The server's figures are read.
         arrives(&mut window, 900, 1_000);
         arrives(&mut window, 1_000, 1_499);
         assert!(!window.is_over());
         arrives(&mut window, 1_400, 1_500);
         arrives(&mut window, 1_400, 1_600);
         assert!(window.is_over());
-        let outcome = window.outcome().unwrap();
-        assert_eq!((outcome.messages, outcome.bytes, outcome.nanoseconds), (2, 20, 500));
+        assert_eq!(outcome(window), [(2, 20, 500); 2]);
     }
 
     #[test]
-    fn the_warm_up_is_forgotten() {
+    fn of_the_warm_up_only_the_second_half_counts_for_the_servers_figures() {
         let mut window = window(100, 500);
-        arrives(&mut window, 1_000, 1_050);
-        arrives(&mut window, 1_050, 1_099);
-        assert_eq!((window.messages, window.latency.len()), (2, 0));
-        arrives(&mut window, 1_099, 1_100);
-        assert_eq!((window.messages, window.bytes), (1, 10));
+        arrives(&mut window, 1_000, 1_010);
+        arrives(&mut window, 1_010, 1_049);
+        arrives(&mut window, 1_020, 1_050); // Which ends the first half. Then the figures are read, at 1,000.
+        arrives(&mut window, 1_010, 1_040);
+        arrives(&mut window, 1_040, 1_049);
+        assert_eq!(window.latency.len(), 0);
+        arrives(&mut window, 1_049, 1_050); // And this the second.
+        arrives(&mut window, 1_049, 1_549);
+        arrives(&mut window, 1_549, 1_550);
+        assert_eq!(outcome(window), [(2, 20, 500), (5, 50, 550)]);
     }
 
     #[test]
     fn latency_is_that_of_messages_received_within() {
         let mut window = window(0, 500);
+        window.pass(1_000).unwrap();
         arrives(&mut window, 400, 1_100); // sent before
         arrives(&mut window, 1_000, 1_100);
         arrives(&mut window, 1_100, 1_400);
@@ -193,23 +241,12 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_before_the_measured_time_is_nobodys_latency() {
-        let mut window = window(0, 500);
-        window.boundary = 900; // The warm-up is over at 950, and the figures have been read at 1,000.
-        arrives(&mut window, 900, 950);
-        assert_eq!(window.latency.max(), 50, "it had arrived before");
-        arrives(&mut window, 920, 1_100);
-        assert_eq!(window.latency.max(), 130);
-        arrives(&mut window, 1_001, 1_200);
-        assert_eq!(window.latency.max(), 199);
-    }
-
-    #[test]
     fn without_messages_there_is_an_end_too() {
         let mut window = window(0, 500);
-        window.pass(1_000).unwrap();
-        window.pass(1_700).unwrap();
-        let outcome = window.outcome().unwrap();
-        assert_eq!((outcome.messages, outcome.nanoseconds, outcome.latency.is_none()), (0, 700, true));
+        for now in [1_000, 1_000, 1_700] {
+            window.pass(now).unwrap();
+        }
+        assert!(window.latency.is_empty());
+        assert_eq!(outcome(window), [(0, 0, 700); 2]);
     }
 }

@@ -11,17 +11,17 @@ pub struct Series {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Ahead,
-    /// Whoever is ahead, it is by less than a tenth.
+    /// Each does at least nine tenths of what the other does.
     Level,
     Behind,
-    /// The rounds differ by too much to tell.
+    /// The rounds differ by too much to tell, or are too few.
     Open,
     /// It looks so, in too few rounds to tell.
     MaybeAhead,
     MaybeBehind,
 }
 
-/// Two are level when neither can be more than this part of the other ahead.
+/// Two are level when each does at least this part of what the other does.
 const LEVEL: f64 = 0.9;
 
 /// Of fewer rounds all agree by luck more often than once in a hundred times.
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn verdicts() {
         let verdict = |ratios: &[f64]| Paired::new(ratios).unwrap().verdict();
-        assert_eq!(verdict(&[0.9, 1.1, 1.2]), Verdict::Open);
+        assert_eq!([verdict(&[0.9, 1.1, 1.2]), verdict(&[1.0; 3])], [Verdict::Open; 2]);
         assert_eq!(verdict(&[0.95, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.1]), Verdict::Level);
         assert_eq!(verdict(&[0.95, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.2]), Verdict::Open);
         assert_eq!(verdict(&[0.85, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]), Verdict::Open);
