@@ -10,11 +10,10 @@ Measures ioctx and its peers side by side, and prints the tables.
 
     cargo run --release --manifest-path benches/Cargo.toml -- [OPTION...]
 
-  --rounds N      rounds of each workload; in a round every peer has its turn (30)
+  --rounds N      rounds of each workload; in a round every peer has its turn (20)
   --seconds S     how long a server is measured in a round, in four pieces, each after a
-                  warm-up (0.15); what takes long to prepare has half the rounds, and
-                  servers then twice as long, in one piece, or four times where 10,000
-                  connections are at work
+                  warm-up (0.15); where that takes long to prepare, twice as long, in one
+                  piece, and four times where 10,000 connections are at work
   --only TEXT     only the workload of that name, or those whose names contain TEXT;
                   may be repeated
   --peer NAME     only this peer, or `ioctx` for all our layers; may be repeated
@@ -174,7 +173,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             mode: Mode::Measure,
-            rounds: 30,
+            rounds: 20,
             seconds: 0.15,
             is_timed: false,
             only: Vec::new(),
@@ -209,7 +208,7 @@ mod tests {
     #[test]
     fn nothing_given_is_everything() {
         let options = parse(&[]).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!((options.mode, options.rounds, options.peers.len()), (Mode::Measure, 30, PEERS.len()));
+        assert_eq!((options.mode, options.rounds, options.peers.len()), (Mode::Measure, 20, PEERS.len()));
         assert_eq!(options.workloads().len(), all().len());
     }
 

@@ -85,10 +85,10 @@ impl Run<'_> {
         let of = |workload: &Workload| workload.rounds(options.rounds, options.seconds);
         let all = family.iter().map(|workload| of(workload).0).max().unwrap_or(0);
         let mut order = peers.to_vec();
-        for now in 0..all {
+        for round in 0..all {
             for workload in family {
                 let (rounds, seconds) = of(workload);
-                if let Some(round) = due_round(now, all, rounds) {
+                if round < rounds {
                     self.random.shuffle(&mut order);
                     match workload.pieces() {
                         1 => self.round(workload, round, seconds, &order)?,
@@ -229,12 +229,6 @@ fn layers<'a>(peers: &[&'a Peer]) -> impl Iterator<Item = &'a Peer> {
     peers.iter().copied().filter(|peer| LAYERS.contains(&peer.name))
 }
 
-/// Which of its `rounds` a workload has in round `now` of `all`: where it has fewer, they are spread evenly.
-fn due_round(now: u32, all: u32, rounds: u32) -> Option<u32> {
-    let until = |now: u32| now * rounds / all;
-    (until(now + 1) > until(now)).then(|| until(now))
-}
-
 fn first_and_last(family: &[Workload]) -> String {
     match family {
         [first, .., last] => format!("{} to {}", first.name, last.name),
@@ -253,17 +247,4 @@ fn expected(options: &Options, workload: &Workload, peers: usize) -> f64 {
 
 fn unwritten(error: std::io::Error) -> String {
     format!("the file of measurements: {error}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fewer_rounds_are_spread_over_all() {
-        let of = |all, rounds| (0..all).map(|now| due_round(now, all, rounds)).collect::<Vec<_>>();
-        assert_eq!(of(3, 3), [Some(0), Some(1), Some(2)]);
-        assert_eq!(of(5, 2), [None, None, Some(0), None, Some(1)]);
-        assert_eq!(of(4, 1), [None, None, None, Some(0)]);
-    }
 }

@@ -61,11 +61,10 @@ const PIECES: u32 = 4;
 /// What a piece takes beyond that: the load generator starts, connects, and reads the server's figures.
 const PIECE_SECONDS: f64 = 0.03;
 
-/// A measurement is costly that takes so many seconds beyond what is measured.
+/// A measurement is costly that takes so many seconds beyond what is measured. It is longer, and in one piece.
 const COSTLY: f64 = 0.9;
-/// It has fewer rounds, by this factor.
-const FEWER: u32 = 2;
-/// And where so many connections are at work that each has few messages in the measured time, that is longer once more.
+const LONGER: f64 = 2.0;
+/// Where so many connections are at work that each has few messages in the measured time, that is longer once more.
 const CROWD: f64 = 10_000.0;
 
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 1_000];
@@ -267,16 +266,15 @@ fn counts() -> Workload {
 impl Workload {
     /// How many rounds it has, and how long a server is measured in each. Many short ones tell two peers apart better
     /// than a few long ones, because what happens on the machine meanwhile meets both. Where much has to be prepared
-    /// each time, they are fewer and longer.
+    /// each time, they are longer.
     pub fn rounds(&self, rounds: u32, seconds: f64) -> (u32, f64) {
         if matches!(self.task, Task::ServedOnce { .. } | Task::Counted) {
             return (1, seconds);
         }
-        let longer = f64::from(FEWER);
         match self.extra_seconds < COSTLY {
             true => (rounds, seconds),
-            false if self.is_crowded() => (rounds.div_ceil(FEWER), seconds * longer * longer),
-            false => (rounds.div_ceil(FEWER), seconds * longer),
+            false if self.is_crowded() => (rounds, seconds * LONGER * LONGER),
+            false => (rounds, seconds * LONGER),
         }
     }
 
@@ -330,11 +328,11 @@ mod tests {
     }
 
     #[test]
-    fn costly_rounds_are_fewer_and_longer() {
+    fn costly_rounds_are_longer() {
         assert_eq!(echo(1, 64).rounds(30, 0.1), (30, 0.1));
-        assert_eq!(idle(MANY_IDLE).rounds(30, 0.1), (15, 0.2));
+        assert_eq!(idle(MANY_IDLE).rounds(30, 0.1), (30, 0.2));
         assert_eq!(idle(MANY_IDLE).rounds(1, 0.1), (1, 0.2));
-        assert_eq!(timeout("echo").rounds(30, 0.1), (15, 0.4));
+        assert_eq!(timeout("echo").rounds(30, 0.1), (30, 0.4));
         assert_eq!(counts().rounds(30, 0.1).0, 1);
     }
 
