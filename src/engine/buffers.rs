@@ -1,12 +1,13 @@
 //! Memory that one loop lends to all its connections: only one of them is served at a time.
 
 use std::cell::{Cell, RefCell};
+use std::ops::{Deref, DerefMut};
 
 #[derive(Default)]
 pub(crate) struct Buffers {
     /// What is read lands here, so that an idle connection holds no buffer. Borrowed while a connection is lent it;
     /// nobody else needs it then, because handlers do not nest.
-    pub(crate) read: RefCell<Vec<u8>>,
+    pub(crate) read: RefCell<ReadBuffer>,
     /// What one call of user code sends, until the call returns.
     pub(crate) gather: RefCell<Gather>,
     /// The memory of the last buffer that somebody was done with, for the next one who needs one.
@@ -24,8 +25,7 @@ impl Buffers {
     pub(crate) fn provide(&self, read: usize, most: usize) {
         if let Ok(mut buffer) = self.read.try_borrow_mut() {
             if buffer.is_empty() {
-                *buffer = vec![0; most];
-                buffer.truncate(read);
+                *buffer = ReadBuffer::new(read, most);
             }
         }
     }
@@ -35,7 +35,7 @@ impl Buffers {
         if let Ok(mut buffer) = self.read.try_borrow_mut() {
             let size = buffer.len();
             if size < most && waiting() >= size {
-                buffer.resize(size.saturating_mul(2).min(most), 0);
+                buffer.grow(size.saturating_mul(2).min(most));
             }
         }
     }
@@ -68,6 +68,48 @@ impl Buffers {
             let is_former_lower = former.capacity() > 0 && former.as_ptr() < spare.as_ptr();
             self.spare.set(if is_former_lower { former } else { spare });
         }
+    }
+}
+
+/// Where reads land: memory that begins with a page.
+///
+/// An allocator has large pieces begin sixteen bytes after one. To there some processors (AMD's Zen 3) copy half as
+/// fast, so that a stream takes the system half as long again.
+#[derive(Default)]
+pub(crate) struct ReadBuffer {
+    /// Has room for the largest read from the start.
+    memory: Vec<u8>,
+    start: usize,
+}
+
+const PAGE: usize = 4096;
+
+impl ReadBuffer {
+    fn new(len: usize, most: usize) -> Self {
+        let mut memory = vec![0; most.saturating_add(PAGE)];
+        let start = memory.as_ptr().align_offset(PAGE).min(PAGE);
+        memory.truncate(start + len);
+        ReadBuffer { memory, start }
+    }
+
+    fn grow(&mut self, len: usize) {
+        self.memory.resize(self.start + len, 0);
+    }
+}
+
+impl Deref for ReadBuffer {
+    type Target = [u8];
+
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        &self.memory[self.start..]
+    }
+}
+
+impl DerefMut for ReadBuffer {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..]
     }
 }
 
@@ -121,6 +163,19 @@ impl Default for Gather {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_land_at_the_start_of_a_page_also_when_the_buffer_has_grown() {
+        let buffers = Buffers::default();
+        buffers.provide(1_000, 300_000);
+        for (waiting, len) in [(999, 1_000), (1_000, 2_000), (1_000_000, 4_000)] {
+            buffers.grow_if_full(|| waiting, 300_000);
+            let buffer = buffers.read.borrow();
+            assert_eq!((buffer.len(), buffer.as_ptr().addr() % PAGE), (len, 0));
+        }
+        (0..10).for_each(|_| buffers.grow_if_full(|| usize::MAX, 300_000));
+        assert_eq!(buffers.read.borrow().len(), 300_000);
+    }
 
     #[test]
     fn of_two_spares_the_lower_one_stays() {

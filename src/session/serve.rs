@@ -31,7 +31,7 @@ impl Link {
     #[inline(always)]
     pub(super) fn serve<const TCP: bool>(&self, engine: &Engine) -> Served {
         let mut buffer = engine.buffers.read.borrow_mut();
-        let buffer = buffer.as_mut_slice();
+        let buffer = &mut **buffer;
         let room = self.calm.get();
         if room == 0 {
             return Served::Not;
