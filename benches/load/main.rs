@@ -9,6 +9,7 @@ mod failure;
 mod options;
 mod clock;
 mod pattern;
+mod buffer;
 mod doors;
 mod link;
 mod wire;

@@ -1,5 +1,6 @@
 //! Sink: a server that reads, compares, and closes at the client's end.
 
+use crate::buffer::Buffer;
 use crate::failure::{Failure, failed};
 use crate::pattern::LONGEST;
 use crate::poller::Poller;
@@ -22,7 +23,7 @@ pub fn run(bytes: Option<u64>) -> Result<(), Failure> {
     let mut sink = Sink {
         poller: Poller::new()?,
         clients: Vec::new(),
-        buffer: vec![0; LONGEST],
+        buffer: Buffer::new(),
         expected: vec![EXPECTED; LONGEST],
         bytes,
     };
@@ -41,7 +42,7 @@ pub fn run(bytes: Option<u64>) -> Result<(), Failure> {
 struct Sink {
     poller: Poller,
     clients: Vec<Option<Client>>,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     expected: Vec<u8>,
     bytes: Option<u64>,
 }

@@ -1,10 +1,11 @@
 //! All connections, and what they share: the pattern and the buffer that everything is received into.
 
+use crate::buffer::Buffer;
 use crate::doors::Doors;
 use crate::failure::Failure;
 use crate::link::Link;
 use crate::options::Job;
-use crate::pattern::{LONGEST, Pattern};
+use crate::pattern::Pattern;
 use std::ops::Range;
 
 /// How many connections are opened before each has had a message echoed: fewer than any server's backlog, and after the
@@ -17,7 +18,7 @@ const GREETING: u64 = 64;
 pub struct Wire {
     pub doors: Doors,
     pub pattern: Pattern,
-    pub buffer: Vec<u8>,
+    pub buffer: Buffer,
     pub links: Vec<Link>,
 }
 
@@ -26,7 +27,7 @@ impl Wire {
     pub fn new(job: &Job) -> Result<Self, Failure> {
         let connections = job.connections + job.idle;
         let doors = Doors::new(job.port, connections, job.patience())?;
-        Ok(Wire { doors, pattern: Pattern::new(), buffer: vec![0; LONGEST], links: Vec::with_capacity(connections) })
+        Ok(Wire { doors, pattern: Pattern::new(), buffer: Buffer::new(), links: Vec::with_capacity(connections) })
     }
 
     /// Opens connections of these numbers.
