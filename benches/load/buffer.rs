@@ -1,7 +1,7 @@
 //! What everything is received into: memory that begins with a page.
 //!
-//! malloc has large pieces begin sixteen bytes after one. To there some processors (AMD's Zen 3) copy half as fast, and
-//! of streams the generator would then be the slower side.
+//! glibc's malloc has large pieces begin sixteen bytes after one, to where some processors copy slowly (see the library's
+//! `engine/buffers.rs`): of streams the generator would then be the slower side.
 
 use crate::pattern::LONGEST;
 use std::ops::{Deref, DerefMut};

@@ -73,11 +73,11 @@ impl Buffers {
 
 /// Where reads land: memory that begins with a page.
 ///
-/// An allocator has large pieces begin sixteen bytes after one. To there some processors (AMD's Zen 3) copy half as
-/// fast, so that a stream takes the system half as long again.
+/// glibc's malloc has large pieces begin sixteen bytes after one, to where some processors copy slowly: on an AMD of
+/// family 25, model 1, a stream took the server half as long again.
 #[derive(Default)]
 pub(crate) struct ReadBuffer {
-    /// Has room for the largest read from the start.
+    /// Has room for the largest read from `start` on, so it does not move when it grows.
     memory: Vec<u8>,
     start: usize,
 }

@@ -10,9 +10,9 @@
 //! Most timers never fire: they are cancelled, or moved on, long before. So to disarm one is to empty its slot, or to
 //! mark it; its node stays behind, stale: its slot is empty, or has another order. It is dropped where it is met, or
 //! with all that have similar deadlines, when none of those is armed. And all stale nodes are dropped once they are
-//! three times as many as the others, before one more is armed, far ones come near, or one that comes first is taken off the
-//! heap. So everything is O(1), amortised, but for the timers that come near, which take O(log n) of a bin, and a deadline
-//! that is moved a million times takes few nodes. (Amortised: one call may go through all nodes.)
+//! three times as many as the others, before one more is armed, far ones come near, or one that comes first is taken off
+//! the heap. So everything is O(1), amortised, but for the timers that come near, which take O(log n) of a bin, and a
+//! deadline that is moved a million times takes few nodes. (Amortised: one call may go through all nodes.)
 
 use super::places::Places;
 use super::timer_bins::Node;
