@@ -53,6 +53,8 @@ pub(crate) struct Progress {
     now: Cell<Instant>,
     /// Whether it was made in this call, and after the last wait: else whoever asks makes another.
     has_read_clock: Cell<bool>,
+    /// Whether it was, and nobody listens to the trace.
+    is_quiet: Cell<bool>,
     /// Timers armed from this sequence number on wait for the next turn.
     timer_cut: Cell<u64>,
     /// Those armed before are due up to this; `None` if there are none.
@@ -79,6 +81,7 @@ impl Progress {
             full: Cell::new(false),
             now: Cell::new(Instant::now()),
             has_read_clock: Cell::new(false),
+            is_quiet: Cell::new(false),
             timer_cut: Cell::new(0),
             due_by: Cell::new(None),
             running: Cell::new(false),
@@ -129,7 +132,7 @@ impl Progress {
 
     /// Begins a batch of events: the loop may have slept.
     pub(crate) fn begin_batch(&self, full: bool) {
-        self.has_read_clock.set(false);
+        self.forget_reading();
         self.cursor.set(0);
         self.has_looked.set(true);
         self.full.set(full);
@@ -156,9 +159,21 @@ impl Progress {
         self.has_read_clock.get()
     }
 
-    pub(crate) fn set_now(&self, now: Instant) {
+    /// Whether the clock was read and nobody listens to the trace.
+    #[inline(always)]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.is_quiet.get()
+    }
+
+    pub(crate) fn set_now(&self, now: Instant, is_traced: bool) {
         self.now.set(now);
         self.has_read_clock.set(true);
+        self.is_quiet.set(!is_traced);
+    }
+
+    fn forget_reading(&self) {
+        self.has_read_clock.set(false);
+        self.is_quiet.set(false);
     }
 
     /// Nothing is due, and timers armed from here on wait for the next turn.
@@ -168,8 +183,8 @@ impl Progress {
     }
 
     /// The reading of step 4. A later one of the same turn makes nothing due.
-    pub(crate) fn set_due(&self, now: Instant) {
-        self.set_now(now);
+    pub(crate) fn set_due(&self, now: Instant, is_traced: bool) {
+        self.set_now(now, is_traced);
         self.due_by.set(Some(now));
     }
 
@@ -193,7 +208,7 @@ impl Progress {
 
     pub(crate) fn end_call(&self) {
         self.running.set(false);
-        self.has_read_clock.set(false);
+        self.forget_reading();
         self.owes_a_look.set(!self.has_looked.get());
     }
 

@@ -200,6 +200,13 @@ impl Engine {
         Origin { location, started }
     }
 
+    /// The same for an operation that starts; `None` when that is to be told in the trace, or when the clock is still to
+    /// be read: one question for both, because it is asked with every message.
+    #[inline(always)]
+    pub(crate) fn quiet_origin(&self, location: &'static Location<'static>) -> Option<Origin> {
+        self.turn.is_quiet().then(|| Origin { location, started: self.turn.now() })
+    }
+
     /// The turn's reading of the clock, made now if nobody has asked for it yet; outside of turns a fresh one.
     #[inline]
     pub(crate) fn recently(&self) -> Instant {
@@ -211,7 +218,7 @@ impl Engine {
     fn read_clock_late(&self) -> Instant {
         let now = self.clock.now();
         if self.turn.is_running() {
-            self.turn.set_now(now);
+            self.turn.set_now(now, self.teller.tracing());
         }
         now
     }

@@ -160,7 +160,7 @@ impl Engine {
     #[inline(never)]
     fn read_clock(&self) {
         let before = self.turn.now();
-        self.turn.set_due(self.clock.now());
+        self.turn.set_due(self.clock.now(), self.teller.tracing());
         tell!(self, "{:.3?} since the last reading", self.turn.now() - before);
     }
 

@@ -4,6 +4,7 @@ use super::object::{Attempt, Descriptor, Direction, Op, Performed};
 use super::shared::Shared;
 use crate::downcast;
 use crate::engine::state::Engine;
+use crate::engine::trace::tell;
 use crate::error;
 use crate::key::{Operation, Origin, Place};
 use std::any::Any;
@@ -53,31 +54,24 @@ impl<S: Descriptor> Shared<S> {
         let needs_nothing = transfer.needs_nothing();
         let direction = transfer.direction();
         let engine = &self.handle.engine;
+        let origin = engine.quiet_origin(location);
+        let origin = origin.unwrap_or_else(|| tell_started(engine, T::KIND, self.state.slot(), location));
         let mut pending = Pending::reused(self.take_spare(direction), engine, location);
-        pending.facts = Facts { sequence: engine.next_sequence(), origin: engine.origin(location), needs_nothing };
+        pending.facts = Facts { sequence: engine.next_sequence(), origin, needs_nothing };
         pending.fill(transfer, handler);
         match self.state.slot() {
-            Some(slot) => self.start_at(slot, direction, pending, location),
+            Some(slot) => self.start_at(slot, direction, pending),
             None => self.start_first(direction, pending, location),
         }
     }
 
     #[inline(always)]
-    fn start_at<T, H>(
-        &self,
-        slot: u32,
-        direction: Direction,
-        pending: Box<Pending<T, H>>,
-        location: &'static Location<'static>,
-    ) -> Operation
+    fn start_at<T, H>(&self, slot: u32, direction: Direction, pending: Box<Pending<T, H>>) -> Operation
     where
         T: Transfer<S>,
         H: FnOnce(T::Outcome) + 'static,
     {
         let Facts { sequence, needs_nothing, .. } = pending.facts;
-        if self.handle.engine.teller.tracing() {
-            tell_started(&self.handle.engine, T::KIND, slot, location);
-        }
         self.enqueue(direction, pending, needs_nothing);
         self.handle.engine.key(Place::Slot(slot), sequence)
     }
@@ -99,7 +93,10 @@ impl<S: Descriptor> Shared<S> {
             return Operation::ENDED; // The handler is dropped unrun.
         }
         match self.register() {
-            Ok(slot) => self.start_at(slot, direction, pending, location),
+            Ok(slot) => {
+                tell_started(&self.handle.engine, T::KIND, Some(slot), location);
+                self.start_at(slot, direction, pending)
+            }
             Err(error) => self.fail_pending(pending, error),
         }
     }
@@ -134,11 +131,14 @@ impl<S: Descriptor> Shared<S> {
 }
 
 /// Out of line, and given plain values: what a line of the trace is made of would otherwise lie in memory for every
-/// operation, though nobody listens.
+/// operation, though nobody listens. An object that is not registered yet is told of when it is.
 #[cold]
 #[inline(never)]
-fn tell_started(engine: &Engine, kind: &str, slot: u32, location: &Location<'_>) {
-    engine.teller.write(&engine.turn, format_args!("started {kind} on token {slot} from {location}"));
+fn tell_started(engine: &Engine, kind: &str, slot: Option<u32>, location: &'static Location<'static>) -> Origin {
+    if let Some(slot) = slot {
+        tell!(engine, "started {kind} on token {slot} from {location}");
+    }
+    engine.origin(location)
 }
 
 struct Pending<T, H> {
