@@ -583,9 +583,9 @@ fn a_logger_may_stop_what_fires() -> io::Result<()> {
     Ok(())
 }
 
-/// Section 2: what an operation transfers is told, too.
+/// Section 2: each operation that starts is told, in a turn and outside, and what it transfers, too.
 #[test]
-fn the_transfers_of_an_operation_are_told() -> io::Result<()> {
+fn the_start_and_the_transfers_of_an_operation_are_told() -> io::Result<()> {
     collect();
     let mut io = IoContext::new()?;
     let (ours, mut theirs) = std_pair()?;
@@ -596,10 +596,13 @@ fn the_transfers_of_an_operation_are_told() -> io::Result<()> {
     socket.async_read_some([0; 8], move |(read, _)| {
         assert_eq!(read.unwrap(), 3);
         writing.async_write(b"hello", |(wrote, _)| assert_eq!(wrote.unwrap(), 5));
+        writing.async_write(b"again", |(wrote, _)| assert_eq!(wrote.unwrap(), 5));
     });
-    assert_eq!(io.run()?, 2);
+    assert_eq!(io.run()?, 3);
     let lines = lines(log::Level::Trace);
-    assert_eq!((count(&lines, "read 3 of 8 bytes"), count(&lines, "wrote 5 of 5 bytes")), (1, 1), "{lines:#?}");
+    let started = |what| count(&lines, &format!("started {what} on token"));
+    assert_eq!((started("async_read_some"), started("async_write")), (1, 2), "{lines:#?}");
+    assert_eq!((count(&lines, "read 3 of 8 bytes"), count(&lines, "wrote 5 of 5 bytes")), (1, 2), "{lines:#?}");
     Ok(())
 }
 

@@ -61,6 +61,28 @@ impl<E> Keepers<E> {
     where
         K: Keeper<E> + Default + 'static,
     {
+        let mut number = 0;
+        let likely = Ref::filter_map(self.0.borrow(), |keepers| {
+            let (likely, both) = keepers.likely::<K>()?;
+            number = likely;
+            both.any.downcast_ref()
+        });
+        match likely {
+            Ok(keeper) => Some((number, keeper)),
+            Err(borrowed) => {
+                drop(borrowed); // There may be one to add.
+                self.search()
+            }
+        }
+    }
+
+    /// Finds it when another type was asked for lately, or adds it.
+    #[cold]
+    #[inline(never)]
+    fn search<K>(&self) -> Option<(u32, Ref<'_, K>)>
+    where
+        K: Keeper<E> + Default + 'static,
+    {
         let known = self.0.borrow().find::<K>().map(|(number, _)| number);
         let number = known.unwrap_or_else(|| self.add::<K>());
         let keeper = Ref::filter_map(self.0.borrow(), |keepers| keepers.get(number)?.any.downcast_ref());

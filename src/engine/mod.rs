@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod places;
+pub(crate) mod bits;
 pub(crate) mod timer_bins;
 pub(crate) mod timer_nodes;
 pub(crate) mod timer_queue;

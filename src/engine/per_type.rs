@@ -35,6 +35,13 @@ impl<V> PerType<V> {
         }
     }
 
+    /// The value that is likely to be the one of this type, for who finds out whether it is in another way.
+    #[inline(always)]
+    pub(crate) fn likely<T: 'static>(&self) -> Option<(u32, &V)> {
+        let number = self.recent[place(TypeId::of::<T>())].get();
+        Some((number, self.get(number)?))
+    }
+
     #[inline(never)]
     fn search(&self, wanted: TypeId) -> Option<(u32, &V)> {
         let number = self.numbers.get(&wanted).copied()?;

@@ -57,8 +57,8 @@ pub(crate) struct Progress {
     is_quiet: Cell<bool>,
     /// Timers armed from this sequence number on wait for the next turn.
     timer_cut: Cell<u64>,
-    /// Those armed before are due up to this; `None` if there are none.
-    due_by: Cell<Option<Instant>>,
+    /// Whether step 4 has read the clock: else there are none.
+    may_be_due: Cell<bool>,
 
     /// Whether a call of the run family is in progress.
     running: Cell<bool>,
@@ -83,7 +83,7 @@ impl Progress {
             has_read_clock: Cell::new(false),
             is_quiet: Cell::new(false),
             timer_cut: Cell::new(0),
-            due_by: Cell::new(None),
+            may_be_due: Cell::new(false),
             running: Cell::new(false),
             has_looked: Cell::new(false),
             owes_a_look: Cell::new(false),
@@ -179,17 +179,17 @@ impl Progress {
     /// Nothing is due, and timers armed from here on wait for the next turn.
     pub(crate) fn cut_timers(&self, timer_cut: u64) {
         self.timer_cut.set(timer_cut);
-        self.due_by.set(None);
+        self.may_be_due.set(false);
     }
 
     /// The reading of step 4. A later one of the same turn makes nothing due.
     pub(crate) fn set_due(&self, now: Instant, is_traced: bool) {
         self.set_now(now, is_traced);
-        self.due_by.set(Some(now));
+        self.may_be_due.set(true);
     }
 
-    pub(crate) fn due_by(&self) -> Option<Instant> {
-        self.due_by.get()
+    pub(crate) fn may_be_due(&self) -> bool {
+        self.may_be_due.get()
     }
 
     pub(crate) fn timer_cut(&self) -> u64 {

@@ -137,20 +137,15 @@ impl Bins {
         self.base
     }
 
-    /// Drops the stale ones, and the memory of bins that had room for many more than `room`.
-    pub(super) fn sweep(&mut self, room: usize, is_armed: impl Fn(&Node) -> bool) {
-        self.len = 0;
-        for bin in &mut self.bins {
-            if bin.armed < bin.nodes.len() {
-                bin.nodes.retain(&is_armed);
-            }
-            self.len += bin.nodes.len();
-            if bin.nodes.is_empty() {
-                if bin.nodes.capacity() > room {
-                    bin.nodes = Vec::new();
+    /// Gives back the memory of bins that have room for many more than `room` and than there are.
+    pub(super) fn shrink(&mut self, room: usize) {
+        for Bin { nodes, .. } in &mut self.bins {
+            if nodes.is_empty() {
+                if nodes.capacity() > room {
+                    *nodes = Vec::new();
                 }
-            } else if bin.nodes.capacity() > room.max(4 * ROOM.max(bin.nodes.len())) {
-                bin.nodes.shrink_to_fit();
+            } else if nodes.capacity() > room.max(4 * ROOM.max(nodes.len())) {
+                nodes.shrink_to_fit();
             }
         }
     }

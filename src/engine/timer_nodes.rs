@@ -166,14 +166,11 @@ impl Nodes {
         self.bins.clear();
     }
 
-    /// Drops all stale nodes, and the memory of what had room for many more than `room`.
-    pub(super) fn sweep(&mut self, room: usize, is_armed: impl Fn(&Node) -> bool) {
-        self.drawn.retain(&is_armed);
+    /// Gives back the memory of what has room for many more than `room` and than there are.
+    pub(super) fn shrink(&mut self, room: usize) {
         self.drawn.shrink_to(room.max(ROOM));
-        self.cold = self.drawn.len();
-        self.soon.retain(|Reverse(node)| is_armed(node));
         self.soon.shrink_to(room.max(ROOM));
-        self.bins.sweep(room, is_armed);
+        self.bins.shrink(room);
     }
 }
 

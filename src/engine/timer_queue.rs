@@ -12,8 +12,9 @@
 //! with all that have similar deadlines, when none of those is armed. And all stale nodes are dropped once they are
 //! three times as many as the others, before one more is armed, far ones come near, or one that comes first is taken off
 //! the heap. So everything is O(1), amortised, but for the timers that come near, which take O(log n) of a bin, and a
-//! deadline that is moved a million times takes few nodes. (Amortised: one call may go through all nodes.)
+//! deadline that is moved a million times takes few nodes. (Amortised: one call may go through all that are armed.)
 
+use super::bits::Bits;
 use super::places::Places;
 use super::timer_bins::Node;
 use super::timer_nodes::{Near, Nodes};
@@ -26,11 +27,15 @@ pub(crate) struct TimerQueue<T> {
     slots: Places<Slot<T>>,
     /// How many of them are of timers that are not armed. (Those that are would have to be counted at each wait.)
     unarmed: usize,
+    /// The slots of those that are.
+    armed: Bits,
     nodes: Nodes,
     /// Whether memory for many timers has gone back since this was asked.
     gave_back: bool,
     /// From here the nodes count their nanoseconds.
     epoch: Instant,
+    /// What has a deadline up to here is due, and no timer is armed for before.
+    now: u64,
 }
 
 #[derive(Debug)]
@@ -59,7 +64,16 @@ const LITTER: usize = 1024;
 
 impl<T> TimerQueue<T> {
     pub(crate) fn new() -> Self {
-        TimerQueue { slots: Places::new(), unarmed: 0, nodes: Nodes::new(), gave_back: false, epoch: Instant::now() }
+        let (slots, armed, nodes) = (Places::new(), Bits::new(), Nodes::new());
+        TimerQueue { slots, unarmed: 0, armed, nodes, gave_back: false, epoch: Instant::now(), now: 0 }
+    }
+
+    /// It is `now`, from here on.
+    ///
+    /// A deadline before that counts as that: so a timer that is armed with a past deadline again and again cannot get
+    /// ahead of those already due.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        self.now = self.since_epoch(now);
     }
 
     /// Arms a timer that holds what `make` makes. `sequence` is its identity and its place among equal deadlines.
@@ -86,7 +100,7 @@ impl<T> TimerQueue<T> {
         let slot = self.slots.take_if(key.slot, |slot| slot.sequence == key.sequence)?;
         match slot.at {
             NEVER => self.unarmed -= 1,
-            at => self.nodes.forget(at),
+            at => self.forget(at, key.slot),
         }
         self.begin_anew_if_idle();
         Some(slot.value)
@@ -103,7 +117,7 @@ impl<T> TimerQueue<T> {
         let result = look(&slot.value);
         slot.order = NEVER;
         let at = mem::replace(&mut slot.at, NEVER);
-        self.nodes.forget(at);
+        self.forget(at, key.slot);
         self.unarmed += 1;
         self.begin_anew_if_idle();
         Some(result)
@@ -147,11 +161,16 @@ impl<T> TimerQueue<T> {
         self.slots.get(key.slot).is_some_and(|slot| slot.sequence == key.sequence && slot.at != NEVER)
     }
 
-    /// Whether it is one of those that are due at `now` and were armed before `cut`.
-    pub(crate) fn is_due(&self, key: TimerKey, now: Instant, cut: u64) -> bool {
-        let now = self.at(now);
-        let is_due = |slot: &Slot<T>| slot.sequence == key.sequence && slot.at <= now && slot.order < cut;
+    /// Whether it is one of those that are due and were armed before `cut`.
+    pub(crate) fn is_due(&self, key: TimerKey, cut: u64) -> bool {
+        let is_due = |slot: &Slot<T>| slot.sequence == key.sequence && slot.at <= self.now && slot.order < cut;
         self.slots.get(key.slot).is_some_and(is_due)
+    }
+
+    /// When it is due; `None` if it is not armed, or has gone.
+    pub(crate) fn deadline(&self, key: TimerKey) -> Option<Instant> {
+        let slot = self.slots.get(key.slot)?;
+        (slot.sequence == key.sequence && slot.at != NEVER).then(|| self.instant(slot.at))
     }
 
     /// Whether memory for many timers has gone back since this was asked, so that what is behind them may go, too.
@@ -162,30 +181,23 @@ impl<T> TimerQueue<T> {
     /// The earliest deadline. `touch` is as in [`first_due`](TimerQueue::first_due).
     pub(crate) fn earliest(&mut self, touch: impl Fn(&T) -> usize) -> Option<Instant> {
         let first = self.first(touch)?;
-        Some(self.deadline(first))
+        Some(self.instant(first.at))
     }
 
-    /// The timer to fire next among those due at `now` and armed before `cut`, with its deadline.
+    /// The timer to fire next among those that are due and were armed before `cut`.
     ///
-    /// A newcomer never hides an older due timer below it: whoever arms one in `timers.rs` and `turn.rs` gives it no
-    /// deadline before the last reading of the clock, which is `now` or later, and among equal deadlines the older comes
-    /// first.
+    /// A newcomer never hides an older due timer below it: none is armed for before [`now`](TimerQueue::advance), and
+    /// among equal deadlines the older comes first.
     ///
     /// `touch` is called for timers that will be due soon: it reads something of the memory behind one, and returns it.
     #[inline]
-    pub(crate) fn first_due(
-        &mut self,
-        now: Instant,
-        cut: u64,
-        touch: impl Fn(&T) -> usize,
-    ) -> Option<(TimerKey, Instant)> {
-        let now = self.at(now);
+    pub(crate) fn first_due(&mut self, cut: u64, touch: impl Fn(&T) -> usize) -> Option<TimerKey> {
         let node = self.first(touch)?;
-        if node.at > now || node.order >= cut {
+        if node.at > self.now || node.order >= cut {
             return None;
         }
         let sequence = self.slots.get(node.slot)?.sequence;
-        Some((TimerKey { slot: node.slot, sequence }, self.deadline(node)))
+        Some(TimerKey { slot: node.slot, sequence })
     }
 
     /// Of those that are armed.
@@ -197,22 +209,28 @@ impl<T> TimerQueue<T> {
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         let values = self.slots.take_all().map(|slot| slot.value).collect();
         self.unarmed = 0;
+        self.armed = Bits::new();
         self.begin_anew();
         values
     }
 
     // Deadlines as numbers.
 
-    /// What does not fit is almost six hundred years away. The last number is no deadline: a limit is beyond all.
     #[inline]
     fn at(&self, deadline: Instant) -> u64 {
+        self.since_epoch(deadline).max(self.now)
+    }
+
+    /// What does not fit is almost six hundred years away. The last number is no deadline: a limit is beyond all.
+    #[inline]
+    fn since_epoch(&self, instant: Instant) -> u64 {
         const SECOND: u64 = 1_000_000_000;
-        let since = deadline.saturating_duration_since(self.epoch);
+        let since = instant.saturating_duration_since(self.epoch);
         since.as_secs().min(u64::MAX / SECOND - 1) * SECOND + u64::from(since.subsec_nanos())
     }
 
-    fn deadline(&self, node: Node) -> Instant {
-        self.epoch + Duration::from_nanos(node.at)
+    fn instant(&self, at: u64) -> Instant {
+        self.epoch + Duration::from_nanos(at)
     }
 
     /// How many timers are armed: so many nodes are not stale.
@@ -240,8 +258,14 @@ impl<T> TimerQueue<T> {
 
     #[inline(always)]
     fn add(&mut self, at: u64, order: u64, slot: u32) {
-        let slots = &self.slots;
-        self.nodes.add(at, order, slot, is_armed(slots));
+        self.armed.insert(slot);
+        self.nodes.add(at, order, slot, is_armed(&self.slots));
+    }
+
+    #[inline(always)]
+    fn forget(&mut self, at: u64, slot: u32) {
+        self.armed.remove(slot);
+        self.nodes.forget(at);
     }
 
     /// The first node that is not stale.
@@ -273,19 +297,29 @@ impl<T> TimerQueue<T> {
         let are_few = if self.slots.is_empty() { self.slots.begin_anew() } else { self.slots.look_at_memory() };
         if are_few {
             self.nodes = Nodes::new();
+            self.armed.shrink(self.slots.room());
             self.gave_back = true;
         } else {
             self.nodes.clear();
         }
     }
 
+    /// Drops all, and puts those that are not stale in again: they are few beside the others, which are not looked at.
     #[cold]
     fn drop_stale_nodes(&mut self) {
-        self.gave_back |= self.slots.look_at_memory();
+        if self.slots.look_at_memory() {
+            self.gave_back = true;
+            self.armed.shrink(self.slots.room());
+        }
+        self.nodes.clear();
         let slots = &self.slots;
+        for slot in self.armed.iter() {
+            if let Some(&Slot { at, order, .. }) = slots.get(slot) {
+                self.nodes.add(at, order, slot, is_armed(slots));
+            }
+        }
         // What was needed lately will be needed again, if there are still slots for it.
-        let room = (2 * slots.most().min(slots.room())).max(LITTER / 16);
-        self.nodes.sweep(room, is_armed(slots));
+        self.nodes.shrink((2 * slots.most().min(slots.room())).max(LITTER / 16));
     }
 }
 
@@ -310,9 +344,16 @@ mod tests {
         0
     }
 
+    /// The next timer that is due, with its deadline.
+    fn due<T>(queue: &mut TimerQueue<T>, cut: u64) -> Option<(TimerKey, Instant)> {
+        let key = queue.first_due(cut, nothing_behind)?;
+        Some((key, queue.deadline(key).unwrap()))
+    }
+
     fn drain(queue: &mut TimerQueue<u32>, now: Instant) -> Vec<u32> {
         let mut fired = Vec::new();
-        while let Some((key, _)) = queue.first_due(now, u64::MAX, nothing_behind) {
+        queue.advance(now);
+        while let Some(key) = queue.first_due(u64::MAX, nothing_behind) {
             fired.push(queue.remove(key).unwrap());
         }
         fired
@@ -416,26 +457,42 @@ mod tests {
         let now = Instant::now();
         let mut queue = TimerQueue::new();
         queue.insert(now, 7, || ());
-        assert!(queue.first_due(now, 7, nothing_behind).is_none());
-        assert!(queue.first_due(now, 8, nothing_behind).is_some());
+        queue.advance(now);
+        assert!(queue.first_due(7, nothing_behind).is_none());
+        assert!(queue.first_due(8, nothing_behind).is_some());
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_gets_ahead_of_nothing_that_is_due() {
+        let mut queue = TimerQueue::new();
+        let past = queue.epoch;
+        let now = past + Duration::from_secs(1);
+        queue.insert(now, 1, || 1);
+        queue.advance(now);
+        queue.insert(past, 2, || 2);
+        let key = queue.insert(now + Duration::from_secs(1), 3, || 3);
+        queue.rearm(key, past, 4, |_, _| ());
+        assert_eq!(queue.deadline(key), Some(now));
+        assert_eq!(drain(&mut queue, now), [1, 2, 3]);
+        assert_eq!(queue.deadline(key), None);
     }
 
     #[test]
     fn due_is_what_the_pass_will_fire() {
         let mut queue = TimerQueue::new();
-        let now = queue.epoch;
-        let later = now + Duration::from_millis(1);
+        let later = queue.epoch + Duration::from_millis(1);
         let key = queue.insert(later, 7, || ());
-        assert!(!queue.is_due(key, now, 8), "its deadline is still to come");
-        assert!(!queue.is_due(key, later, 7), "it came in this pass");
-        assert!(queue.is_due(key, later, 8));
+        assert!(!queue.is_due(key, 8), "its deadline is still to come");
+        queue.advance(later);
+        assert!(!queue.is_due(key, 7), "it came in this pass");
+        assert!(queue.is_due(key, 8));
         queue.rearm(key, later, 9, |_, _| ());
-        assert!(!queue.is_due(key, later, 8), "it was armed anew in this pass, for the same deadline");
-        assert!(queue.is_due(key, later, 10));
+        assert!(!queue.is_due(key, 8), "it was armed anew in this pass, for the same deadline");
+        assert!(queue.is_due(key, 10));
         queue.unset(key, |_| ());
-        assert!(!queue.is_due(key, later, 10));
+        assert!(!queue.is_due(key, 10));
         queue.remove(key);
-        assert!(!queue.is_due(key, later, 10));
+        assert!(!queue.is_due(key, 10));
     }
 
     #[test]
@@ -481,7 +538,8 @@ mod tests {
             assert!(in_heap <= FEW.max(3 * (queue.nodes.len() - in_heap)), "{in_heap}");
         }
         let mut last = Duration::ZERO;
-        while let Some((key, deadline)) = queue.first_due(epoch + far, u64::MAX, nothing_behind) {
+        queue.advance(epoch + far);
+        while let Some((key, deadline)) = due(&mut queue, u64::MAX) {
             assert!(deadline - epoch > last);
             last = deadline - epoch;
             queue.remove(key);
@@ -504,6 +562,7 @@ mod tests {
         round(1);
         let (slots, nodes) = round(1);
         assert!(slots <= 4 * LITTER && nodes <= 64 * LITTER, "room for {slots} slots and {nodes} nodes");
+        assert!(queue.armed.room() <= 4 * LITTER, "bits for {} slots", queue.armed.room());
     }
 
     #[test]
@@ -521,6 +580,7 @@ mod tests {
         }
         let (slots, nodes) = (queue.slots.room(), queue.nodes.room());
         assert!(slots <= 4 * LITTER && nodes <= 64 * LITTER, "room for {slots} slots and {nodes} nodes");
+        assert!(queue.armed.room() <= 4 * LITTER, "bits for {} slots", queue.armed.room());
     }
 
     #[test]
@@ -538,14 +598,16 @@ mod tests {
         let (mut fired, mut last, mut now) = (0, (Duration::ZERO, 0), epoch);
         for newcomer in 30_000..31_000 {
             now += Duration::from_micros(next() % 200);
-            while let Some((key, deadline)) = queue.first_due(now, newcomer, nothing_behind) {
+            queue.advance(now);
+            while let Some((key, deadline)) = due(&mut queue, newcomer) {
                 let this = (deadline - epoch, queue.remove(key).unwrap());
                 assert!(last < this, "{last:?} before {this:?}");
                 (fired, last) = (fired + 1, this);
             }
             queue.insert(now + Duration::from_micros(next() % 100), newcomer, || newcomer);
         }
-        while let Some((key, deadline)) = queue.first_due(epoch + Duration::from_secs(9), u64::MAX, nothing_behind) {
+        queue.advance(epoch + Duration::from_secs(9));
+        while let Some((key, deadline)) = due(&mut queue, u64::MAX) {
             let this = (deadline - epoch, queue.remove(key).unwrap());
             assert!(last < this, "{last:?} before {this:?}");
             (fired, last) = (fired + 1, this);
@@ -564,6 +626,7 @@ mod tests {
         assert!(queue.earliest(nothing_behind) > Some(now + Duration::from_secs(1 << 33)));
         queue.insert(far, 3, || 'c');
         assert_eq!(queue.remove(last), Some('b'));
-        assert!(queue.first_due(far, u64::MAX, nothing_behind).is_some());
+        queue.advance(far);
+        assert!(queue.first_due(u64::MAX, nothing_behind).is_some());
     }
 }

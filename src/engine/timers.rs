@@ -10,9 +10,6 @@ use std::time::Instant;
 impl Engine {
     /// Arms a timer that holds what `make` makes, and that is in the background or not; returns `None` if the context
     /// has gone.
-    ///
-    /// A deadline before the last reading of the clock counts as that: so a timer that is armed with a past deadline again
-    /// and again cannot get ahead of those already due. (Where there are timers, each turn has a reading.)
     #[inline(always)]
     pub(crate) fn arm(
         &self,
@@ -26,7 +23,6 @@ impl Engine {
         if !background {
             self.scheduler.work_started();
         }
-        let deadline = deadline.max(self.turn.now());
         self.kick_if_earlier(deadline);
         self.may_have_timers.set(true);
         Some(self.timers.borrow_mut().insert(deadline, self.next_sequence(), make))
@@ -48,7 +44,6 @@ impl Engine {
 
     /// Sets the alarm's deadline, whether it has one or not. Does nothing if it has gone with its context.
     pub(crate) fn set_alarm(&self, key: TimerKey, deadline: Instant) {
-        let deadline = deadline.max(self.turn.now());
         self.kick_if_earlier(deadline);
         self.may_have_timers.set(true);
         let is_new_work = |was_armed: bool, then: &AtDeadline| !was_armed && !then.is_background();

@@ -160,7 +160,9 @@ impl Engine {
     #[inline(never)]
     fn read_clock(&self) {
         let before = self.turn.now();
-        self.turn.set_due(self.clock.now(), self.teller.tracing());
+        let now = self.clock.now();
+        self.turn.set_due(now, self.teller.tracing());
+        self.timers.borrow_mut().advance(now);
         tell!(self, "{:.3?} since the last reading", self.turn.now() - before);
     }
 
@@ -229,27 +231,27 @@ impl Engine {
     }
 
     fn complete_timers(self: &Rc<Self>) -> Result<(), Left> {
-        if let Some(now) = self.turn.due_by() { self.complete_due_timers(now) } else { Ok(()) }
+        if self.turn.may_be_due() { self.complete_due_timers() } else { Ok(()) }
     }
 
     #[inline(never)] // As `take_mail`.
-    fn complete_due_timers(self: &Rc<Self>, now: Instant) -> Result<(), Left> {
-        while self.complete_one_timer(now) {
+    fn complete_due_timers(self: &Rc<Self>) -> Result<(), Left> {
+        while self.complete_one_timer() {
             self.may_go_on()?;
         }
         Ok(())
     }
 
-    fn complete_one_timer(self: &Rc<Self>, now: Instant) -> bool {
+    fn complete_one_timer(self: &Rc<Self>) -> bool {
         let cut = self.turn.timer_cut();
-        let due = self.timers.borrow_mut().first_due(now, cut, |then| self.touch(then));
-        let Some((key, deadline)) = due else {
+        let due = self.timers.borrow_mut().first_due(cut, |then| self.touch(then));
+        let Some(key) = due else {
             self.give_back();
             self.may_have_timers.set(self.timers.borrow().armed() > 0);
             return false;
         };
-        if !self.teller.tracing() || self.tell_of_deadline(key, deadline, now) {
-            self.fire(key, deadline);
+        if !self.teller.tracing() || self.tell_of_deadline(key) {
+            self.fire(key);
         }
         true
     }
@@ -257,17 +259,21 @@ impl Engine {
     /// Told before anything is done: a logger may panic. Answers whether the timer is still due: a logger may also
     /// cancel it, or move it.
     #[cold]
-    fn tell_of_deadline(&self, key: TimerKey, deadline: Instant, now: Instant) -> bool {
-        tell!(self, "fired {:.3?} after its deadline", now - deadline);
-        self.timers.borrow().is_due(key, now, self.turn.timer_cut())
+    fn tell_of_deadline(&self, key: TimerKey) -> bool {
+        let deadline = self.timers.borrow().deadline(key);
+        if let Some(deadline) = deadline {
+            tell!(self, "fired {:.3?} after its deadline", self.turn.now() - deadline);
+        }
+        self.timers.borrow().is_due(key, self.turn.timer_cut())
     }
 
-    fn fire(self: &Rc<Self>, key: TimerKey, deadline: Instant) {
+    fn fire(self: &Rc<Self>, key: TimerKey) {
         let mut timers = self.timers.borrow_mut();
         match timers.get(key) {
             Some(AtDeadline::Repeat(repeat)) => {
                 let repeat = Rc::clone(repeat);
-                let next = next_period(deadline, repeat.period, self.turn.now());
+                let now = self.turn.now();
+                let next = next_period(timers.deadline(key).unwrap_or(now), repeat.period, now);
                 // Armed again before the call, so that the callback can cancel it.
                 timers.rearm(key, next, self.next_sequence(), |_, _| ());
                 drop(timers);
