@@ -43,19 +43,21 @@ pub struct Server<'a> {
     process: Running,
     port: u16,
     load: &'a [String],
+    /// Where the load generator runs.
+    place: Place,
 }
 
 impl<'a> Server<'a> {
     pub fn start(lab: &Lab, workload: &'a Workload, peer: &'static Peer) -> Outcome<Self> {
-        let (workload, load) = match &workload.task {
-            Task::Served { workload, load } => (*workload, load),
-            Task::ServedOnce { load } => ("echo", load),
+        let (workload, load, place) = match &workload.task {
+            Task::Served { workload, load, place } => (*workload, load, *place),
+            Task::ServedOnce { load } => ("echo", load, Place::Load),
             _ => return failed("no server is measured in this"),
         };
         let command = lab.peer(Place::Server, peer, &[workload.into()]);
         let mut process = Running::start(command, peer.title, &lab.scratch)?;
         let port = process.port()?;
-        Ok(Server { peer, process, port, load })
+        Ok(Server { peer, process, port, load, place })
     }
 
     /// Loads it for so long, with connections of its own each time.
@@ -65,7 +67,7 @@ impl<'a> Server<'a> {
 
     fn load(&self, lab: &Lab, options: &[String]) -> Outcome<Figures> {
         let pid = ["--pid".into(), self.process.pid().to_string()];
-        named(&lab.load(Place::Load, self.port, &[self.load, options, &pid].concat())?)
+        named(&lab.load(self.place, self.port, &[self.load, options, &pid].concat())?)
     }
 
     pub fn end(mut self) -> Outcome<()> {

@@ -214,11 +214,12 @@ mod tests {
 
     #[test]
     fn filters_add_up() {
-        let options = parse(&["--only", "churn", "--only=post", "--only=post-r", "--peer", "ioctx", "--peer=epoll"])
-            .ok()
-            .unwrap();
+        let options =
+            parse(&["--only", "pipes-100-", "--only=post", "--only=post-r", "--peer", "ioctx", "--peer=epoll"])
+                .ok()
+                .unwrap();
         let names: Vec<_> = options.workloads().into_iter().map(|workload| workload.name).collect();
-        assert_eq!(names, ["churn-16x64", "churn-100x64", "churn-1000x64", "post", "post-remote"]);
+        assert_eq!(names, ["pipes-100-of-100", "pipes-100-of-1000", "pipes-100-of-9000", "post", "post-remote"]);
         assert_eq!(parse(&["--only", "post"]).ok().unwrap().workloads().len(), 1, "a name means no other");
         let peers: Vec<_> = options.peers.iter().map(|peer| peer.name).collect();
         assert_eq!(peers, ["epoll", "session", "operation", "readiness"]);

@@ -1,5 +1,7 @@
 //! What is measured, as data: a new workload is one more line in `all`.
 
+use crate::processors::Place;
+
 /// Workloads that are told in one table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Family {
@@ -9,6 +11,7 @@ pub enum Family {
     SmallReads,
     Idle,
     Churn,
+    ChurnTogether,
     Timeout,
     WriteBatch,
     Pipes,
@@ -22,8 +25,8 @@ pub enum Family {
 
 /// What one measurement does.
 pub enum Task {
-    /// The peer is a server; the load generator measures it for the seconds of the run.
-    Served { workload: &'static str, load: Vec<String> },
+    /// The peer is a server; the load generator, which runs at that place, measures it for the seconds of the run.
+    Served { workload: &'static str, load: Vec<String>, place: Place },
     /// The same for a fixed time, and once, not in every round: nothing in it varies with speed.
     ServedOnce { load: Vec<String> },
     /// The peer is the client of the load generator's sink.
@@ -92,6 +95,7 @@ pub fn all() -> Vec<Workload> {
     list.push(in_small_reads(stream_of_mebibytes(), "echo-64k", 64));
     list.extend(IDLE.map(idle));
     list.extend(CHURN.map(|connections| churn(connections, 64)));
+    list.extend(CHURN.map(|connections| together(churn(connections, 64))));
     list.push(timeout("echo"));
     list.push(timeout("echo-timeout"));
     list.push(write_batch(1_000_000, 13));
@@ -113,7 +117,7 @@ fn echo(connections: usize, size: usize) -> Workload {
         family: Family::Echo,
         label: format!("{} × {} B", thousands(connections), thousands(size)),
         at: connections as f64,
-        task: Task::Served { workload: "echo", load: load("echo", &[("connections", connections), ("size", size)]) },
+        task: served("echo", load("echo", &[("connections", connections), ("size", size)])),
         extra_seconds: opening(connections),
     }
 }
@@ -130,7 +134,7 @@ fn stream_of_mebibytes() -> Workload {
 /// workload; and all but libevent, which makes it the quickest in another. (It never reads more than 4 KiB.)
 fn in_small_reads(stream: Workload, workload: &'static str, kibibytes: usize) -> Workload {
     let task = match stream.task {
-        Task::Served { load, .. } => Task::Served { workload, load },
+        Task::Served { load, .. } => served(workload, load),
         other => other,
     };
     Workload {
@@ -148,10 +152,7 @@ fn stream(name: &str, family: Family, connections: usize, window: usize) -> Work
         family,
         label: format!("{} × {} KiB", thousands(connections), thousands(window / 1024)),
         at: connections as f64,
-        task: Task::Served {
-            workload: "echo",
-            load: load("stream", &[("connections", connections), ("window", window)]),
-        },
+        task: served("echo", load("stream", &[("connections", connections), ("window", window)])),
         extra_seconds: opening(connections),
     }
 }
@@ -162,10 +163,7 @@ fn idle(idle: usize) -> Workload {
         family: Family::Idle,
         label: format!("{} idle", thousands(idle)),
         at: idle as f64,
-        task: Task::Served {
-            workload: "echo",
-            load: load("echo", &[("connections", 64), ("size", 64), ("idle", idle)]),
-        },
+        task: served("echo", load("echo", &[("connections", 64), ("size", 64), ("idle", idle)])),
         extra_seconds: opening(idle),
     }
 }
@@ -176,9 +174,20 @@ fn churn(connections: usize, size: usize) -> Workload {
         family: Family::Churn,
         label: format!("{} × {size} B", thousands(connections)),
         at: connections as f64,
-        task: Task::Served { workload: "echo", load: load("churn", &[("connections", connections), ("size", size)]) },
+        task: served("echo", load("churn", &[("connections", connections), ("size", size)])),
         extra_seconds: opening(connections),
     }
+}
+
+/// How connections come and go where the server and the load share a processor. To open a connection takes more of the
+/// load's than of any server's, and the sooner a server sleeps again, the oftener the load has to wake it: so on two
+/// processors a costly server can look quick. Here the rate is told by what both take.
+fn together(churn: Workload) -> Workload {
+    let task = match churn.task {
+        Task::Served { workload, load, .. } => Task::Served { workload, load, place: Place::Server },
+        other => other,
+    };
+    Workload { name: format!("{}-together", churn.name), family: Family::ChurnTogether, task, ..churn }
 }
 
 /// The seconds that it takes to start a server and open so many connections.
@@ -193,7 +202,7 @@ fn timeout(workload: &'static str) -> Workload {
         family: Family::Timeout,
         label: if workload == "echo" { "no timeout".into() } else { "idle timeout".into() },
         at: TIMED_OUT as f64,
-        task: Task::Served { workload, load: load("echo", &[("connections", TIMED_OUT), ("size", 64)]) },
+        task: served(workload, load("echo", &[("connections", TIMED_OUT), ("size", 64)])),
         extra_seconds: opening(TIMED_OUT),
     }
 }
@@ -295,6 +304,11 @@ impl Workload {
         let pieces = f64::from(self.pieces()) * PIECE_SECONDS;
         f64::from(rounds) * peers as f64 * (measured + self.extra_seconds + pieces)
     }
+}
+
+/// A server on one processor, and the load on another.
+fn served(workload: &'static str, load: Vec<String>) -> Task {
+    Task::Served { workload, load, place: Place::Load }
 }
 
 fn load(workload: &str, options: &[(&str, usize)]) -> Vec<String> {

@@ -239,6 +239,13 @@ pub const TELLINGS: &[Telling] = &[
         OF_SERVERS,
     ),
     telling(
+        Family::ChurnTogether,
+        "churn-together",
+        "Churn, server and load on one processor",
+        MessagesPerSecond,
+        OF_SERVERS,
+    ),
+    telling(
         Family::Timeout,
         "timeout",
         "Echo, 10,000 × 64 B, with and without an idle timeout",

@@ -35,7 +35,7 @@ enum Origin {
     /// The lowest ratio to the best peer of all workloads of these families, surely too low ones first.
     LowestRatio(&'static [Family]),
     /// In how many of them the 99th percentile is worse beyond the noise.
-    EchoTails,
+    Tails,
     /// A session's time divided by another's.
     Time {
         workload: &'static str,
@@ -65,8 +65,10 @@ const PRICES: &[(&str, Bound, Origin)] = &[
     ("instructions that switched-off logging adds, session", LOGGING, Logging("session")),
     ("instructions that switched-off logging adds, operation", LOGGING, Logging("operation")),
     ("echo: rate / best peer's, the lowest of all", AtLeast(RATIO), LowestRatio(ECHOING)),
+    ("churn: rate / best peer's, the lowest of all", AtLeast(RATIO), LowestRatio(&[Family::Churn])),
+    ("churn on one processor: rate / best peer's, the lowest", AtLeast(RATIO), LowestRatio(&[Family::ChurnTogether])),
     ("streams: rate / best peer's, the lowest of all", AtLeast(RATIO), LowestRatio(STREAMING)),
-    ("echo: workloads whose p99 is worse than the best peer's", AtMost(0.0, 0.0), EchoTails),
+    ("echo, churn: workloads whose p99 is worse than the best peer's", AtMost(0.0, 0.0), Tails),
     ("post: time / Boost.Asio's", AtMost(1.0, 1.0), Time { workload: "post", peer: "asio" }),
     ("post from another thread: time / tokio's", AtMost(1.0, 1.0), Time { workload: "post-remote", peer: "tokio" }),
     ("cancel 1,000,000 timers, alarms: CPU / Boost.Asio's", AtMost(0.25, 0.25), Cancelled("readiness")),
@@ -83,7 +85,9 @@ const NONE: Bound = AtMost(0.0, 0.005);
 const RATIO: f64 = 0.97;
 
 /// The families whose servers echo messages,
-const ECHOING: &[Family] = &[Family::Echo, Family::Idle, Family::Churn, Family::Timeout];
+const ECHOING: &[Family] = &[Family::Echo, Family::Idle, Family::Timeout];
+/// those of which latencies are told,
+const ANSWERING: &[Family] = &[Family::Echo, Family::Idle, Family::Churn, Family::ChurnTogether, Family::Timeout];
 /// and those whose servers echo streams.
 const STREAMING: &[Family] = &[Family::Stream, Family::PingPong];
 
@@ -175,8 +179,8 @@ impl Origin {
                 let low = pairs.iter().map(|pair| pair.paired.low).min_by(f64::total_cmp)?; // Of none it may be lower.
                 Some(Measured { value: ratio, words, low, high, rounds })
             }
-            EchoTails => {
-                let pairs = echoes(view, ECHOING);
+            Tails => {
+                let pairs = echoes(view, ANSWERING);
                 let name = |pair: &Pair| pair.workload.name.clone();
                 let tails: Vec<_> = pairs.iter().filter_map(|pair| Some((name(pair), pair.tail(view)?))).collect();
                 let worse: Vec<_> = tails.iter().filter(|(_, tail)| tail.high < 1.0).map(|(name, _)| &**name).collect();
@@ -250,7 +254,7 @@ mod tests {
         let lowest = LowestRatio(ECHOING).measured(&view);
         assert_eq!(lowest, found(0.98, " (echo-1x64, between 0.980 and 0.980)"));
         assert_eq!(LowestRatio(STREAMING).measured(&view), None);
-        assert_eq!(EchoTails.measured(&view), found(1.0, " (echo-1x64)"));
+        assert_eq!(Tails.measured(&view), found(1.0, " (echo-1x64)"));
         assert_eq!(Time { workload: "post", peer: "asio" }.measured(&view), found(0.5, " (between 0.500 and 0.500)"));
         assert_eq!(Memory.measured(&view), None);
     }
