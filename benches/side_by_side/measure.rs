@@ -3,14 +3,18 @@
 use crate::lab::Lab;
 use crate::peers::Peer;
 use crate::process::{Outcome, Running, failed};
-use crate::processors::Place;
-use crate::workloads::{Task, WARM_UP, Workload};
+use crate::processors::{Place, SPIN};
+use crate::workloads::{Sleeps, Task, WARM_UP, Workload};
 
 /// Figures by name, as they were printed.
 pub type Figures = Vec<(String, f64)>;
 
 /// What one operation took in one repetition. A round has several of these.
 pub const NANOSECONDS: &str = "ns";
+
+/// So long a server of ours spins where it does: longer than most pauses of a busy load, and less than it takes to fall
+/// asleep and to be woken.
+const MICROSECONDS: &str = "20";
 
 pub fn measure(lab: &Lab, workload: &Workload, peer: &'static Peer, seconds: f64) -> Outcome<Figures> {
     match &workload.task {
@@ -49,12 +53,15 @@ pub struct Server<'a> {
 
 impl<'a> Server<'a> {
     pub fn start(lab: &Lab, workload: &'a Workload, peer: &'static Peer) -> Outcome<Self> {
-        let (workload, load, place) = match &workload.task {
-            Task::Served { workload, load, place } => (*workload, load, *place),
-            Task::ServedOnce { load } => ("echo", load, Place::Load),
+        let (workload, load, place, sleeps) = match &workload.task {
+            Task::Served { workload, load, place, sleeps } => (*workload, load, *place, *sleeps),
+            Task::ServedOnce { load } => ("echo", load, Place::Load, Sleeps::AtOnce),
             _ => return failed("no server is measured in this"),
         };
-        let command = lab.peer(Place::Server, peer, &[workload.into()]);
+        let mut command = lab.peer(Place::Server, peer, &[workload.into()]);
+        if sleeps == Sleeps::LaterIfOurs {
+            command.env(SPIN, MICROSECONDS); // The others do not look at it.
+        }
         let mut process = Running::start(command, peer.title, &lab.scratch)?;
         let port = process.port()?;
         Ok(Server { peer, process, port, load, place })

@@ -84,7 +84,6 @@ impl Running {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let (out, err) = (scratch.path(&format!("out.{number}")), scratch.path(&format!("err.{number}")));
         let file = |path: &Path| File::create(path).map_err(|error| Trouble::Failed(format!("{what}: {error}")));
-        command.env_remove("IOCTX_SPIN"); // All are measured as they are by default.
         command.stdin(Stdio::null()).stdout(file(&out)?).stderr(file(&err)?);
         match command.spawn() {
             Ok(child) => Ok(Self { child, what: what.into(), out, err }),

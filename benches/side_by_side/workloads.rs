@@ -12,6 +12,7 @@ pub enum Family {
     Idle,
     Churn,
     ChurnTogether,
+    Awake,
     Timeout,
     WriteBatch,
     Pipes,
@@ -23,10 +24,18 @@ pub enum Family {
     Counts,
 }
 
+/// When a server's loop falls asleep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sleeps {
+    AtOnce,
+    /// After it has asked again and again for a moment, if it is ours. The others cannot be told to.
+    LaterIfOurs,
+}
+
 /// What one measurement does.
 pub enum Task {
-    /// The peer is a server; the load generator, which runs at that place, measures it for the seconds of the run.
-    Served { workload: &'static str, load: Vec<String>, place: Place },
+    /// The peer is a server; the load generator measures it for the seconds of the run.
+    Served { workload: &'static str, load: Vec<String>, place: Place, sleeps: Sleeps },
     /// The same for a fixed time, and once, not in every round: nothing in it varies with speed.
     ServedOnce { load: Vec<String> },
     /// The peer is the client of the load generator's sink.
@@ -96,6 +105,7 @@ pub fn all() -> Vec<Workload> {
     list.extend(IDLE.map(idle));
     list.extend(CHURN.map(|connections| churn(connections, 64)));
     list.extend(CHURN.map(|connections| together(churn(connections, 64))));
+    list.extend([echo(1, 64), echo(16, 64), churn(100, 64)].map(awake));
     list.push(timeout("echo"));
     list.push(timeout("echo-timeout"));
     list.push(write_batch(1_000_000, 13));
@@ -184,10 +194,23 @@ fn churn(connections: usize, size: usize) -> Workload {
 /// processors a costly server can look quick. Here the rate is told by what both take.
 fn together(churn: Workload) -> Workload {
     let task = match churn.task {
-        Task::Served { workload, load, .. } => Task::Served { workload, load, place: Place::Server },
+        Task::Served { workload, load, sleeps, .. } => Task::Served { workload, load, place: Place::Server, sleeps },
         other => other,
     };
     Workload { name: format!("{}-together", churn.name), family: Family::ChurnTogether, task, ..churn }
+}
+
+/// What it is worth not to fall asleep at once, where the user has said so.
+fn awake(other: Workload) -> Workload {
+    let task = match other.task {
+        Task::Served { workload, load, place, .. } => {
+            Task::Served { workload, load, place, sleeps: Sleeps::LaterIfOurs }
+        }
+        other => other,
+    };
+    let kind = if other.family == Family::Churn { "churn" } else { "echo" };
+    let label = format!("{kind}, {}", other.label);
+    Workload { name: format!("{}-awake", other.name), family: Family::Awake, label, task, ..other }
 }
 
 /// The seconds that it takes to start a server and open so many connections.
@@ -308,7 +331,7 @@ impl Workload {
 
 /// A server on one processor, and the load on another.
 fn served(workload: &'static str, load: Vec<String>) -> Task {
-    Task::Served { workload, load, place: Place::Load }
+    Task::Served { workload, load, place: Place::Load, sleeps: Sleeps::AtOnce }
 }
 
 fn load(workload: &str, options: &[(&str, usize)]) -> Vec<String> {

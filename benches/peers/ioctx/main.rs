@@ -17,7 +17,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// A server's context. `IOCTX_SPIN=MICROSECONDS` lets it spin before it sleeps: for experiments, the command takes it away.
+/// A server's context. `IOCTX_SPIN=MICROSECONDS` lets it spin before it sleeps.
 fn context(config: Config) -> io::Result<IoContext> {
     let spin = std::env::var("IOCTX_SPIN").ok().and_then(|spin| spin.parse().ok());
     IoContext::with_config(config.spin_before_sleep(Duration::from_micros(spin.unwrap_or_default())))

@@ -245,6 +245,7 @@ pub const TELLINGS: &[Telling] = &[
         MessagesPerSecond,
         OF_SERVERS,
     ),
+    telling(Family::Awake, "awake", "Where ours spin for 20 µs before they sleep", MessagesPerSecond, OF_SERVERS),
     telling(
         Family::Timeout,
         "timeout",
