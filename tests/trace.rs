@@ -26,7 +26,7 @@ thread_local! {
     static DEAF: Cell<bool> = const { Cell::new(false) };
     /// The first line with this in it panics.
     static ALLERGIC: Cell<Option<&'static str>> = const { Cell::new(None) };
-    /// Each line with "fired" in it calls the next of these.
+    /// Each line with "fired" or "started" in it calls the next of these.
     static MEDDLING: RefCell<VecDeque<Box<dyn FnOnce()>>> = const { RefCell::new(VecDeque::new()) };
 }
 
@@ -37,7 +37,8 @@ impl log::Log for Collector {
 
     fn log(&self, record: &log::Record) {
         CURIOUS.with_borrow(|handle| handle.as_ref().map(|handle| handle.outstanding().to_string()));
-        if record.args().to_string().contains("fired") {
+        let line = record.args().to_string();
+        if line.contains("fired") || line.contains("started") {
             let meddle = MEDDLING.with_borrow_mut(VecDeque::pop_front);
             meddle.into_iter().for_each(|meddle| meddle());
         }
@@ -580,6 +581,39 @@ fn a_logger_may_stop_what_fires() -> io::Result<()> {
     assert_eq!((io.poll()?, cancelled.take()), (1, vec![true]));
     assert!(MEDDLING.take().is_empty() && !held.is_set() && later.is_set());
     assert_eq!(Rc::strong_count(&alive), 3, "the one that was dropped has gone");
+    Ok(())
+}
+
+/// P20: an operation whose object a logger closes while it is told that it starts ends, and harms nothing.
+#[test]
+fn a_logger_may_close_what_starts() -> io::Result<()> {
+    collect();
+    let mut io = IoContext::new()?;
+    let (ours, _theirs) = std_pair()?;
+    let socket = tcp::Socket::from_std(&io, ours)?;
+    let told = Record::new();
+    let start = |socket: &tcp::Socket| {
+        let told = told.clone();
+        socket.async_read_some([0; 8], move |(read, _)| told.push(read.map_err(|error| error.kind())));
+    };
+    let close_when_told = |socket: &tcp::Socket| {
+        let closing = socket.clone();
+        MEDDLING.with_borrow_mut(|meddling| meddling.push_back(Box::new(move || closing.close())));
+    };
+    close_when_told(&socket);
+    start(&socket); // Its first one.
+    assert_eq!((io.run()?, told.take()), (1, vec![Err(io::ErrorKind::NotConnected)]));
+
+    let (ours, _theirs) = std_pair()?;
+    let socket = tcp::Socket::from_std(&io, ours)?;
+    io.restart();
+    start(&socket);
+    close_when_told(&socket);
+    start(&socket);
+    let ended = (io.run()?, told.take());
+    assert_eq!(ended.0, 2);
+    assert!(ended.1.iter().all(Result::is_err) && ended.1.contains(&Err(io::ErrorKind::NotConnected)), "{ended:?}");
+    assert!(MEDDLING.take().is_empty());
     Ok(())
 }
 

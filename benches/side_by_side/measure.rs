@@ -2,7 +2,7 @@
 
 use crate::lab::Lab;
 use crate::peers::Peer;
-use crate::process::{Outcome, Running, failed};
+use crate::process::{Outcome, Running, Trouble, failed};
 use crate::processors::{Place, SPIN};
 use crate::workloads::{Sleeps, Task, WARM_UP, Workload};
 
@@ -58,6 +58,9 @@ impl<'a> Server<'a> {
             Task::ServedOnce { load } => ("echo", load, Place::Load, Sleeps::AtOnce),
             _ => return failed("no server is measured in this"),
         };
+        if place == Place::Server && !lab.processors.pinned() {
+            return Err(Trouble::Absent("nothing can be pinned to one processor here".into()));
+        }
         let mut command = lab.peer(Place::Server, peer, &[workload.into()]);
         if sleeps == Sleeps::LaterIfOurs {
             command.env(SPIN, MICROSECONDS); // The others do not look at it.

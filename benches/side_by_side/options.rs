@@ -13,7 +13,7 @@ Measures ioctx and its peers side by side, and prints the tables.
   --rounds N      rounds of each workload; in a round every peer has its turn (20)
   --seconds S     how long a server is measured in a round, in four pieces, each after a
                   warm-up (0.15); where that takes long to prepare, twice as long, in one
-                  piece, and four times where 10,000 connections are at work
+                  piece, and four times where 1,000 connections or more are at work
   --only TEXT     only the workload of that name, or those whose names contain TEXT;
                   may be repeated
   --peer NAME     only this peer, or `ioctx` for all our layers; may be repeated

@@ -1,4 +1,5 @@
-//! Who runs on which processor: the server on one, the load on another, so that neither waits for the other's slice.
+//! Who runs on which processor: the server on one, and the load on another, so that neither waits for the other's slice,
+//! where a workload does not ask for one processor for both.
 
 use crate::tools::Tools;
 use std::ffi::OsString;
@@ -16,7 +17,7 @@ pub struct Processors {
     setpriv: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     Server,
     Load,

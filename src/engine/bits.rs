@@ -42,6 +42,12 @@ impl Bits {
         (0..).zip(&self.0).flat_map(|(index, word)| ones(*word).map(move |bit| index * BITS + bit))
     }
 
+    /// In how many words they are, all of which are gone through to find them.
+    #[inline]
+    pub(super) fn words(&self) -> usize {
+        self.0.len()
+    }
+
     /// Gives back the memory for numbers from `end` on, none of which is in the set.
     pub(super) fn shrink(&mut self, end: usize) {
         self.0.truncate(end.div_ceil(BITS as usize));

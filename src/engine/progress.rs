@@ -109,6 +109,7 @@ impl Progress {
 
     pub(crate) fn begin(&self) {
         self.number.set(self.number.get() + 1);
+        self.is_quiet.set(false); // Each turn asks anew whether somebody listens.
     }
 
     pub(crate) fn enter(&self, step: Step) {

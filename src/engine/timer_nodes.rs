@@ -56,7 +56,7 @@ impl Nodes {
         self.drawn.len() + self.soon.len() + self.bins.len()
     }
 
-    /// Adds the node of a timer that was just armed.
+    /// Adds the node of a timer that is armed.
     #[inline(always)]
     pub(super) fn add(&mut self, at: u64, order: u64, slot: u32, is_armed: impl Fn(&Node) -> bool) {
         if at >= self.limit {
@@ -158,7 +158,7 @@ impl Nodes {
         self.cold = self.drawn.len();
     }
 
-    /// All are stale, and go. Their memory stays.
+    /// Drops all. Their memory stays.
     pub(super) fn clear(&mut self) {
         self.drawn.clear();
         self.cold = 0;

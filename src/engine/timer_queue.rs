@@ -28,7 +28,7 @@ pub(crate) struct TimerQueue<T> {
     /// How many of them are of timers that are not armed. (Those that are would have to be counted at each wait.)
     unarmed: usize,
     /// The slots of those that are.
-    armed: Bits,
+    armed_slots: Bits,
     nodes: Nodes,
     /// Whether memory for many timers has gone back since this was asked.
     gave_back: bool,
@@ -64,8 +64,8 @@ const LITTER: usize = 1024;
 
 impl<T> TimerQueue<T> {
     pub(crate) fn new() -> Self {
-        let (slots, armed, nodes) = (Places::new(), Bits::new(), Nodes::new());
-        TimerQueue { slots, unarmed: 0, armed, nodes, gave_back: false, epoch: Instant::now(), now: 0 }
+        let (slots, armed_slots, nodes) = (Places::new(), Bits::new(), Nodes::new());
+        TimerQueue { slots, unarmed: 0, armed_slots, nodes, gave_back: false, epoch: Instant::now(), now: 0 }
     }
 
     /// It is `now`, from here on.
@@ -209,7 +209,7 @@ impl<T> TimerQueue<T> {
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         let values = self.slots.take_all().map(|slot| slot.value).collect();
         self.unarmed = 0;
-        self.armed = Bits::new();
+        self.armed_slots = Bits::new();
         self.begin_anew();
         values
     }
@@ -241,11 +241,11 @@ impl<T> TimerQueue<T> {
 
     // Nodes.
 
-    /// Whether the stale nodes are three times as many as the others. Asked where nodes come from and where they are
-    /// gone through, and not at each disarming, because whoever disarms one timer after the other will often disarm
-    /// them all.
+    /// Whether the stale nodes are three times as many as the others, and enough to pay for the search for those. Asked
+    /// where nodes come from and where they are gone through, and not at each disarming, because whoever disarms one
+    /// timer after the other will often disarm them all.
     fn is_littered(&self) -> bool {
-        self.nodes.len() > 4 * self.armed() + LITTER
+        self.nodes.len() > 4 * self.armed() + LITTER.max(self.armed_slots.words())
     }
 
     /// Before one more is armed.
@@ -258,13 +258,13 @@ impl<T> TimerQueue<T> {
 
     #[inline(always)]
     fn add(&mut self, at: u64, order: u64, slot: u32) {
-        self.armed.insert(slot);
+        self.armed_slots.insert(slot);
         self.nodes.add(at, order, slot, is_armed(&self.slots));
     }
 
     #[inline(always)]
     fn forget(&mut self, at: u64, slot: u32) {
-        self.armed.remove(slot);
+        self.armed_slots.remove(slot);
         self.nodes.forget(at);
     }
 
@@ -297,23 +297,23 @@ impl<T> TimerQueue<T> {
         let are_few = if self.slots.is_empty() { self.slots.begin_anew() } else { self.slots.look_at_memory() };
         if are_few {
             self.nodes = Nodes::new();
-            self.armed.shrink(self.slots.room());
+            self.armed_slots.shrink(self.slots.room());
             self.gave_back = true;
         } else {
             self.nodes.clear();
         }
     }
 
-    /// Drops all, and puts those that are not stale in again: they are few beside the others, which are not looked at.
+    /// Drops all, and puts those that are not stale in again: what is stale is not looked at.
     #[cold]
     fn drop_stale_nodes(&mut self) {
         if self.slots.look_at_memory() {
             self.gave_back = true;
-            self.armed.shrink(self.slots.room());
+            self.armed_slots.shrink(self.slots.room());
         }
         self.nodes.clear();
         let slots = &self.slots;
-        for slot in self.armed.iter() {
+        for slot in self.armed_slots.iter() {
             if let Some(&Slot { at, order, .. }) = slots.get(slot) {
                 self.nodes.add(at, order, slot, is_armed(slots));
             }
@@ -433,6 +433,9 @@ mod tests {
             assert_eq!((queue.armed(), queue.slots.len()), (model.len(), model.len() + unset.len()));
             let is_far = |slot: &&Slot<u32>| slot.at != NEVER && slot.at >= queue.nodes.limit();
             let far = queue.slots.iter().filter(is_far).count();
+            let armed = queue.slots.iter().filter(|slot| slot.at != NEVER).count();
+            assert_eq!(queue.armed_slots.iter().count(), armed);
+            assert!(queue.armed_slots.iter().all(|slot| queue.slots.get(slot).is_some_and(|slot| slot.at != NEVER)));
             assert_eq!(queue.nodes.armed_far(), far, "the bins know how many of their timers are armed");
             assert!(
                 queue.nodes.len() <= 4 * model.len() + LITTER + 1,
@@ -562,7 +565,7 @@ mod tests {
         round(1);
         let (slots, nodes) = round(1);
         assert!(slots <= 4 * LITTER && nodes <= 64 * LITTER, "room for {slots} slots and {nodes} nodes");
-        assert!(queue.armed.room() <= 4 * LITTER, "bits for {} slots", queue.armed.room());
+        assert!(queue.armed_slots.room() <= 4 * LITTER, "bits for {} slots", queue.armed_slots.room());
     }
 
     #[test]
@@ -580,7 +583,7 @@ mod tests {
         }
         let (slots, nodes) = (queue.slots.room(), queue.nodes.room());
         assert!(slots <= 4 * LITTER && nodes <= 64 * LITTER, "room for {slots} slots and {nodes} nodes");
-        assert!(queue.armed.room() <= 4 * LITTER, "bits for {} slots", queue.armed.room());
+        assert!(queue.armed_slots.room() <= 4 * LITTER, "bits for {} slots", queue.armed_slots.room());
     }
 
     #[test]

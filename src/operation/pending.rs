@@ -55,7 +55,7 @@ impl<S: Descriptor> Shared<S> {
         let direction = transfer.direction();
         let engine = &self.handle.engine;
         let origin = engine.quiet_origin(location);
-        let origin = origin.unwrap_or_else(|| tell_started(engine, T::KIND, self.state.slot(), location));
+        let origin = origin.unwrap_or_else(|| tell_and_note(engine, T::KIND, self.state.slot(), location));
         let mut pending = Pending::reused(self.take_spare(direction), engine, location);
         pending.facts = Facts { sequence: engine.next_sequence(), origin, needs_nothing };
         pending.fill(transfer, handler);
@@ -93,11 +93,12 @@ impl<S: Descriptor> Shared<S> {
             return Operation::ENDED; // The handler is dropped unrun.
         }
         match self.register() {
-            Ok(slot) => {
-                tell_started(&self.handle.engine, T::KIND, Some(slot), location);
-                self.start_at(slot, direction, pending)
-            }
-            Err(error) => self.fail_pending(pending, error),
+            Ok(slot) => tell!(self.handle.engine, "started {} on token {slot} from {location}", T::KIND),
+            Err(error) => return self.fail_pending(pending, error),
+        }
+        match self.state.slot() {
+            Some(slot) => self.start_at(slot, direction, pending),
+            None => self.fail_pending(pending, error::not_open()), // A logger has closed it.
         }
     }
 
@@ -131,10 +132,10 @@ impl<S: Descriptor> Shared<S> {
 }
 
 /// Out of line, and given plain values: what a line of the trace is made of would otherwise lie in memory for every
-/// operation, though nobody listens. An object that is not registered yet is told of when it is.
+/// operation, though nobody listens. The first operation of an object is told when that has its token.
 #[cold]
 #[inline(never)]
-fn tell_started(engine: &Engine, kind: &str, slot: Option<u32>, location: &'static Location<'static>) -> Origin {
+fn tell_and_note(engine: &Engine, kind: &str, slot: Option<u32>, location: &'static Location<'static>) -> Origin {
     if let Some(slot) = slot {
         tell!(engine, "started {kind} on token {slot} from {location}");
     }

@@ -6,7 +6,7 @@ use super::{Section, View};
 use crate::peers::{LAYERS, Peer, Role, SESSION, peer};
 use crate::statistics::{Paired, Series};
 use crate::table::Table;
-use crate::workloads::Workload;
+use crate::workloads::{Family, Workload};
 
 /// One workload: the best peer, and the layer of ours that is judged.
 pub struct Pair<'a> {
@@ -60,7 +60,9 @@ pub fn section(view: &View) -> Option<Section> {
     ];
     let mut table = Table::new(4, head);
     let pairs_told = |telling: &'static Telling| pairs(view, telling).into_iter().map(move |pair| (telling, pair));
-    for (telling, pair) in TELLINGS.iter().flat_map(pairs_told) {
+    // Where only ours spin there is nothing to judge.
+    let judged = TELLINGS.iter().filter(|telling| telling.family != Family::Awake);
+    for (telling, pair) in judged.flat_map(pairs_told) {
         let (best_p99, our_p99) = pair
             .p99(view)
             .map_or((ABSENT.into(), ABSENT.into()), |(best, ours)| (number(best.median), number(ours.median)));
