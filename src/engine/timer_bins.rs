@@ -37,6 +37,9 @@ struct Bin {
 /// A bin of no more nodes is drawn as it is; a larger one is first divided among the bins before it.
 pub(super) const FEW: usize = 512;
 
+/// A bin has room for so many from the start.
+pub(super) const FIRST: usize = 4;
+
 /// A bin that was drawn keeps room for so many. (One that was emptied keeps all of it: the next timers are likely to go
 /// there.)
 const ROOM: usize = 1024;
@@ -44,7 +47,7 @@ const ROOM: usize = 1024;
 impl Bins {
     pub(super) fn new() -> Self {
         // With room from the start: a timer that is armed again and again visits one after the other.
-        let bin = |_| Bin { nodes: Vec::with_capacity(4), armed: 0 };
+        let bin = |_| Bin { nodes: Vec::with_capacity(FIRST), armed: 0 };
         Bins { bins: std::array::from_fn(bin), filled: 0, base: 0, len: 0 }
     }
 

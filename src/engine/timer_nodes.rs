@@ -13,7 +13,7 @@
 //! (`base` is the bins'.) To arm a timer that is not due soon is to append a node to a bin; only what comes near is
 //! sorted, a small bin at a time. Which nodes are stale is the timer queue's to know: it tells with `is_armed`.
 
-use super::timer_bins::{Bins, FEW, Node};
+use super::timer_bins::{Bins, FEW, FIRST, Node};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hint;
@@ -48,7 +48,10 @@ const ROOM: usize = 4096;
 
 impl Nodes {
     pub(super) fn new() -> Self {
-        Nodes { drawn: Vec::new(), cold: 0, soon: BinaryHeap::new(), bins: Bins::new(), limit: 0 }
+        // With room from the start, for what `bins.draw` exchanges: or a bin would be left without, to be filled who knows
+        // when.
+        let (drawn, soon) = (Vec::with_capacity(FIRST), BinaryHeap::with_capacity(FIRST));
+        Nodes { drawn, cold: 0, soon, bins: Bins::new(), limit: 0 }
     }
 
     /// How many there are, stale ones included.
