@@ -12,14 +12,13 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Operation {
     pub(crate) place: Place,
-    pub(crate) context: u64,
-    /// Unique among all operations of one context; the identity of the operation.
+    /// Unique among all operations of this process; the identity of the operation.
     pub(crate) sequence: u64,
 }
 
 impl Operation {
     /// The key of what has ended already, or never began.
-    pub(crate) const ENDED: Operation = Operation { place: Place::Ended, context: 0, sequence: 0 };
+    pub(crate) const ENDED: Operation = Operation { place: Place::Ended, sequence: 0 };
 }
 
 /// Where an operation waits.

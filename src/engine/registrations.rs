@@ -64,11 +64,8 @@ impl Engine {
     }
 
     pub(crate) fn cancel(&self, operation: Operation) -> Cancel {
-        if operation.context != self.context {
-            return Cancel::AlreadyDone;
-        }
-        let sequence = operation.sequence;
-        let found = match operation.place {
+        let Operation { place, sequence } = operation;
+        let found = match place {
             Place::Timer(slot) => self.cancel_timer(TimerKey { slot, sequence }),
             Place::Slot(slot) => match self.reactor.entry(slot) {
                 Some(entry) => entry.cancel(sequence),

@@ -15,7 +15,7 @@ use super::token::WAKER;
 use super::trace::{Teller, tell};
 use crate::config::Config;
 use crate::error;
-use crate::key::{Operation, Origin, Place};
+use crate::key::Origin;
 use crate::outstanding::Work;
 use slab::Slab;
 use std::any::Any;
@@ -102,8 +102,17 @@ impl AtDeadline {
 
 pub(crate) type Act = Box<dyn FnOnce(&Rc<Engine>)>;
 
-/// How many contexts this process has made.
-static CONTEXTS: AtomicU64 = AtomicU64::new(1);
+/// How many blocks of sequence numbers have been given to contexts: so no two have the same, and a key is of one context.
+static BLOCKS: AtomicU64 = AtomicU64::new(0);
+
+/// How many numbers a block has; its first is none.
+const BLOCK: u64 = 1 << 24;
+
+/// The number before the first of a new block.
+#[cold]
+fn next_block() -> u64 {
+    BLOCKS.fetch_add(1, Relaxed) * BLOCK
+}
 
 /// Everything behind an `IoContext`. One thread; every field has interior mutability, and no borrow of one is held
 /// while user code runs or a user's value is dropped.
@@ -133,9 +142,8 @@ pub(crate) struct Engine {
     /// The turn in progress; see `turn.rs`.
     pub(crate) turn: Progress,
     pub(crate) teller: Teller,
-    /// Tells the operations of this context from those of others.
-    pub(super) context: u64,
-    /// Unique among operations, and the order among equal deadlines.
+    /// Unique among the operations of this process, and the order among equal deadlines. The last that was given out; they
+    /// come from one of the `BLOCKS` after the other.
     sequence: Cell<u64>,
     pub(super) alive: Cell<bool>,
     /// A host sleeps on the descriptor, so work made outside a turn must wake it.
@@ -166,8 +174,7 @@ impl Engine {
             channels: RefCell::new(Slab::new()),
             guards: RefCell::new(Slab::new()),
             starved: RefCell::new(Vec::new()),
-            context: CONTEXTS.fetch_add(1, Relaxed),
-            sequence: Cell::new(0),
+            sequence: Cell::new(next_block()),
             alive: Cell::new(true),
             embedded: Cell::new(false),
         }))
@@ -183,14 +190,12 @@ impl Engine {
     }
 
     pub(crate) fn next_sequence(&self) -> u64 {
-        let sequence = self.sequence.get() + 1;
+        let mut sequence = self.sequence.get() + 1;
+        if sequence % BLOCK == 0 {
+            sequence = next_block() + 1;
+        }
         self.sequence.set(sequence);
         sequence
-    }
-
-    pub(crate) fn key(&self, place: Place, sequence: u64) -> Operation {
-        let context = self.context;
-        Operation { place, context, sequence }
     }
 
     /// Notes where work was started. Its age counts from then, or, in a turn, from the turn's reading of the clock.
@@ -304,6 +309,29 @@ impl Engine {
 #[cfg(all(test, target_pointer_width = "64"))]
 mod tests {
     use super::*;
+    use crate::key::Operation;
+
+    /// Goal: a key is of one context, however many numbers that has given out.
+    #[test]
+    fn no_two_contexts_give_out_the_same_number() {
+        let engines = [(); 2].map(|()| {
+            let poll = mio::Poll::new().unwrap();
+            Engine::new(Config::new(), poll.registry()).unwrap()
+        });
+        let mut given = std::collections::BTreeSet::new();
+        for block in 0..3 {
+            for engine in &engines {
+                let before = engine.sequence.get();
+                let last = (before / BLOCK + 1) * BLOCK - 1;
+                engine.sequence.set(last - 1);
+                let [first, second] = [(); 2].map(|()| engine.next_sequence());
+                assert!(before < first && first < second, "in order, whatever the block");
+                assert_eq!(first, last, "block {block} to its end");
+                assert!(given.insert(first) && given.insert(second));
+            }
+        }
+        assert!(!given.contains(&Operation::ENDED.sequence));
+    }
 
     #[test]
     fn what_is_queued_takes_two_words_and_what_is_armed_three() {

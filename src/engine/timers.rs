@@ -135,12 +135,10 @@ impl Engine {
 
     /// Ends a wait as aborted, or a repetition silently; `false` if it had gone.
     pub(crate) fn cancel_timer(&self, key: TimerKey) -> bool {
-        let Some(then) = self.disarm(key) else {
-            return false;
-        };
-        match then {
-            AtDeadline::Wait(wait) | AtDeadline::WaitInBackground(wait) => self.push(Queued::Kept(wait)),
-            _ => self.kick_if_out_of_work(),
+        match self.disarm(key) {
+            Some(AtDeadline::Wait(wait) | AtDeadline::WaitInBackground(wait)) => self.push(Queued::Kept(wait)),
+            Some(_) => self.kick_if_out_of_work(),
+            None => return false,
         }
         true
     }
@@ -149,7 +147,7 @@ impl Engine {
     pub(crate) fn timer_key(&self, operation: Operation) -> Option<TimerKey> {
         let sequence = operation.sequence;
         match operation.place {
-            Place::Timer(slot) if operation.context == self.context => Some(TimerKey { slot, sequence }),
+            Place::Timer(slot) => Some(TimerKey { slot, sequence }),
             _ => None,
         }
     }

@@ -73,7 +73,7 @@ impl<S: Descriptor> Shared<S> {
     {
         let Facts { sequence, needs_nothing, .. } = pending.facts;
         self.enqueue(direction, pending, needs_nothing);
-        self.handle.engine.key(Place::Slot(slot), sequence)
+        Operation { place: Place::Slot(slot), sequence }
     }
 
     /// Starts the object's first operation; or one after its context has gone, with which all slots have.

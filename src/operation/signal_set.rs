@@ -175,7 +175,7 @@ impl SignalSet {
             _set: Rc::clone(&self.set),
         });
         waits.deliver();
-        engine.key(Place::Slot(slot), sequence)
+        Operation { place: Place::Slot(slot), sequence }
     }
 
     /// Ends every outstanding wait as [aborted](crate::error::is_aborted). Signals that have arrived stay. `cancel`

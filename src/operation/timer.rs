@@ -1,7 +1,7 @@
 //! Timers: `Timer`, Asio's `steady_timer`, and `at`, `after` and `every` for those who need no object.
 
 use crate::engine::ring::Repeat;
-use crate::engine::state::{AtDeadline, Engine};
+use crate::engine::state::AtDeadline;
 use crate::engine::timer_queue::TimerKey;
 use crate::handle::Handle;
 use crate::key::{Kind, Operation, Place};
@@ -32,7 +32,7 @@ impl Handle {
     pub fn after(&self, delay: Duration, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let origin = self.engine.origin(Location::caller());
         let deadline = self.engine.clock.after(delay);
-        operation(&self.engine, self.engine.arm_wait(deadline, const { &kind("after") }, origin, false, handler))
+        operation(self.engine.arm_wait(deadline, const { &kind("after") }, origin, false, handler))
     }
 
     /// Calls `handler` once, when `deadline` has come; in the next turn if it has passed. Else as [`after`](Handle::after).
@@ -50,7 +50,7 @@ impl Handle {
     #[track_caller]
     pub fn at(&self, deadline: Instant, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let origin = self.engine.origin(Location::caller());
-        operation(&self.engine, self.engine.arm_wait(deadline, const { &kind("at") }, origin, false, handler))
+        operation(self.engine.arm_wait(deadline, const { &kind("at") }, origin, false, handler))
     }
 
     /// Calls `callback` once a `period`, for the first time after one period, until it is cancelled by its key.
@@ -80,7 +80,7 @@ impl Handle {
         let callback: RefCell<Box<dyn FnMut()>> = RefCell::new(Box::new(callback));
         let repeat = Rc::new(Repeat { origin, period, background: Cell::new(false), callback });
         let deadline = self.engine.clock.after(period);
-        operation(&self.engine, self.engine.arm(deadline, false, || AtDeadline::Repeat(repeat)))
+        operation(self.engine.arm(deadline, false, || AtDeadline::Repeat(repeat)))
     }
 
     /// Stops counting a wait started by [`at`](Handle::at), [`after`](Handle::after) or [`every`](Handle::every) as outstanding: it does
@@ -105,8 +105,8 @@ const fn kind(name: &'static str) -> Kind {
     Kind { name, object: "Timer" }
 }
 
-fn operation(engine: &Engine, key: Option<TimerKey>) -> Operation {
-    key.map_or(Operation::ENDED, |key| engine.key(Place::Timer(key.slot), key.sequence))
+fn operation(key: Option<TimerKey>) -> Operation {
+    key.map_or(Operation::ENDED, |TimerKey { slot, sequence }| Operation { place: Place::Timer(slot), sequence })
 }
 
 /// A point in time to wait for, as often as you like.
@@ -241,7 +241,7 @@ impl Timer {
             }
             waits.keys.push_back(key);
         }
-        operation(engine, key)
+        operation(key)
     }
 }
 
