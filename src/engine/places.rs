@@ -1,9 +1,10 @@
-//! A slab for what comes and goes in great numbers: it begins anew when it has emptied, and builds what it holds in
-//! its place.
+//! A slab for what comes and goes in great numbers: it is filled from its start again when it has emptied, and in order
+//! when it has nearly; and it builds what it holds in its place.
 //!
 //! The crate `slab`, which serves everywhere else, moves a value in. On its way it is written to the stack piece by
 //! piece and read again as a whole, and for that the processor waits; a timer is so little work that it shows.
 
+use std::hint;
 use std::mem;
 
 #[derive(Debug)]
@@ -14,13 +15,15 @@ pub(crate) struct Places<T> {
     /// The vacant one that is used next, if it is before `used`.
     free: usize,
     len: usize,
-    /// How many there were at most since there were none; less, the longer that is ago.
+    /// How many there were at most since there were none, or up to `OFTEN` less; less than that, the longer it is ago.
     most: usize,
     /// How many came since the memory was looked at, and how many there were then.
     came: usize,
     were: usize,
     /// How many had come and gone at that look, since it was gone through.
     moved: usize,
+    /// How many went that were not beside the one that went before, since the vacant ones were last in order.
+    jumps: usize,
 }
 
 #[derive(Debug)]
@@ -39,9 +42,15 @@ const SOME: usize = 63;
 /// Room for so many is kept, however few there are.
 const FEW: usize = 1024;
 
+/// Once in so many comings, the counts are looked at: to do so costs as much as to come.
+const OFTEN: usize = 256;
+
+/// So many are looked at together.
+const AHEAD: usize = 32;
+
 impl<T> Places<T> {
     pub(crate) const fn new() -> Self {
-        Places { entries: Vec::new(), used: 0, free: NONE, len: 0, most: 0, came: 0, were: 0, moved: 0 }
+        Places { entries: Vec::new(), used: 0, free: NONE, len: 0, most: 0, came: 0, were: 0, moved: 0, jumps: 0 }
     }
 
     /// Puts a value where there is room. It is made when there is, in its place.
@@ -56,9 +65,22 @@ impl<T> Places<T> {
             mem::forget(mem::replace(entry, Entry::Occupied(make()))); // It was vacant, but an assignment would look.
             self.len += 1;
             self.came += 1;
-            self.most = self.most.max(self.len);
+            if self.came % OFTEN == 0 {
+                self.look_at_counts();
+            }
         }
         index as u32
+    }
+
+    /// If nearly all have gone, and in no order, the vacant ones are put in order: else the next would be put here and there
+    /// in memory that is in no cache.
+    #[cold]
+    #[inline(never)]
+    fn look_at_counts(&mut self) {
+        self.most = self.most.max(self.len);
+        if self.jumps > self.used / 4 && self.len < self.used / 16 {
+            self.link_vacant();
+        }
     }
 
     #[inline(always)]
@@ -80,6 +102,25 @@ impl<T> Places<T> {
         self.entries.resize_with(room, || Entry::Vacant(NONE));
     }
 
+    /// As `take`, for what lies so long that it is in no cache. If what is taken comes in the order of the places, the
+    /// next few are looked at together, now and then: one after the other when it is its turn, each would be waited for;
+    /// here the processor waits for several at once.
+    #[inline(always)]
+    pub(crate) fn take_and_look_ahead(&mut self, index: u32) -> Option<T> {
+        let is_next = self.free.wrapping_add(1) == index as usize;
+        if is_next && index as usize % AHEAD == 0 {
+            self.look(index as usize);
+        }
+        self.take(index)
+    }
+
+    #[inline(never)]
+    fn look(&self, from: usize) {
+        let entries = self.entries.get(from..).unwrap_or_default();
+        let read = entries.iter().take(AHEAD).filter(|entry| matches!(entry, Entry::Vacant(_))).count();
+        hint::black_box(read); // Or the compiler would leave the reading out.
+    }
+
     #[inline(always)]
     pub(crate) fn take(&mut self, index: u32) -> Option<T> {
         self.take_if(index, |_| true)
@@ -93,11 +134,23 @@ impl<T> Places<T> {
             return None;
         }
         let taken = mem::replace(entry, Entry::Vacant(self.free));
+        let is_beside = self.free.wrapping_sub(index as usize).wrapping_add(1) <= 2;
         self.free = index as usize;
         self.len -= 1;
+        self.jumps += usize::from(!is_beside);
         match taken {
             Entry::Occupied(value) => Some(value),
             Entry::Vacant(_) => None,
+        }
+    }
+
+    /// Puts the vacant ones in order: the first is the next that is used, and so on.
+    fn link_vacant(&mut self) {
+        (self.free, self.jumps) = (NONE, 0);
+        for (index, entry) in self.entries.iter_mut().enumerate().take(self.used).rev() {
+            if let Entry::Vacant(next) = entry {
+                *next = mem::replace(&mut self.free, index);
+            }
         }
     }
 
@@ -155,7 +208,7 @@ impl<T> Places<T> {
             return true;
         }
         (self.used, self.free, self.most) = (0, NONE, 0);
-        (self.came, self.were, self.moved) = (0, 0, 0);
+        (self.came, self.were, self.moved, self.jumps) = (0, 0, 0, 0);
         false
     }
 
@@ -163,7 +216,7 @@ impl<T> Places<T> {
     /// look that going through all the room costs each of them little.
     #[inline(always)]
     pub(crate) fn wants_a_look(&self) -> bool {
-        self.room() > 4 * self.len.max(FEW) && self.came > self.room() / 4
+        self.came % OFTEN == 0 && self.room() > 4 * self.len.max(FEW) && self.came > self.room() / 4
     }
 
     /// Gives memory back if not a quarter of it was needed lately, as far as the last one allows: what it holds does
@@ -207,13 +260,7 @@ impl<T> Places<T> {
         self.used = self.entries.iter().rposition(is_occupied).map_or(0, |last| last + 1);
         self.entries.truncate(self.used);
         self.entries.shrink_to_fit();
-        // The first is the next that is used: so that the last may be vacant at the next look.
-        self.free = NONE;
-        for (index, entry) in self.entries.iter_mut().enumerate().rev() {
-            if let Entry::Vacant(next) = entry {
-                *next = mem::replace(&mut self.free, index);
-            }
-        }
+        self.link_vacant(); // The last may be vacant at the next look.
     }
 }
 
@@ -264,6 +311,22 @@ mod tests {
             }
             places.begin_anew();
         }
+    }
+
+    #[test]
+    fn what_has_nearly_emptied_in_no_order_is_filled_in_order() {
+        const MANY: u32 = 10_000;
+        let mut places = Places::new();
+        (0..MANY).for_each(|n| assert_eq!(places.insert_with(|| n), n));
+        // One stays; the others go here and there: their number has no divisor but 3, 11 and 101.
+        for n in 0..MANY - 1 {
+            assert!(places.take(n * 7 % (MANY - 1)).is_some());
+        }
+        let filled: Vec<u32> = (1..MANY).map(|n| places.insert_with(|| n)).collect();
+        let in_order = filled.windows(2).filter(|two| two[0] + 1 == two[1]).count();
+        assert!(in_order >= MANY as usize - 2 * OFTEN, "{in_order}");
+        let distinct: std::collections::BTreeSet<_> = filled.into_iter().collect();
+        assert!(distinct.into_iter().eq(0..MANY - 1), "each place once, and none is added");
     }
 
     /// Otherwise each look would go through all of it, for nothing.

@@ -1,6 +1,7 @@
 //! One turn of the loop, and what each of its steps does.
 
 use super::clock::deadline_after;
+use super::kept::{Keeper, Kept};
 use super::poller::{Poller, readiness};
 use super::progress::Step;
 use super::reactor::Entry;
@@ -313,15 +314,27 @@ impl Engine {
     }
 
     fn run_handlers(self: &Rc<Self>) -> Result<(), Left> {
+        let mut known = None;
         while let Some(queued) = self.scheduler.next() {
             match queued {
                 Queued::Task(task) => task.run(self),
-                // The outcome of a wait that was cancelled; a letter does not look at it.
-                Queued::Kept(kept) => self.end_kept(kept, Err(error::aborted(0))),
+                Queued::Kept(kept) => self.end_next(kept, &mut known),
             }
             self.may_go_on()?;
         }
         Ok(())
+    }
+
+    /// Calls a handler that is kept. `known` is the keeper of the one before, and its number: likely to be this one's.
+    #[inline(always)]
+    fn end_next(self: &Rc<Self>, kept: Kept, known: &mut Option<(u32, Rc<dyn Keeper<Engine>>)>) {
+        if known.as_ref().is_none_or(|(number, _)| *number != kept.keeper) {
+            *known = self.keepers.of(&kept).map(|keeper| (kept.keeper, keeper));
+        }
+        if let Some((_, keeper)) = known {
+            // The outcome of a wait that was cancelled; a letter does not look at it.
+            keeper.end(kept.index, self, Err(error::aborted(0)));
+        }
     }
 
     /// Calls user code: counted and watched.

@@ -75,7 +75,7 @@ impl<H> Waits<H> {
     }
 
     fn take(&mut self, index: u32) -> Option<Waiting<H>> {
-        let waiting = self.0.take(index);
+        let waiting = self.0.take_and_look_ahead(index);
         if self.0.is_empty() {
             self.0.begin_anew();
         }
