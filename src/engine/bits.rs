@@ -1,69 +1,93 @@
 //! A set of small numbers, one bit for each: so that a few are found without a look at the many beside them.
 
 use std::iter;
+use std::mem;
 
 #[derive(Debug)]
-pub(super) struct Bits(Vec<u64>);
+pub(super) struct Bits {
+    words: Vec<u64>,
+    /// A bit for each word that may have some.
+    filled: Vec<u64>,
+}
 
 const BITS: u32 = u64::BITS;
 
 impl Bits {
     pub(super) const fn new() -> Self {
-        Bits(Vec::new())
+        Bits { words: Vec::new(), filled: Vec::new() }
     }
 
     #[inline(always)]
     pub(super) fn insert(&mut self, number: u32) {
         let (index, bit) = place(number);
-        if index >= self.0.len() {
-            self.grow(index);
-        }
-        if let Some(word) = self.0.get_mut(index) {
-            *word |= bit;
+        match self.words.get_mut(index as usize) {
+            Some(word) if *word != 0 => *word |= bit,
+            _ => self.insert_first(index, bit),
         }
     }
 
-    #[cold]
+    /// The first of a word.
     #[inline(never)]
-    fn grow(&mut self, index: usize) {
-        self.0.resize(index + 1, 0);
+    fn insert_first(&mut self, index: u32, bit: u64) {
+        set(&mut self.words, index, bit);
+        let (index, bit) = place(index);
+        set(&mut self.filled, index, bit);
     }
 
     #[inline(always)]
     pub(super) fn remove(&mut self, number: u32) {
         let (index, bit) = place(number);
-        if let Some(word) = self.0.get_mut(index) {
+        if let Some(word) = self.words.get_mut(index as usize) {
             *word &= !bit;
         }
     }
 
-    /// In order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
-        (0..).zip(&self.0).flat_map(|(index, word)| ones(*word).map(move |bit| index * BITS + bit))
-    }
-
-    /// In how many words they are, all of which are gone through to find them.
-    #[inline]
-    pub(super) fn words(&self) -> usize {
-        self.0.len()
+    /// Takes all out, in order.
+    pub(super) fn take_each(&mut self, mut take: impl FnMut(u32)) {
+        for (above, filled) in (0..).zip(&mut self.filled) {
+            for below in ones(mem::take(filled)) {
+                let index = above * BITS + below;
+                let word = self.words.get_mut(index as usize).map_or(0, mem::take);
+                ones(word).for_each(|bit| take(index * BITS + bit));
+            }
+        }
     }
 
     /// Gives back the memory for numbers from `end` on, none of which is in the set.
     pub(super) fn shrink(&mut self, end: usize) {
-        self.0.truncate(end.div_ceil(BITS as usize));
-        self.0.shrink_to_fit();
+        let words = end.div_ceil(BITS as usize);
+        for (bits, len) in [(&mut self.words, words), (&mut self.filled, words.div_ceil(BITS as usize))] {
+            bits.truncate(len);
+            bits.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+impl Bits {
+    /// In order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        (0..).zip(&self.words).flat_map(|(index, word)| ones(*word).map(move |bit| index * BITS + bit))
     }
 
     /// For which numbers there is room: those before this.
-    #[cfg(test)]
     pub(super) fn room(&self) -> usize {
-        self.0.capacity() * BITS as usize
+        self.words.capacity() * BITS as usize
     }
 }
 
 #[inline(always)]
-fn place(number: u32) -> (usize, u64) {
-    ((number / BITS) as usize, 1 << (number % BITS))
+fn place(number: u32) -> (u32, u64) {
+    (number / BITS, 1 << (number % BITS))
+}
+
+fn set(words: &mut Vec<u64>, index: u32, bit: u64) {
+    if index as usize >= words.len() {
+        words.resize(index as usize + 1, 0);
+    }
+    if let Some(word) = words.get_mut(index as usize) {
+        *word |= bit;
+    }
 }
 
 fn ones(mut word: u64) -> impl Iterator<Item = u32> {
@@ -79,7 +103,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// Goal: it agrees with a set of the standard library under any mix of insert, remove and shrink.
+    /// Goal: it agrees with a set of the standard library under any mix of insert, remove, shrink and take.
     #[test]
     fn a_long_random_walk_agrees_with_a_set() {
         let (mut bits, mut model) = (Bits::new(), BTreeSet::new());
@@ -102,6 +126,11 @@ mod tests {
                 assert!(bits.room() < end + 64);
             }
             assert!(bits.iter().eq(model.iter().copied()));
+            if seed >> 16 & 255 == 0 {
+                let mut taken = Vec::new();
+                bits.take_each(|number| taken.push(number));
+                assert!(taken.iter().eq(&mem::take(&mut model)));
+            }
         }
     }
 }

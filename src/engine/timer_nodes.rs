@@ -10,8 +10,9 @@
 //!   bins   [ node | node | ... ]       not ordered; each is twice as wide as the one before it
 //! ```
 //!
-//! (`base` is the bins'.) To arm a timer that is not due soon is to append a node to a bin; only what comes near is
-//! sorted, a small bin at a time. Which nodes are stale is the timer queue's to know: it tells with `is_armed`.
+//! (`base` is the bins'.) To arm a timer that is not due soon is to count it in its bin; only when nothing is near any
+//! more, whatever is far gets a node, and only what comes near is sorted, a small bin at a time. Which timers have no
+//! node yet, and which nodes are stale, is the timer queue's to know: it tells the latter with `is_armed`.
 
 use super::timer_bins::{Bins, FEW, FIRST, Node};
 use std::cmp::Reverse;
@@ -59,41 +60,50 @@ impl Nodes {
         self.drawn.len() + self.soon.len() + self.bins.len()
     }
 
-    /// Adds the node of a timer that is armed.
+    /// Whether a deadline is far away.
     #[inline(always)]
-    pub(super) fn add(&mut self, at: u64, order: u64, slot: u32, is_armed: impl Fn(&Node) -> bool) {
-        if at >= self.limit {
-            self.bins.put(Node { at, order, slot });
-        } else {
-            self.add_soon(at, order, slot, is_armed);
-        }
+    pub(super) fn is_far(&self, at: u64) -> bool {
+        at >= self.limit
     }
 
-    /// Takes the fields, which travel in registers: the node as a whole would go through memory, piece by piece.
-    #[inline(never)]
-    fn add_soon(&mut self, at: u64, order: u64, slot: u32, is_armed: impl Fn(&Node) -> bool) {
-        self.soon.push(Reverse(Node { at, order, slot }));
-        if self.soon.len() > FEW.max(3 * (self.drawn.len() + self.bins.len())) {
-            self.spread(is_armed);
-        }
+    /// A timer is armed whose deadline is far away. It has no node yet.
+    #[inline(always)]
+    pub(super) fn count_far(&mut self, at: u64) {
+        self.bins.count(at);
     }
 
-    /// The first timer was far away when it was drawn, and of what came since nearly all is nearer, and in the heap:
-    /// all of it goes into bins again.
+    /// A timer whose deadline is far away is not armed any more; its node, if it has one, is stale from here on.
+    #[inline(always)]
+    pub(super) fn forget_far(&mut self, at: u64) {
+        self.bins.forget(at);
+    }
+
+    /// Adds the node of a timer that has been counted as far away.
+    #[inline]
+    pub(super) fn add_far(&mut self, node: Node) {
+        self.bins.add(node);
+    }
+
+    /// Adds the node of a timer that is armed, and not far away.
+    #[inline]
+    pub(super) fn add_near(&mut self, node: Node) {
+        self.soon.push(Reverse(node));
+    }
+
+    /// Whether the first timer was far away when it was drawn, and of what came since nearly all is nearer, and in the
+    /// heap.
+    #[inline]
+    pub(super) fn is_top_heavy(&self) -> bool {
+        self.soon.len() > FEW.max(3 * (self.drawn.len() + self.bins.armed()))
+    }
+
+    /// All of it goes into bins again. Every timer that is far away has a node.
     #[cold]
-    fn spread(&mut self, is_armed: impl Fn(&Node) -> bool) {
+    pub(super) fn spread(&mut self, is_armed: impl Fn(&Node) -> bool) {
         let soon = self.soon.drain().map(|Reverse(node)| node);
         let near = soon.chain(self.drawn.drain(..)).filter(&is_armed).collect();
         self.cold = 0;
         self.limit = self.bins.fill(near, is_armed);
-    }
-
-    /// The node with this deadline, of one timer, is stale from here on.
-    #[inline(always)]
-    pub(super) fn forget(&mut self, at: u64) {
-        if at >= self.limit {
-            self.bins.forget(at);
-        }
     }
 
     /// The first of those that are near. What is drawn and stale before it goes; what is stale in the heap does not,
@@ -148,12 +158,12 @@ impl Nodes {
         self.drawn.truncate(live);
     }
 
-    /// Whether no node is far away.
+    /// Whether no timer is far away.
     pub(super) fn are_none_far(&self) -> bool {
         self.bins.is_empty()
     }
 
-    /// Nothing is near any more, and something is far: the first bin comes near, in order if it is small; a larger one
+    /// Nothing is near any more, and something is far, and has nodes: the first bin comes near, in order if it is small; a larger one
     /// is divided first, and nothing is near yet.
     #[inline(never)] // Or the loop that fires one timer after the other would run out of registers.
     pub(super) fn draw_near(&mut self, is_armed: impl Fn(&Node) -> bool) {
@@ -161,12 +171,19 @@ impl Nodes {
         self.cold = self.drawn.len();
     }
 
-    /// Drops all. Their memory stays.
+    /// None is armed: drops all. Their memory stays.
     pub(super) fn clear(&mut self) {
         self.drawn.clear();
         self.cold = 0;
         self.soon.clear();
-        self.bins.clear();
+    }
+
+    /// Drops the nodes that are stale.
+    pub(super) fn retain(&mut self, is_armed: impl Fn(&Node) -> bool) {
+        self.drawn.retain(&is_armed);
+        self.cold = self.drawn.len();
+        self.soon.retain(|Reverse(node)| is_armed(node));
+        self.bins.retain(is_armed);
     }
 
     /// Gives back the memory of what has room for many more than `room` and than there are.
@@ -179,13 +196,12 @@ impl Nodes {
 
 #[cfg(test)]
 impl Nodes {
-    /// Before this are the nodes that are near.
-    pub(super) fn limit(&self) -> u64 {
-        self.limit
-    }
-
     pub(super) fn in_heap(&self) -> usize {
         self.soon.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Node> {
+        self.drawn.iter().chain(self.soon.iter().map(|Reverse(node)| node)).chain(self.bins.iter())
     }
 
     /// How many far timers are armed, as the bins know.

@@ -5,14 +5,17 @@
 //!              | slot and order
 //!              v
 //!   slots  [ slot | slot | slot ]      holds the value; a slot's index is its key's `slot`
+//!   fresh      0      0      1         whether it is armed, far away, and has no node yet
 //! ```
 //!
-//! Most timers never fire: they are cancelled, or moved on, long before. So to disarm one is to empty its slot, or to
-//! mark it; its node stays behind, stale: its slot is empty, or has another order. It is dropped where it is met, or
-//! with all that have similar deadlines, when none of those is armed. And all stale nodes are dropped once they are
-//! three times as many as the others, before one more is armed, far ones come near, or one that comes first is taken off
-//! the heap. So everything is O(1), amortised, but for the timers that come near, which take O(log n) of a bin, and a
-//! deadline that is moved a million times takes few nodes. (Amortised: one call may go through all that are armed.)
+//! Most timers never fire: they are cancelled, or moved on, long before. So one that is far away gets no node at first,
+//! only a bit in `fresh`; nodes are made for all of those when nothing is near any more. And to disarm a timer is to
+//! empty its slot, or to mark it, and to take its bit away; the node, if it has one, stays behind, stale: its slot is
+//! empty, or has another order. It is dropped where it is met, or with all that have similar deadlines, when none of
+//! those is armed. And all stale nodes are dropped once they are three times as many as the timers that are armed, when
+//! one more node comes near, or one that comes first is taken off the heap. So everything is O(1), amortised, but for the
+//! timers that come near, which take O(log n) of a bin, and a deadline that is moved a million times takes few nodes.
+//! (Amortised: one call may go through all that are armed.)
 
 use super::bits::Bits;
 use super::places::Places;
@@ -27,9 +30,9 @@ pub(crate) struct TimerQueue<T> {
     slots: Places<Slot<T>>,
     /// How many of them are of timers that are not armed. (Those that are would have to be counted at each wait.)
     unarmed: usize,
-    /// The slots of those that are.
-    armed_slots: Bits,
     nodes: Nodes,
+    /// The slots of those that are armed, and have no node yet: they are far away.
+    fresh: Bits,
     /// Whether memory for many timers has gone back since this was asked.
     gave_back: bool,
     /// From here the nodes count their nanoseconds.
@@ -64,8 +67,8 @@ const LITTER: usize = 1024;
 
 impl<T> TimerQueue<T> {
     pub(crate) fn new() -> Self {
-        let (slots, armed_slots, nodes) = (Places::new(), Bits::new(), Nodes::new());
-        TimerQueue { slots, unarmed: 0, armed_slots, nodes, gave_back: false, epoch: Instant::now(), now: 0 }
+        let (slots, nodes, fresh) = (Places::new(), Nodes::new(), Bits::new());
+        TimerQueue { slots, unarmed: 0, nodes, fresh, gave_back: false, epoch: Instant::now(), now: 0 }
     }
 
     /// It is `now`, from here on.
@@ -133,14 +136,13 @@ impl<T> TimerQueue<T> {
         order: u64,
         look: impl FnOnce(bool, &T) -> R,
     ) -> Option<R> {
-        self.tidy();
         let at = self.at(deadline);
         let slot = self.slots.get_mut(key.slot).filter(|slot| slot.sequence == key.sequence)?;
         let result = look(slot.at != NEVER, &slot.value);
         slot.order = order;
         match mem::replace(&mut slot.at, at) {
             NEVER => self.unarmed -= 1,
-            former => self.nodes.forget(former),
+            former => self.forget(former, key.slot),
         }
         self.add(at, order, key.slot);
         Some(result)
@@ -209,7 +211,7 @@ impl<T> TimerQueue<T> {
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         let values = self.slots.take_all().map(|slot| slot.value).collect();
         self.unarmed = 0;
-        self.armed_slots = Bits::new();
+        self.fresh = Bits::new();
         self.begin_anew();
         values
     }
@@ -241,31 +243,61 @@ impl<T> TimerQueue<T> {
 
     // Nodes.
 
-    /// Whether the stale nodes are three times as many as the others, and enough to pay for the search for those. Asked
-    /// where nodes come from and where they are gone through, and not at each disarming, because whoever disarms one
-    /// timer after the other will often disarm them all.
-    fn is_littered(&self) -> bool {
-        self.nodes.len() > 4 * self.armed() + LITTER.max(self.armed_slots.words())
+    /// What is far away has no node yet.
+    #[inline(always)]
+    fn add(&mut self, at: u64, order: u64, slot: u32) {
+        if self.nodes.is_far(at) {
+            self.fresh.insert(slot);
+            self.nodes.count_far(at);
+        } else {
+            self.add_near(at, order, slot);
+        }
     }
 
-    /// Before one more is armed.
-    #[inline(always)]
-    fn tidy(&mut self) {
-        if self.is_littered() || self.slots.wants_a_look() {
+    /// Takes the fields, which travel in registers: the node as a whole would go through memory, piece by piece.
+    #[inline(never)]
+    fn add_near(&mut self, at: u64, order: u64, slot: u32) {
+        self.nodes.add_near(Node { at, order, slot });
+        if self.nodes.is_top_heavy() {
+            self.add_far();
+            self.nodes.spread(is_armed(&self.slots));
+        }
+        if self.is_littered() {
             self.drop_stale_nodes();
         }
     }
 
     #[inline(always)]
-    fn add(&mut self, at: u64, order: u64, slot: u32) {
-        self.armed_slots.insert(slot);
-        self.nodes.add(at, order, slot, is_armed(&self.slots));
+    fn forget(&mut self, at: u64, slot: u32) {
+        if self.nodes.is_far(at) {
+            self.fresh.remove(slot);
+            self.nodes.forget_far(at);
+        }
     }
 
+    /// Adds the nodes that have been put off.
+    fn add_far(&mut self) {
+        let TimerQueue { slots, nodes, fresh, .. } = self;
+        fresh.take_each(|slot| {
+            if let Some(&Slot { at, order, .. }) = slots.get(slot) {
+                nodes.add_far(Node { at, order, slot });
+            }
+        });
+    }
+
+    /// Whether the stale nodes are three times as many as the others, and enough to pay for the search for those. Asked
+    /// where nodes come from and where they are gone through, and not at each disarming, because whoever disarms one
+    /// timer after the other will often disarm them all.
+    fn is_littered(&self) -> bool {
+        self.nodes.len() > 4 * self.armed() + LITTER
+    }
+
+    /// Before one more is taken in.
     #[inline(always)]
-    fn forget(&mut self, at: u64, slot: u32) {
-        self.armed_slots.remove(slot);
-        self.nodes.forget(at);
+    fn tidy(&mut self) {
+        if self.slots.wants_a_look() {
+            self.drop_stale_nodes();
+        }
     }
 
     /// The first node that is not stale.
@@ -278,7 +310,10 @@ impl<T> TimerQueue<T> {
                 Near::Nothing if self.nodes.are_none_far() => return None,
                 _ if self.is_littered() => self.drop_stale_nodes(),
                 Near::Stale => self.nodes.drop_stale(),
-                Near::Nothing => self.nodes.draw_near(is_armed(slots)),
+                Near::Nothing => {
+                    self.add_far();
+                    self.nodes.draw_near(is_armed(&self.slots));
+                }
             }
         }
     }
@@ -297,29 +332,24 @@ impl<T> TimerQueue<T> {
         let are_few = if self.slots.is_empty() { self.slots.begin_anew() } else { self.slots.look_at_memory() };
         if are_few {
             self.nodes = Nodes::new();
-            self.armed_slots.shrink(self.slots.room());
+            self.fresh.shrink(self.slots.room());
             self.gave_back = true;
         } else {
             self.nodes.clear();
         }
     }
 
-    /// Drops all, and puts those that are not stale in again: what is stale is not looked at.
+    /// And what memory is not needed.
     #[cold]
+    #[inline(never)]
     fn drop_stale_nodes(&mut self) {
         if self.slots.look_at_memory() {
             self.gave_back = true;
-            self.armed_slots.shrink(self.slots.room());
+            self.fresh.shrink(self.slots.room());
         }
-        self.nodes.clear();
-        let slots = &self.slots;
-        for slot in self.armed_slots.iter() {
-            if let Some(&Slot { at, order, .. }) = slots.get(slot) {
-                self.nodes.add(at, order, slot, is_armed(slots));
-            }
-        }
+        self.nodes.retain(is_armed(&self.slots));
         // What was needed lately will be needed again, if there are still slots for it.
-        self.nodes.shrink((2 * slots.most().min(slots.room())).max(LITTER / 16));
+        self.nodes.shrink((2 * self.slots.most().min(self.slots.room())).max(LITTER / 16));
     }
 }
 
@@ -431,12 +461,14 @@ mod tests {
                 }
             }
             assert_eq!((queue.armed(), queue.slots.len()), (model.len(), model.len() + unset.len()));
-            let is_far = |slot: &&Slot<u32>| slot.at != NEVER && slot.at >= queue.nodes.limit();
-            let far = queue.slots.iter().filter(is_far).count();
-            let armed = queue.slots.iter().filter(|slot| slot.at != NEVER).count();
-            assert_eq!(queue.armed_slots.iter().count(), armed);
-            assert!(queue.armed_slots.iter().all(|slot| queue.slots.get(slot).is_some_and(|slot| slot.at != NEVER)));
-            assert_eq!(queue.nodes.armed_far(), far, "the bins know how many of their timers are armed");
+            let is_far = |slot: &&Slot<u32>| slot.at != NEVER && queue.nodes.is_far(slot.at);
+            assert_eq!(queue.nodes.armed_far(), queue.slots.iter().filter(is_far).count(), "the bins count theirs");
+            let is_far_and_fresh = |slot| queue.slots.get(slot).as_ref().is_some_and(is_far);
+            assert!(queue.fresh.iter().all(is_far_and_fresh));
+            let listed = queue.nodes.iter().filter(|node| is_armed(&queue.slots)(node));
+            let mut found: Vec<u32> = listed.map(|node| node.slot).chain(queue.fresh.iter()).collect();
+            found.sort_unstable();
+            assert_eq!((found.len(), found.windows(2).any(|two| two[0] == two[1])), (model.len(), false), "each once");
             assert!(
                 queue.nodes.len() <= 4 * model.len() + LITTER + 1,
                 "{} nodes for {}",
@@ -538,7 +570,7 @@ mod tests {
         for n in 1..10_000 {
             queue.insert(epoch + far - Duration::from_millis(n), n, || n);
             let in_heap = queue.nodes.in_heap();
-            assert!(in_heap <= FEW.max(3 * (queue.nodes.len() - in_heap)), "{in_heap}");
+            assert!(in_heap <= FEW.max(3 * (queue.armed() - in_heap)), "{in_heap}");
         }
         let mut last = Duration::ZERO;
         queue.advance(epoch + far);
@@ -557,6 +589,7 @@ mod tests {
         let mut round = |timers| {
             let arm = |n| queue.insert(queue.epoch + Duration::from_secs(n), n, || n);
             let mut keys: Vec<_> = (0..timers).map(arm).collect();
+            assert!(queue.earliest(nothing_behind).is_some(), "so that they have nodes");
             keys.drain(..).for_each(|key| assert!(queue.remove(key).is_some()));
             (queue.slots.room(), queue.nodes.room())
         };
@@ -565,7 +598,7 @@ mod tests {
         round(1);
         let (slots, nodes) = round(1);
         assert!(slots <= 4 * LITTER && nodes <= 64 * LITTER, "room for {slots} slots and {nodes} nodes");
-        assert!(queue.armed_slots.room() <= 4 * LITTER, "bits for {} slots", queue.armed_slots.room());
+        assert!(queue.fresh.room() <= 4 * LITTER, "bits for {} slots", queue.fresh.room());
     }
 
     #[test]
@@ -583,7 +616,7 @@ mod tests {
         }
         let (slots, nodes) = (queue.slots.room(), queue.nodes.room());
         assert!(slots <= 4 * LITTER && nodes <= 64 * LITTER, "room for {slots} slots and {nodes} nodes");
-        assert!(queue.armed_slots.room() <= 4 * LITTER, "bits for {} slots", queue.armed_slots.room());
+        assert!(queue.fresh.room() <= 4 * LITTER, "bits for {} slots", queue.fresh.room());
     }
 
     #[test]
