@@ -15,6 +15,7 @@ pub(crate) mod buffers;
 pub(crate) mod scheduler;
 pub(crate) mod token;
 pub(crate) mod ready_state;
+pub(crate) mod hunch;
 pub(crate) mod reactor;
 pub(crate) mod dispatch;
 pub(crate) mod poller;

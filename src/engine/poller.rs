@@ -1,5 +1,6 @@
 //! The half of mio's poller that sleeps, and what it tells in the loop's own words.
 
+use super::hunch::Hunch;
 use crate::config::Config;
 use crate::ready::Ready;
 use mio::event::Event;
@@ -12,8 +13,10 @@ pub(crate) struct Poller {
     poll: mio::Poll,
     events: mio::Events,
     capacity: usize,
-    /// So long it spins before it sleeps, if at all.
+    /// So long it spins before it sleeps, if it always does.
     spin: Option<Duration>,
+    /// Whether the last wait ended while it span.
+    has_spun: bool,
 }
 
 impl Poller {
@@ -23,6 +26,7 @@ impl Poller {
             events: mio::Events::with_capacity(config.event_batch),
             capacity: config.event_batch,
             spin: Some(config.spin_before_sleep).filter(|spin| !spin.is_zero()),
+            has_spun: false,
         })
     }
 
@@ -32,16 +36,23 @@ impl Poller {
 
     /// Waits until something happens, at most `timeout`. Returns how many events there are; being interrupted by a
     /// signal counts as none.
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>, hunch: &Hunch) -> io::Result<usize> {
+        let may_sleep = timeout.is_none_or(|timeout| !timeout.is_zero());
+        self.has_spun = false;
         match self.spin {
-            Some(spin) if self.spins(timeout) => self.spin_then_sleep(spin, timeout),
+            Some(spin) if may_sleep => self.spin_then_sleep(spin, timeout),
+            None if may_sleep && hunch.is_up() => {
+                let found = self.spin_then_sleep(Hunch::SPIN, timeout);
+                hunch.learn(self.has_spun);
+                found
+            }
             _ => self.ask(timeout),
         }
     }
 
-    /// Whether a wait of at most `timeout` begins with a spin.
-    pub(crate) fn spins(&self, timeout: Option<Duration>) -> bool {
-        self.spin.is_some() && timeout.is_none_or(|timeout| !timeout.is_zero())
+    /// Whether the last wait ended before it fell asleep.
+    pub(crate) fn has_spun(&self) -> bool {
+        self.has_spun
     }
 
     /// Falling asleep and being woken was measured to cost a thread 6 to 40 µs, and the one that wakes it pays, too. So if
@@ -53,7 +64,10 @@ impl Poller {
         loop {
             match self.ask(Some(Duration::ZERO))? {
                 0 => {}
-                found => return Ok(found),
+                found => {
+                    self.has_spun = true;
+                    return Ok(found);
+                }
             }
             let spent = begin.get_or_insert_with(Instant::now).elapsed();
             if spent >= longest {
@@ -74,6 +88,7 @@ impl Poller {
     /// No wait: there are no events.
     pub(crate) fn pass(&mut self) -> io::Result<usize> {
         self.events.clear();
+        self.has_spun = false;
         Ok(0)
     }
 
@@ -163,7 +178,7 @@ mod tests {
             waker.wake().map(|()| waker) // Or it would be closed before the loop has seen it.
         });
         about_to_wait.send(()).expect("the other thread");
-        assert_eq!(poller.wait(None)?, 1);
+        assert_eq!(poller.wait(None, &Hunch::default())?, 1);
         other.join().expect("no panic")?;
         Ok(())
     }
@@ -172,7 +187,7 @@ mod tests {
     fn what_is_there_already_needs_no_spin() -> io::Result<()> {
         let (mut poller, waker) = poller(LONG)?;
         waker.wake()?;
-        assert_eq!(poller.wait(Some(LONG))?, 1);
+        assert_eq!(poller.wait(Some(LONG), &Hunch::default())?, 1);
         Ok(())
     }
 
@@ -182,7 +197,7 @@ mod tests {
         for spin in [Duration::ZERO, Duration::from_millis(1), timeout, LONG] {
             let (mut poller, _waker) = poller(spin)?;
             let begin = Instant::now();
-            assert_eq!(poller.wait(Some(timeout))?, 0);
+            assert_eq!(poller.wait(Some(timeout), &Hunch::default())?, 0);
             assert!(begin.elapsed() >= timeout, "{spin:?}");
         }
         Ok(())
@@ -202,7 +217,7 @@ mod tests {
             // To open the file may be a sleep of its own, now and then.
             let as_it_should = (0..10).any(|_| {
                 let before = sleeps().expect("the count");
-                assert_eq!(poller.wait(Some(Duration::from_millis(5))).expect("no error"), 0);
+                assert_eq!(poller.wait(Some(Duration::from_millis(5)), &Hunch::default()).expect("no error"), 0);
                 (sleeps().expect("the count") > before) == falls_asleep
             });
             assert!(as_it_should, "{spin:?}");
@@ -211,10 +226,29 @@ mod tests {
     }
 
     #[test]
+    fn a_hunch_learns_from_the_spin_that_it_began() -> io::Result<()> {
+        let (mut poller, waker) = poller(Duration::ZERO)?;
+        let hunch = Hunch::default();
+        hunch.stir();
+        waker.wake()?;
+        assert_eq!((poller.wait(None, &hunch)?, poller.has_spun()), (1, true));
+        assert!(hunch.is_up(), "it was right");
+        let begin = Instant::now();
+        assert_eq!((poller.wait(Some(Duration::from_millis(5)), &hunch)?, poller.has_spun()), (0, false));
+        assert!(begin.elapsed() >= Duration::from_millis(5));
+        assert!(!hunch.is_up(), "it was wrong");
+        waker.wake()?;
+        assert_eq!((poller.wait(None, &hunch)?, poller.has_spun()), (1, false), "it does not spin any more");
+        Ok(())
+    }
+
+    #[test]
     fn a_wait_that_may_not_sleep_asks_once() -> io::Result<()> {
         let (mut poller, _waker) = poller(LONG)?;
-        assert!(poller.spins(None) && !poller.spins(Some(Duration::ZERO)));
-        assert_eq!(poller.wait(Some(Duration::ZERO))?, 0);
+        let hunch = Hunch::default();
+        hunch.stir();
+        assert_eq!((poller.wait(Some(Duration::ZERO), &hunch)?, poller.has_spun()), (0, false));
+        assert!(hunch.is_up(), "it has learned nothing");
         Ok(())
     }
 }

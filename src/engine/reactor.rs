@@ -12,6 +12,7 @@
 //! (an operation was started on it while it was ready), is put on the ready list, at most once. One whose last read was
 //! short without proving anything is looked at again when there is nothing else to do: a doubt.
 
+use super::hunch::Hunch;
 use super::ready_state::State;
 use super::token::{GENERATION_MASK, index, pack};
 use crate::error::context_gone;
@@ -74,6 +75,8 @@ pub(crate) struct Reactor {
     batch: usize,
     /// To be flushed after the dispatch in progress.
     unflushed: RefCell<VecDeque<Entry>>,
+    /// Whether more is about to come, because something has come or gone.
+    pub(crate) hunch: Hunch,
 }
 
 impl Reactor {
@@ -92,6 +95,7 @@ impl Reactor {
             listed: Cell::new(0),
             batch: batch.max(1),
             unflushed: RefCell::default(),
+            hunch: Hunch::default(),
         }
     }
 
@@ -105,6 +109,7 @@ impl Reactor {
     pub(crate) fn insert(&self, entry: &Entry) -> Token {
         let generation = self.generation.get().wrapping_add(1) & GENERATION_MASK;
         self.generation.set(generation);
+        self.hunch.stir();
         let mut slab = self.slab.borrow_mut();
         let token = pack(slab.vacant_key(), generation);
         slab.insert(Slot { token, entry: Rc::clone(entry) });
@@ -116,6 +121,7 @@ impl Reactor {
     /// The entry is handed out for the caller to drop when nothing is borrowed.
     pub(crate) fn remove(&self, state: &State) -> Option<Entry> {
         let token = state.leave()?;
+        self.hunch.stir();
         Some(self.slab.borrow_mut().try_remove(index(token))?.entry)
     }
 

@@ -119,19 +119,17 @@ impl Engine {
     fn wait(&self, poller: &mut Poller, sleep: Sleep) -> Result<(), Left> {
         tell!(self, "{sleep}");
         self.turn.enter(Step::Wait);
-        let timeout = sleep.timeout();
-        let told = self
-            .teller
-            .tracing()
-            .then(|| (if poller.spins(timeout) { "spun or slept" } else { "slept" }, Instant::now()));
-        let waited = if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(timeout) };
+        let (timeout, hunch) = (sleep.timeout(), &self.reactor.hunch);
+        let since = self.teller.tracing().then(Instant::now);
+        let waited = if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(timeout, hunch) };
         self.inbox.awake();
         match waited {
             Ok(events) => {
                 self.turn.begin_batch(poller.is_full(events));
                 self.reactor.begin_turn(events == 0);
                 // Not before the batch has begun: a logger may panic, and the next turn goes on with it.
-                if let Some((how, since)) = told {
+                if let Some(since) = since {
+                    let how = if poller.has_spun() { "spun" } else { "slept" };
                     tell!(self, "{how} {:.3?}, {events} events", since.elapsed());
                 }
             }
