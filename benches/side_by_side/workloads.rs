@@ -80,6 +80,8 @@ const LONGER: f64 = 2.0;
 /// messages come in bursts, one for all, and if a piece has few of those, it decides how many whether it ends before one
 /// or after it.
 const CROWD: f64 = 1_000.0;
+/// And once more.
+const GREAT_CROWD: f64 = 10_000.0;
 
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 1_000];
 const SIZES: [usize; 2] = [64, 4_096];
@@ -305,16 +307,20 @@ impl Workload {
         if matches!(self.task, Task::ServedOnce { .. } | Task::Counted) {
             return (1, seconds);
         }
-        match self.is_crowded() {
-            true => (rounds, seconds * LONGER * LONGER),
-            false if self.extra_seconds < COSTLY => (rounds, seconds),
-            false => (rounds, seconds * LONGER),
+        match self.crowding() {
+            0 if self.extra_seconds < COSTLY => (rounds, seconds),
+            0 => (rounds, seconds * LONGER),
+            crowding => (rounds, seconds * LONGER * LONGER.powi(crowding)),
         }
     }
 
-    fn is_crowded(&self) -> bool {
+    /// How often a measurement is made longer because many connections are at work.
+    fn crowding(&self) -> i32 {
         use Family::{Churn, ChurnTogether, Echo, PingPong, Timeout};
-        matches!(self.family, Echo | PingPong | Churn | ChurnTogether | Timeout) && self.at >= CROWD
+        if !matches!(self.family, Echo | PingPong | Churn | ChurnTogether | Timeout) {
+            return 0;
+        }
+        i32::from(self.at >= CROWD) + i32::from(self.at >= GREAT_CROWD)
     }
 
     /// In how many pieces a server is measured in a round.
