@@ -73,9 +73,9 @@ impl Config {
     }
 
     /// For how long the loop spins, that is, asks the kernel again and again until there is an event, before the thread
-    /// falls asleep; at most a millisecond. Default zero: it sleeps at once, as other libraries do, but for a moment after a
-    /// connection has come or gone. (Then it may spin for 20 µs, a few times, as long as that finds something: a client on
-    /// the same machine sends as soon as it is connected.)
+    /// falls asleep; at most a millisecond. Default zero: it sleeps at once, as other libraries do, except when a source was
+    /// registered or has gone. Then it spins for 20 µs at most, up to three times, as long as that finds something: a client
+    /// on the same machine sends as soon as it is connected. If it finds nothing, that becomes rare.
     ///
     /// For servers of few clients that wait for each answer, on machines where a sleep is dear: on a virtual one 100 µs has
     /// made one or two connections three to five times as fast, for less processor time a message, the server's and the

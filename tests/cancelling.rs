@@ -342,7 +342,7 @@ fn an_operation_whose_buffer_ends_it_is_aborted() -> io::Result<()> {
     Ok(())
 }
 
-/// Section 1: a key of another context cancels nothing, though its operation looks the same.
+/// Section 1: a key of another context cancels nothing, though its operation waits in the same place.
 #[test]
 fn the_key_of_another_context_cancels_nothing() -> io::Result<()> {
     let (mut mine, mut other) = (context(), context());

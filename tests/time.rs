@@ -501,7 +501,7 @@ fn the_key_of_another_context_means_nothing() -> io::Result<()> {
     let (mine, mut other) = (IoContext::new()?, IoContext::new()?);
     let fired = Record::new();
     let seen = fired.clone();
-    // The first of each: same slot, same sequence.
+    // The first of each: the same slot, so only its number tells whose it is.
     let key = mine.after(LONG, |_| unreachable!("not that long"));
     other.after(ms(1), move |waited| seen.push(waited.is_ok()));
     assert_eq!(other.cancel(key), Cancel::AlreadyDone);

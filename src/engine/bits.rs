@@ -2,19 +2,24 @@
 
 use std::iter;
 use std::mem;
+use std::ops::Range;
 
 #[derive(Debug)]
 pub(super) struct Bits {
     words: Vec<u64>,
     /// A bit for each word that may have some.
     filled: Vec<u64>,
+    /// Which of those may not be 0: so that few are looked for where few are.
+    range: Range<usize>,
 }
+
+const NOWHERE: Range<usize> = Range { start: usize::MAX, end: 0 };
 
 const BITS: u32 = u64::BITS;
 
 impl Bits {
     pub(super) const fn new() -> Self {
-        Bits { words: Vec::new(), filled: Vec::new() }
+        Bits { words: Vec::new(), filled: Vec::new(), range: NOWHERE }
     }
 
     #[inline(always)]
@@ -32,6 +37,8 @@ impl Bits {
         set(&mut self.words, index, bit);
         let (index, bit) = place(index);
         set(&mut self.filled, index, bit);
+        let Range { start, end } = self.range;
+        self.range = start.min(index as usize)..end.max(index as usize + 1);
     }
 
     #[inline(always)]
@@ -44,7 +51,8 @@ impl Bits {
 
     /// Takes all out, in order.
     pub(super) fn take_each(&mut self, mut take: impl FnMut(u32)) {
-        for (above, filled) in (0..).zip(&mut self.filled) {
+        let range = mem::replace(&mut self.range, NOWHERE);
+        for (above, filled) in (0..).zip(&mut self.filled).take(range.end).skip(range.start) {
             for below in ones(mem::take(filled)) {
                 let index = above * BITS + below;
                 let word = self.words.get_mut(index as usize).map_or(0, mem::take);
@@ -112,7 +120,7 @@ mod tests {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
-            let number = (seed >> 32) as u32 % if seed & 4 == 0 { 1000 } else { 130 };
+            let number = (seed >> 32) as u32 % if seed & 4 == 0 { 20_000 } else { 130 };
             if seed & 3 == 0 {
                 bits.insert(number);
                 model.insert(number);

@@ -78,7 +78,8 @@ impl<T> Places<T> {
     #[inline(never)]
     fn look_at_counts(&mut self) {
         self.most = self.most.max(self.len);
-        if self.jumps > self.used / 4 && self.len < self.used / 16 {
+        let were_many = self.most > self.used / 4;
+        if were_many && self.jumps > self.used / 4 && self.len < self.used / 16 {
             self.link_vacant();
         }
     }
@@ -108,7 +109,7 @@ impl<T> Places<T> {
     #[inline(always)]
     pub(crate) fn take_and_look_ahead(&mut self, index: u32) -> Option<T> {
         let is_next = self.free.wrapping_add(1) == index as usize;
-        if is_next && index as usize % AHEAD == 0 {
+        if is_next && index as usize % AHEAD == 0 && self.len > AHEAD {
             self.look(index as usize);
         }
         self.take(index)

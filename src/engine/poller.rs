@@ -15,8 +15,8 @@ pub(crate) struct Poller {
     capacity: usize,
     /// So long it spins before it sleeps, if it always does.
     spin: Option<Duration>,
-    /// Whether the last wait ended while it span.
-    has_spun: bool,
+    /// Whether the last wait found something while it spun; `None` if it did not spin, or found it at once.
+    outcome: Option<bool>,
 }
 
 impl Poller {
@@ -26,7 +26,7 @@ impl Poller {
             events: mio::Events::with_capacity(config.event_batch),
             capacity: config.event_batch,
             spin: Some(config.spin_before_sleep).filter(|spin| !spin.is_zero()),
-            has_spun: false,
+            outcome: None,
         })
     }
 
@@ -35,24 +35,24 @@ impl Poller {
     }
 
     /// Waits until something happens, at most `timeout`. Returns how many events there are; being interrupted by a
-    /// signal counts as none.
+    /// signal counts as none. If it is to spin before it sleeps, or has a hunch that it should, it does.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, hunch: &Hunch) -> io::Result<usize> {
         let may_sleep = timeout.is_none_or(|timeout| !timeout.is_zero());
-        self.has_spun = false;
+        self.outcome = None;
         match self.spin {
             Some(spin) if may_sleep => self.spin_then_sleep(spin, timeout),
             None if may_sleep && hunch.is_up() => {
-                let found = self.spin_then_sleep(Hunch::SPIN, timeout);
-                hunch.learn(self.has_spun);
-                found
+                let found = self.spin_then_sleep(Hunch::SPIN, timeout)?;
+                self.outcome.iter().for_each(|in_time| hunch.learn(*in_time));
+                Ok(found)
             }
             _ => self.ask(timeout),
         }
     }
 
-    /// Whether the last wait ended before it fell asleep.
+    /// Whether the last wait ended while it spun, before it fell asleep.
     pub(crate) fn has_spun(&self) -> bool {
-        self.has_spun
+        self.outcome == Some(true)
     }
 
     /// Falling asleep and being woken was measured to cost a thread 6 to 40 µs, and the one that wakes it pays, too. So if
@@ -65,12 +65,13 @@ impl Poller {
             match self.ask(Some(Duration::ZERO))? {
                 0 => {}
                 found => {
-                    self.has_spun = true;
+                    self.outcome = begin.map(|_| true);
                     return Ok(found);
                 }
             }
             let spent = begin.get_or_insert_with(Instant::now).elapsed();
             if spent >= longest {
+                self.outcome = Some(false);
                 return self.ask(timeout.map(|timeout| timeout.saturating_sub(spent)));
             }
         }
@@ -88,7 +89,7 @@ impl Poller {
     /// No wait: there are no events.
     pub(crate) fn pass(&mut self) -> io::Result<usize> {
         self.events.clear();
-        self.has_spun = false;
+        self.outcome = None;
         Ok(0)
     }
 
@@ -231,14 +232,14 @@ mod tests {
         let hunch = Hunch::default();
         hunch.stir();
         waker.wake()?;
-        assert_eq!((poller.wait(None, &hunch)?, poller.has_spun()), (1, true));
-        assert!(hunch.is_up(), "it was right");
+        assert_eq!((poller.wait(None, &hunch)?, poller.outcome), (1, None), "found at once, as without a spin");
+        assert!(hunch.is_up(), "nothing was learned");
         let begin = Instant::now();
-        assert_eq!((poller.wait(Some(Duration::from_millis(5)), &hunch)?, poller.has_spun()), (0, false));
+        assert_eq!((poller.wait(Some(Duration::from_millis(5)), &hunch)?, poller.outcome), (0, Some(false)));
         assert!(begin.elapsed() >= Duration::from_millis(5));
         assert!(!hunch.is_up(), "it was wrong");
         waker.wake()?;
-        assert_eq!((poller.wait(None, &hunch)?, poller.has_spun()), (1, false), "it does not spin any more");
+        assert_eq!((poller.wait(None, &hunch)?, poller.outcome), (1, None), "it does not spin any more");
         Ok(())
     }
 
@@ -247,7 +248,7 @@ mod tests {
         let (mut poller, _waker) = poller(LONG)?;
         let hunch = Hunch::default();
         hunch.stir();
-        assert_eq!((poller.wait(Some(Duration::ZERO), &hunch)?, poller.has_spun()), (0, false));
+        assert_eq!((poller.wait(Some(Duration::ZERO), &hunch)?, poller.outcome), (0, None));
         assert!(hunch.is_up(), "it has learned nothing");
         Ok(())
     }

@@ -3,7 +3,6 @@
 use super::ring::Ringing;
 use super::state::{AtDeadline, Engine, Queued};
 use super::timer_queue::TimerKey;
-use crate::key::{Operation, Place};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -141,14 +140,5 @@ impl Engine {
             None => return false,
         }
         true
-    }
-
-    /// The timer that an operation's key means, if it is one of this context.
-    pub(crate) fn timer_key(&self, operation: Operation) -> Option<TimerKey> {
-        let sequence = operation.sequence;
-        match operation.place {
-            Place::Timer(slot) => Some(TimerKey { slot, sequence }),
-            _ => None,
-        }
     }
 }

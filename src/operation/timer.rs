@@ -94,8 +94,8 @@ impl Handle {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn background(&self, operation: Operation) -> Operation {
-        if let Some(key) = self.engine.timer_key(operation) {
-            self.engine.put_into_background(key);
+        if let Operation { place: Place::Timer(slot), sequence } = operation {
+            self.engine.put_into_background(TimerKey { slot, sequence });
         }
         operation
     }

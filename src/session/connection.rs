@@ -13,7 +13,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Tells connections of one context apart; never given out again.
+/// Tells connections of one process apart; never given out again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(u64);
 
@@ -220,7 +220,7 @@ impl Connection {
 
 // Who it is.
 impl Connection {
-    /// Tells it apart from all other connections of its context.
+    /// Tells it apart from all other connections of this process.
     pub fn id(&self) -> ConnectionId {
         ConnectionId(self.link.id)
     }
