@@ -106,7 +106,10 @@ impl Engine {
                 self.keepers.of(wait).map_or(0, |keeper| keeper.touch(wait.index))
             }
             AtDeadline::Repeat(repeat) => Rc::strong_count(repeat),
-            AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm) => Rc::strong_count(alarm),
+            // The start of its memory and the end, which may lie in two lines of the cache.
+            AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm) => {
+                Rc::strong_count(alarm) + usize::from(alarm.callback.try_borrow().is_ok())
+            }
             AtDeadline::Internal(_) => 0,
         }
     }

@@ -11,28 +11,33 @@ use crate::key::{Kind, Origin};
 use crate::outstanding::Work;
 use std::cell::RefCell;
 use std::io;
+use std::marker::PhantomData;
+use std::ptr;
 use std::rc::Rc;
 use std::time::Instant;
 
 /// The outcome of a wait.
 pub(crate) type Waited = io::Result<()>;
 
+/// What the waits of one call are called: known by their type, and so not kept with each.
+pub(crate) trait Called: 'static {
+    const KIND: Kind;
+}
+
 struct Waiting<H> {
-    kind: &'static Kind,
     origin: Origin,
     handler: H,
 }
 
-/// The waits whose handlers are of one type.
-struct Waits<H>(Places<Waiting<H>>);
+/// The waits of one call, whose handlers are of one type.
+struct Waits<K, H>(Places<Waiting<H>>, PhantomData<K>);
 
 impl Engine {
     /// Arms a timer that ends in a call of the handler, exactly once. Drops it and returns `None` if the context has
     /// gone.
-    pub(crate) fn arm_wait<H: FnOnce(Waited) + 'static>(
+    pub(crate) fn arm_wait<K: Called, H: FnOnce(Waited) + 'static>(
         &self,
         deadline: Instant,
-        kind: &'static Kind,
         origin: Origin,
         background: bool,
         handler: H,
@@ -42,9 +47,9 @@ impl Engine {
         }
         let wait = if size_of::<H>() > LARGE {
             let handler = Box::new(handler);
-            self.keep(|| Waiting { kind, origin, handler })?
+            self.keep::<K, _>(|| Waiting { origin, handler })?
         } else {
-            self.keep(|| Waiting { kind, origin, handler })?
+            self.keep::<K, _>(|| Waiting { origin, handler })?
         };
         self.arm(deadline, background, || {
             if background { AtDeadline::WaitInBackground(wait) } else { AtDeadline::Wait(wait) }
@@ -52,20 +57,20 @@ impl Engine {
     }
 
     #[inline(always)]
-    fn keep<H: FnOnce(Waited) + 'static>(&self, make: impl FnOnce() -> Waiting<H>) -> Option<Kept> {
-        let (keeper, waits) = self.keepers.find::<RefCell<Waits<H>>>()?;
+    fn keep<K: Called, H: FnOnce(Waited) + 'static>(&self, make: impl FnOnce() -> Waiting<H>) -> Option<Kept> {
+        let (keeper, waits) = self.keepers.find::<RefCell<Waits<K, H>>>()?;
         let index = waits.borrow_mut().insert_with(make);
         Some(Kept { keeper, index })
     }
 }
 
-impl<H> Default for Waits<H> {
+impl<K, H> Default for Waits<K, H> {
     fn default() -> Self {
-        Waits(Places::new())
+        Waits(Places::new(), PhantomData)
     }
 }
 
-impl<H> Waits<H> {
+impl<K, H> Waits<K, H> {
     #[inline(always)]
     fn insert_with(&mut self, make: impl FnOnce() -> Waiting<H>) -> u32 {
         if self.0.wants_a_look() {
@@ -83,18 +88,18 @@ impl<H> Waits<H> {
     }
 }
 
-impl<H: FnOnce(Waited) + 'static> Keeper<Engine> for RefCell<Waits<H>> {
+impl<K: Called, H: FnOnce(Waited) + 'static> Keeper<Engine> for RefCell<Waits<K, H>> {
     fn end(&self, index: u32, engine: &Rc<Engine>, outcome: Waited) {
         let taken = self.borrow_mut().take(index);
-        if let Some(Waiting { kind, origin, handler }) = taken {
-            engine.call(kind.name, origin.location, || handler(outcome));
+        if let Some(Waiting { origin, handler }) = taken {
+            engine.call(K::KIND.name, origin.location, || handler(outcome));
         }
     }
 
     fn describe(&self, index: u32, _: Instant) -> Option<Work> {
         let waits = self.borrow();
         let waiting = waits.0.get(index)?;
-        Some(Work::new(waiting.kind.name, waiting.kind.object, None, waiting.origin))
+        Some(Work::new(K::KIND.name, K::KIND.object, None, waiting.origin))
     }
 
     fn trim(&self) {
@@ -102,6 +107,6 @@ impl<H: FnOnce(Waited) + 'static> Keeper<Engine> for RefCell<Waits<H>> {
     }
 
     fn touch(&self, index: u32) -> usize {
-        self.borrow().0.get(index).map_or(0, |waiting| waiting.kind.name.len())
+        self.borrow().0.get(index).map_or(0, |waiting| ptr::from_ref(waiting.origin.location).addr())
     }
 }

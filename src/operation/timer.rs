@@ -3,6 +3,7 @@
 use crate::engine::ring::Repeat;
 use crate::engine::state::AtDeadline;
 use crate::engine::timer_queue::TimerKey;
+use crate::engine::waits::Called;
 use crate::handle::Handle;
 use crate::key::{Kind, Operation, Place};
 use std::cell::{Cell, RefCell};
@@ -32,7 +33,7 @@ impl Handle {
     pub fn after(&self, delay: Duration, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let origin = self.engine.origin(Location::caller());
         let deadline = self.engine.clock.after(delay);
-        operation(self.engine.arm_wait(deadline, const { &kind("after") }, origin, false, handler))
+        operation(self.engine.arm_wait::<After, _>(deadline, origin, false, handler))
     }
 
     /// Calls `handler` once, when `deadline` has come; in the next turn if it has passed. Else as [`after`](Handle::after).
@@ -50,7 +51,7 @@ impl Handle {
     #[track_caller]
     pub fn at(&self, deadline: Instant, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let origin = self.engine.origin(Location::caller());
-        operation(self.engine.arm_wait(deadline, const { &kind("at") }, origin, false, handler))
+        operation(self.engine.arm_wait::<At, _>(deadline, origin, false, handler))
     }
 
     /// Calls `callback` once a `period`, for the first time after one period, until it is cancelled by its key.
@@ -101,8 +102,20 @@ impl Handle {
     }
 }
 
-const fn kind(name: &'static str) -> Kind {
-    Kind { name, object: "Timer" }
+struct At;
+struct After;
+struct AsyncWait;
+
+impl Called for At {
+    const KIND: Kind = Kind { name: "at", object: "Timer" };
+}
+
+impl Called for After {
+    const KIND: Kind = Kind { name: "after", object: "Timer" };
+}
+
+impl Called for AsyncWait {
+    const KIND: Kind = Kind { name: "async_wait", object: "Timer" };
 }
 
 fn operation(key: Option<TimerKey>) -> Operation {
@@ -231,7 +244,7 @@ impl Timer {
     pub fn async_wait(&self, handler: impl FnOnce(io::Result<()>) + 'static) -> Operation {
         let Shared { handle: Handle { engine }, expiry, background, waits } = &*self.shared;
         let origin = engine.origin(Location::caller());
-        let key = engine.arm_wait(expiry.get(), const { &kind("async_wait") }, origin, background.get(), handler);
+        let key = engine.arm_wait::<AsyncWait, _>(expiry.get(), origin, background.get(), handler);
         if let Some(key) = key {
             let mut waits = waits.borrow_mut();
             if waits.keys.len() >= waits.prune_at {
