@@ -37,17 +37,21 @@ impl Poller {
     /// Waits until something happens, at most `timeout`. Returns how many events there are; being interrupted by a
     /// signal counts as none. If it is to spin before it sleeps, or has a hunch that it should, it does.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, hunch: &Hunch) -> io::Result<usize> {
-        let may_sleep = timeout.is_none_or(|timeout| !timeout.is_zero());
         self.outcome = None;
-        match self.spin {
-            Some(spin) if may_sleep => self.spin_then_sleep(spin, timeout),
-            None if may_sleep && hunch.is_up() => {
-                let found = self.spin_then_sleep(Hunch::SPIN, timeout)?;
-                self.outcome.iter().for_each(|in_time| hunch.learn(*in_time));
-                Ok(found)
-            }
-            _ => self.ask(timeout),
+        if self.spin.is_some() || hunch.is_up() { self.wait_or_spin(timeout, hunch) } else { self.ask(timeout) }
+    }
+
+    #[inline(never)] // It is for few, and would make the turn longer for all.
+    fn wait_or_spin(&mut self, timeout: Option<Duration>, hunch: &Hunch) -> io::Result<usize> {
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return self.ask(timeout);
         }
+        if let Some(spin) = self.spin {
+            return self.spin_then_sleep(spin, timeout);
+        }
+        let found = self.spin_then_sleep(Hunch::SPIN, timeout)?;
+        self.outcome.into_iter().for_each(|in_time| hunch.learn(in_time));
+        Ok(found)
     }
 
     /// Whether the last wait ended while it spun, before it fell asleep.
@@ -57,7 +61,6 @@ impl Poller {
 
     /// Falling asleep and being woken was measured to cost a thread 6 to 40 µs, and the one that wakes it pays, too. So if
     /// the next event is nearer than that, it is cheaper to ask again and again.
-    #[inline(never)]
     fn spin_then_sleep(&mut self, spin: Duration, timeout: Option<Duration>) -> io::Result<usize> {
         let longest = timeout.map_or(spin, |timeout| spin.min(timeout));
         let mut begin = None; // Who finds something at once need not look at the clock.
