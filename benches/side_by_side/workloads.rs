@@ -378,7 +378,7 @@ mod tests {
         assert_eq!(echo(1, 64).rounds(30, 0.1), (30, 0.1));
         assert_eq!(idle(MANY_IDLE).rounds(30, 0.1), (30, 0.2));
         assert_eq!(idle(MANY_IDLE).rounds(1, 0.1), (1, 0.2));
-        assert_eq!(timeout("echo").rounds(30, 0.1), (30, 0.4));
+        assert_eq!(timeout("echo").rounds(30, 0.1), (30, 0.8));
         assert_eq!(echo(1_000, 64).rounds(30, 0.1), (30, 0.4));
         assert_eq!(counts().rounds(30, 0.1).0, 1);
     }
