@@ -312,13 +312,22 @@ impl Engine {
     }
 
     fn run_handlers(self: &Rc<Self>) -> Result<(), Left> {
-        let mut known = None;
-        while let Some(queued) = self.scheduler.next() {
+        match self.scheduler.next() {
+            Some(first) => self.run_from(first),
+            None => Ok(()),
+        }
+    }
+
+    #[inline(never)] // As `take_mail`.
+    fn run_from(self: &Rc<Self>, first: Queued) -> Result<(), Left> {
+        let (mut next, mut known) = (Some(first), None);
+        while let Some(queued) = next {
             match queued {
                 Queued::Task(task) => task.run(self),
                 Queued::Kept(kept) => self.end_next(kept, &mut known),
             }
             self.may_go_on()?;
+            next = self.scheduler.next();
         }
         Ok(())
     }
