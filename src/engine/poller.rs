@@ -50,7 +50,9 @@ impl Poller {
             return self.spin_then_sleep(spin, timeout);
         }
         let found = self.spin_then_sleep(Hunch::SPIN, timeout)?;
-        self.outcome.into_iter().for_each(|in_time| hunch.learn(in_time));
+        if let Some(in_time) = self.outcome {
+            hunch.learn(in_time);
+        }
         Ok(found)
     }
 

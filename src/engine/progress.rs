@@ -177,15 +177,16 @@ impl Progress {
         self.is_quiet.set(false);
     }
 
-    /// Nothing is due, and timers armed from here on wait for the next turn.
-    pub(crate) fn cut_timers(&self, timer_cut: u64) {
-        self.timer_cut.set(timer_cut);
+    /// Step 4 begins: until it has read the clock, nothing is due.
+    pub(crate) fn nothing_is_due(&self) {
         self.may_be_due.set(false);
     }
 
-    /// The reading of step 4. A later one of the same turn makes nothing due.
-    pub(crate) fn set_due(&self, now: Instant, is_traced: bool) {
+    /// The reading of step 4; timers armed from here on wait for the next turn. A later one of the same turn makes nothing
+    /// due.
+    pub(crate) fn set_due(&self, now: Instant, timer_cut: u64, is_traced: bool) {
         self.set_now(now, is_traced);
+        self.timer_cut.set(timer_cut);
         self.may_be_due.set(true);
     }
 

@@ -102,8 +102,8 @@ impl AtDeadline {
 
 pub(crate) type Act = Box<dyn FnOnce(&Rc<Engine>)>;
 
-/// How many blocks of sequence numbers have been given to contexts: so no two of these give out the same number, and a key is of one
-/// context.
+/// How many blocks of sequence numbers have been given to contexts: so no two of these give out the same number, and a
+/// key is of one context.
 static BLOCKS: AtomicU64 = AtomicU64::new(0);
 
 /// How many numbers a block has; its first is not given out.

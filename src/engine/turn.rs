@@ -150,7 +150,7 @@ impl Engine {
     /// Where there are no timers, nobody asks for the time. (Who does later, has it read then.)
     fn may_read_clock(&self) {
         self.turn.enter(Step::ReadClock);
-        self.turn.cut_timers(self.next_sequence());
+        self.turn.nothing_is_due();
         if self.may_have_timers.get() || self.teller.tracing() {
             self.read_clock();
         }
@@ -160,7 +160,7 @@ impl Engine {
     fn read_clock(&self) {
         let before = self.turn.now();
         let now = self.clock.now();
-        self.turn.set_due(now, self.teller.tracing());
+        self.turn.set_due(now, self.next_sequence(), self.teller.tracing());
         self.timers.borrow_mut().advance(now);
         tell!(self, "{:.3?} since the last reading", self.turn.now() - before);
     }
