@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod places;
 pub(crate) mod bits;
+pub(crate) mod timeline;
 pub(crate) mod timer_bins;
 pub(crate) mod timer_nodes;
 pub(crate) mod timer_queue;

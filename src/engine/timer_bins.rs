@@ -120,9 +120,9 @@ impl Bins {
         ((at ^ self.base) | 1).ilog2() as usize
     }
 
-    /// Moves on to the first bin, when every armed timer has a node. Its nodes are drawn, in order and the least at the end, if they are few; or else they
-    /// go into the bins before it, which are empty. Answers with the end of what was drawn: all that is still here is
-    /// not before that.
+    /// Moves on to the first bin, when every armed timer has a node. Its nodes are drawn, in order and the least at the end,
+    /// if they are few; or else they go into the bins before it, which are empty. Answers with the end of what was drawn:
+    /// all that is still here is not before that.
     pub(super) fn draw(&mut self, drawn: &mut Vec<Node>, is_armed: impl Fn(&Node) -> bool) -> u64 {
         let index = self.filled.trailing_zeros();
         let bin = &mut self.bins[index as usize];

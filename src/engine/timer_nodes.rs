@@ -11,9 +11,10 @@
 //! ```
 //!
 //! (`base` is the bins'.) To arm a timer that is not due soon is to count it in its bin; only when nothing is near any
-//! more, whatever is far gets a node, and only what comes near is sorted, a small bin at a time. Which timers have no
-//! node yet, and which nodes are stale, is the timer queue's to know: it tells the latter with `is_armed`.
+//! more, whatever is far gets a node, and only what comes near is sorted, a small bin at a time. Which nodes are stale is
+//! the timer queue's to know: `listed` tells the node that the timer of a slot has, or ought to have.
 
+use super::bits::Bits;
 use super::timer_bins::{Bins, FEW, FIRST, Node};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -27,9 +28,11 @@ pub(super) struct Nodes {
     cold: usize,
     /// The other nodes before `limit`, the least on top.
     soon: BinaryHeap<Reverse<Node>>,
-    /// The other nodes. None of them is before `limit`.
+    /// The timers that are not before `limit`.
     bins: Bins,
     limit: u64,
+    /// The slots of those of them that have no node yet.
+    fresh: Bits,
 }
 
 /// What comes first of the nodes that are near.
@@ -52,7 +55,7 @@ impl Nodes {
         // With room from the start, for what `bins.draw` exchanges: or a bin would be left without, to be filled who knows
         // when.
         let (drawn, soon) = (Vec::with_capacity(FIRST), BinaryHeap::with_capacity(FIRST));
-        Nodes { drawn, cold: 0, soon, bins: Bins::new(), limit: 0 }
+        Nodes { drawn, cold: 0, soon, bins: Bins::new(), limit: 0, fresh: Bits::new() }
     }
 
     /// How many there are, stale ones included.
@@ -60,50 +63,53 @@ impl Nodes {
         self.drawn.len() + self.soon.len() + self.bins.len()
     }
 
-    /// Whether a deadline is far away.
+    /// Adds an armed timer; what is far away has no node yet. Answers whether one more node is near.
     #[inline(always)]
-    pub(super) fn is_far(&self, at: u64) -> bool {
-        at >= self.limit
+    pub(super) fn add(&mut self, node: Node, listed: impl Fn(u32) -> Option<Node>) -> bool {
+        let is_near = node.at < self.limit;
+        if is_near {
+            self.add_near(node.at, node.order, node.slot, listed);
+        } else {
+            self.fresh.insert(node.slot);
+            self.bins.count(node.at);
+        }
+        is_near
     }
 
-    /// A timer is armed whose deadline is far away. It has no node yet.
-    #[inline(always)]
-    pub(super) fn count_far(&mut self, at: u64) {
-        self.bins.count(at);
+    /// Takes the fields, which travel in registers: the node as a whole would go through memory, piece by piece.
+    #[inline(never)]
+    fn add_near(&mut self, at: u64, order: u64, slot: u32, listed: impl Fn(u32) -> Option<Node>) {
+        self.soon.push(Reverse(Node { at, order, slot }));
+        if self.soon.len() > FEW.max(3 * (self.drawn.len() + self.bins.armed())) {
+            self.spread(listed);
+        }
     }
 
-    /// A timer whose deadline is far away is not armed any more; its node, if it has one, is stale from here on.
-    #[inline(always)]
-    pub(super) fn forget_far(&mut self, at: u64) {
-        self.bins.forget(at);
-    }
-
-    /// Adds the node of a timer that has been counted as far away.
-    #[inline]
-    pub(super) fn add_far(&mut self, node: Node) {
-        self.bins.add(node);
-    }
-
-    /// Adds the node of a timer that is armed, and not far away.
-    #[inline]
-    pub(super) fn add_near(&mut self, node: Node) {
-        self.soon.push(Reverse(node));
-    }
-
-    /// Whether the first timer was far away when it was drawn, and of what came since nearly all is nearer, and in the
-    /// heap.
-    #[inline]
-    pub(super) fn is_top_heavy(&self) -> bool {
-        self.soon.len() > FEW.max(3 * (self.drawn.len() + self.bins.armed()))
-    }
-
-    /// All of it goes into bins again. Every timer that is far away has a node.
+    /// The first timer was far away when it was drawn, and of what came since nearly all is nearer, and in the heap:
+    /// all of it goes into bins again.
     #[cold]
-    pub(super) fn spread(&mut self, is_armed: impl Fn(&Node) -> bool) {
+    fn spread(&mut self, listed: impl Fn(u32) -> Option<Node>) {
+        self.list_far(&listed);
+        let is_armed = is_armed(listed);
         let soon = self.soon.drain().map(|Reverse(node)| node);
         let near = soon.chain(self.drawn.drain(..)).filter(&is_armed).collect();
         self.cold = 0;
         self.limit = self.bins.fill(near, is_armed);
+    }
+
+    /// A timer with this deadline is not armed any more; its node, if it has one, is stale from here on.
+    #[inline(always)]
+    pub(super) fn forget(&mut self, at: u64, slot: u32) {
+        if at >= self.limit {
+            self.fresh.remove(slot);
+            self.bins.forget(at);
+        }
+    }
+
+    /// Makes the nodes that have been put off.
+    fn list_far(&mut self, listed: impl Fn(u32) -> Option<Node>) {
+        let Nodes { fresh, bins, .. } = self;
+        fresh.take_each(|slot| listed(slot).into_iter().for_each(|node| bins.add(node)));
     }
 
     /// The first of those that are near. What is drawn and stale before it goes; what is stale in the heap does not,
@@ -114,9 +120,10 @@ impl Nodes {
     #[inline(always)] // Or the node would go through memory twice.
     pub(super) fn first_near(
         &mut self,
-        is_armed: impl Fn(&Node) -> bool,
+        listed: impl Fn(u32) -> Option<Node>,
         touch: impl Fn(&Node) -> Option<usize>,
     ) -> Near {
+        let is_armed = is_armed(listed);
         loop {
             if self.cold >= self.drawn.len() && self.cold > 0 {
                 self.look_ahead(&touch);
@@ -163,11 +170,12 @@ impl Nodes {
         self.bins.is_empty()
     }
 
-    /// Nothing is near any more, and something is far, and has nodes: the first bin comes near, in order if it is small; a larger one
-    /// is divided first, and nothing is near yet.
+    /// Nothing is near any more, and something is far: that gets its nodes, and the first bin comes near, in order if it is
+    /// small; a larger one is divided first, and nothing is near yet.
     #[inline(never)] // Or the loop that fires one timer after the other would run out of registers.
-    pub(super) fn draw_near(&mut self, is_armed: impl Fn(&Node) -> bool) {
-        self.limit = self.bins.draw(&mut self.drawn, is_armed);
+    pub(super) fn draw_near(&mut self, listed: impl Fn(u32) -> Option<Node>) {
+        self.list_far(&listed);
+        self.limit = self.bins.draw(&mut self.drawn, is_armed(listed));
         self.cold = self.drawn.len();
     }
 
@@ -179,23 +187,40 @@ impl Nodes {
     }
 
     /// Drops the nodes that are stale.
-    pub(super) fn retain(&mut self, is_armed: impl Fn(&Node) -> bool) {
+    pub(super) fn drop_all_stale(&mut self, listed: impl Fn(u32) -> Option<Node>) {
+        let is_armed = is_armed(listed);
         self.drawn.retain(&is_armed);
         self.cold = self.drawn.len();
         self.soon.retain(|Reverse(node)| is_armed(node));
         self.bins.retain(is_armed);
     }
 
-    /// Gives back the memory of what has room for many more than `room` and than there are.
-    pub(super) fn shrink(&mut self, room: usize) {
+    /// Gives back the memory of what has room for many more than `room` and than there are, and that for slots from `slots`
+    /// on, none of which is used.
+    pub(super) fn shrink(&mut self, room: usize, slots: usize) {
+        self.fresh.shrink(slots);
         self.drawn.shrink_to(room.max(ROOM));
         self.soon.shrink_to(room.max(ROOM));
         self.bins.shrink(room);
     }
 }
 
+/// Tells whether a node is not stale.
+#[inline(always)]
+fn is_armed(listed: impl Fn(u32) -> Option<Node>) -> impl Fn(&Node) -> bool {
+    move |node| listed(node.slot).is_some_and(|listed| listed.order == node.order)
+}
+
 #[cfg(test)]
 impl Nodes {
+    pub(super) fn is_far(&self, at: u64) -> bool {
+        at >= self.limit
+    }
+
+    pub(super) fn fresh(&self) -> &Bits {
+        &self.fresh
+    }
+
     pub(super) fn in_heap(&self) -> usize {
         self.soon.len()
     }

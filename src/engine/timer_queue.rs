@@ -5,24 +5,22 @@
 //!              | slot and order
 //!              v
 //!   slots  [ slot | slot | slot ]      holds the value; a slot's index is its key's `slot`
-//!   fresh      0      0      1         whether it is armed, far away, and has no node yet
 //! ```
 //!
-//! Most timers never fire: they are cancelled, or moved on, long before. So one that is far away gets no node at first,
-//! only a bit in `fresh`; nodes are made for all of those when nothing is near any more. And to disarm a timer is to
-//! empty its slot, or to mark it, and to take its bit away; the node, if it has one, stays behind, stale: its slot is
-//! empty, or has another order. It is dropped where it is met, or with all that have similar deadlines, when none of
-//! those is armed. And all stale nodes are dropped when there are four times as many nodes as armed timers: that is looked
-//! at when one more comes near, when what is far comes near, or when one that comes first is taken off the heap. So
-//! everything is O(1), amortised, but for the timers that come near, which take O(log n) of a bin, and a deadline that is
-//! moved a million times takes few nodes. (Amortised: one call may go through all nodes.)
+//! Most timers never fire: they are cancelled, or moved on, long before. So one that is far away gets no node until
+//! nothing is near any more. And to disarm a timer is to empty its slot, or to mark it; the node, if it has one, stays
+//! behind, stale: its slot is empty, or has another order. It is dropped where it is met, or with all that have similar
+//! deadlines, when none of those is armed. And all stale nodes are dropped when there are more than four times as many nodes
+//! as armed timers: that is looked at when one more comes near, when what is far comes near, or when one that comes first is
+//! taken off the heap. So everything is O(1), amortised, but for the timers that come near, which take O(log n) of a bin,
+//! and a deadline that is moved a million times takes few nodes. (Amortised: one call may go through all nodes.)
 
-use super::bits::Bits;
 use super::places::Places;
+use super::timeline::Timeline;
 use super::timer_bins::Node;
 use super::timer_nodes::{Near, Nodes};
 use std::mem;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Timers ordered by deadline; equal deadlines by the order in which they were armed.
 #[derive(Debug)]
@@ -31,14 +29,9 @@ pub(crate) struct TimerQueue<T> {
     /// How many of them are of timers that are not armed. (Those that are would have to be counted at each wait.)
     unarmed: usize,
     nodes: Nodes,
-    /// The slots of those that are armed, and have no node yet: they are far away.
-    fresh: Bits,
     /// Whether memory for many timers has gone back since this was asked.
     gave_back: bool,
-    /// From here the nodes count their nanoseconds.
-    epoch: Instant,
-    /// What has a deadline up to here is due, and no timer is armed for before.
-    now: u64,
+    time: Timeline,
 }
 
 #[derive(Debug)]
@@ -67,8 +60,8 @@ const LITTER: usize = 1024;
 
 impl<T> TimerQueue<T> {
     pub(crate) fn new() -> Self {
-        let (slots, nodes, fresh) = (Places::new(), Nodes::new(), Bits::new());
-        TimerQueue { slots, unarmed: 0, nodes, fresh, gave_back: false, epoch: Instant::now(), now: 0 }
+        let (slots, nodes, time) = (Places::new(), Nodes::new(), Timeline::new());
+        TimerQueue { slots, unarmed: 0, nodes, gave_back: false, time }
     }
 
     /// It is `now`, from here on.
@@ -76,14 +69,14 @@ impl<T> TimerQueue<T> {
     /// A deadline before that counts as that: so a timer that is armed with a past deadline again and again cannot get
     /// ahead of those already due.
     pub(crate) fn advance(&mut self, now: Instant) {
-        self.now = self.since_epoch(now);
+        self.time.advance(now);
     }
 
     /// Arms a timer that holds what `make` makes. `sequence` is its identity and its place among equal deadlines.
     #[inline(always)]
     pub(crate) fn insert(&mut self, deadline: Instant, sequence: u64, make: impl FnOnce() -> T) -> TimerKey {
         self.tidy();
-        let at = self.at(deadline);
+        let at = self.time.at(deadline);
         let slot = self.slots.insert_with(|| Slot { at, order: sequence, sequence, value: make() });
         self.add(at, sequence, slot);
         TimerKey { slot, sequence }
@@ -103,7 +96,7 @@ impl<T> TimerQueue<T> {
         let slot = self.slots.take_if(key.slot, |slot| slot.sequence == key.sequence)?;
         match slot.at {
             NEVER => self.unarmed -= 1,
-            at => self.forget(at, key.slot),
+            at => self.nodes.forget(at, key.slot),
         }
         self.begin_anew_if_idle();
         Some(slot.value)
@@ -120,7 +113,7 @@ impl<T> TimerQueue<T> {
         let result = look(&slot.value);
         slot.order = NEVER;
         let at = mem::replace(&mut slot.at, NEVER);
-        self.forget(at, key.slot);
+        self.nodes.forget(at, key.slot);
         self.unarmed += 1;
         self.begin_anew_if_idle();
         Some(result)
@@ -136,13 +129,13 @@ impl<T> TimerQueue<T> {
         order: u64,
         look: impl FnOnce(bool, &T) -> R,
     ) -> Option<R> {
-        let at = self.at(deadline);
+        let at = self.time.at(deadline);
         let slot = self.slots.get_mut(key.slot).filter(|slot| slot.sequence == key.sequence)?;
         let result = look(slot.at != NEVER, &slot.value);
         slot.order = order;
         match mem::replace(&mut slot.at, at) {
             NEVER => self.unarmed -= 1,
-            former => self.forget(former, key.slot),
+            former => self.nodes.forget(former, key.slot),
         }
         self.add(at, order, key.slot);
         Some(result)
@@ -165,14 +158,14 @@ impl<T> TimerQueue<T> {
 
     /// Whether it is one of those that are due and were armed before `cut`.
     pub(crate) fn is_due(&self, key: TimerKey, cut: u64) -> bool {
-        let is_due = |slot: &Slot<T>| slot.sequence == key.sequence && slot.at <= self.now && slot.order < cut;
+        let is_due = |slot: &Slot<T>| slot.sequence == key.sequence && slot.at <= self.time.now() && slot.order < cut;
         self.slots.get(key.slot).is_some_and(is_due)
     }
 
     /// When it is due; `None` if it is not armed, or has gone.
     pub(crate) fn deadline(&self, key: TimerKey) -> Option<Instant> {
         let slot = self.slots.get(key.slot)?;
-        (slot.sequence == key.sequence && slot.at != NEVER).then(|| self.instant(slot.at))
+        (slot.sequence == key.sequence && slot.at != NEVER).then(|| self.time.instant(slot.at))
     }
 
     /// Whether memory for many timers has gone back since this was asked, so that what is behind them may go, too.
@@ -183,7 +176,7 @@ impl<T> TimerQueue<T> {
     /// The earliest deadline. `touch` is as in [`first_due`](TimerQueue::first_due).
     pub(crate) fn earliest(&mut self, touch: impl Fn(&T) -> usize) -> Option<Instant> {
         let first = self.first(touch)?;
-        Some(self.instant(first.at))
+        Some(self.time.instant(first.at))
     }
 
     /// The timer to fire next among those that are due and were armed before `cut`.
@@ -195,7 +188,7 @@ impl<T> TimerQueue<T> {
     #[inline]
     pub(crate) fn first_due(&mut self, cut: u64, touch: impl Fn(&T) -> usize) -> Option<TimerKey> {
         let node = self.first(touch)?;
-        if node.at > self.now || node.order >= cut {
+        if node.at > self.time.now() || node.order >= cut {
             return None;
         }
         let sequence = self.slots.get(node.slot)?.sequence;
@@ -211,28 +204,9 @@ impl<T> TimerQueue<T> {
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         let values = self.slots.take_all().map(|slot| slot.value).collect();
         self.unarmed = 0;
-        (self.nodes, self.fresh) = (Nodes::new(), Bits::new());
+        self.nodes = Nodes::new();
         self.begin_anew();
         values
-    }
-
-    // Deadlines as numbers.
-
-    #[inline]
-    fn at(&self, deadline: Instant) -> u64 {
-        self.since_epoch(deadline).max(self.now)
-    }
-
-    /// What does not fit is almost six hundred years away. The last number is no deadline: a limit is beyond all.
-    #[inline]
-    fn since_epoch(&self, instant: Instant) -> u64 {
-        const SECOND: u64 = 1_000_000_000;
-        let since = instant.saturating_duration_since(self.epoch);
-        since.as_secs().min(u64::MAX / SECOND - 1) * SECOND + u64::from(since.subsec_nanos())
-    }
-
-    fn instant(&self, at: u64) -> Instant {
-        self.epoch + Duration::from_nanos(at)
     }
 
     /// How many timers are armed.
@@ -243,46 +217,12 @@ impl<T> TimerQueue<T> {
 
     // Nodes.
 
-    /// What is far away has no node yet.
     #[inline(always)]
     fn add(&mut self, at: u64, order: u64, slot: u32) {
-        if self.nodes.is_far(at) {
-            self.fresh.insert(slot);
-            self.nodes.count_far(at);
-        } else {
-            self.add_near(at, order, slot);
-        }
-    }
-
-    /// Takes the fields, which travel in registers: the node as a whole would go through memory, piece by piece.
-    #[inline(never)]
-    fn add_near(&mut self, at: u64, order: u64, slot: u32) {
-        self.nodes.add_near(Node { at, order, slot });
-        if self.nodes.is_top_heavy() {
-            self.add_far();
-            self.nodes.spread(is_armed(&self.slots));
-        }
-        if self.is_littered() {
+        let is_near = self.nodes.add(Node { at, order, slot }, listed(&self.slots));
+        if is_near && self.is_littered() {
             self.drop_stale_nodes();
         }
-    }
-
-    #[inline(always)]
-    fn forget(&mut self, at: u64, slot: u32) {
-        if self.nodes.is_far(at) {
-            self.fresh.remove(slot);
-            self.nodes.forget_far(at);
-        }
-    }
-
-    /// Adds the nodes that have been put off.
-    fn add_far(&mut self) {
-        let TimerQueue { slots, nodes, fresh, .. } = self;
-        fresh.take_each(|slot| {
-            if let Some(&Slot { at, order, .. }) = slots.get(slot) {
-                nodes.add_far(Node { at, order, slot });
-            }
-        });
     }
 
     /// Whether nodes are four times as many as the armed timers, and enough to pay for the search for what is stale. Asked
@@ -304,16 +244,16 @@ impl<T> TimerQueue<T> {
     fn first(&mut self, touch: impl Fn(&T) -> usize) -> Option<Node> {
         loop {
             let slots = &self.slots;
-            let touch = |node: &Node| armed_by(slots, node).map(|slot| touch(&slot.value));
-            match self.nodes.first_near(is_armed(slots), touch) {
+            let touch = |node: &Node| {
+                let slot = slots.get(node.slot).filter(|slot| slot.order == node.order);
+                slot.map(|slot| touch(&slot.value))
+            };
+            match self.nodes.first_near(listed(slots), touch) {
                 Near::First(node) => return Some(node),
                 Near::Nothing if self.nodes.are_none_far() => return None,
                 _ if self.is_littered() => self.drop_stale_nodes(),
                 Near::Stale => self.nodes.drop_stale(),
-                Near::Nothing => {
-                    self.add_far();
-                    self.nodes.draw_near(is_armed(&self.slots));
-                }
+                Near::Nothing => self.nodes.draw_near(listed(slots)),
             }
         }
     }
@@ -332,7 +272,6 @@ impl<T> TimerQueue<T> {
         let are_few = if self.slots.is_empty() { self.slots.begin_anew() } else { self.slots.look_at_memory() };
         if are_few {
             self.nodes = Nodes::new();
-            self.fresh.shrink(self.slots.room());
             self.gave_back = true;
         } else {
             self.nodes.clear();
@@ -345,30 +284,25 @@ impl<T> TimerQueue<T> {
     fn drop_stale_nodes(&mut self) {
         if self.slots.look_at_memory() {
             self.gave_back = true;
-            self.fresh.shrink(self.slots.room());
         }
-        self.nodes.retain(is_armed(&self.slots));
+        self.nodes.drop_all_stale(listed(&self.slots));
         // What was needed lately will be needed again, if there are still slots for it.
-        self.nodes.shrink((2 * self.slots.most().min(self.slots.room())).max(LITTER / 16));
+        let room = self.slots.room();
+        self.nodes.shrink((2 * self.slots.most().min(room)).max(LITTER / 16), room);
     }
 }
 
-/// Tells whether a node is not stale.
+/// Tells the node that the timer of a slot has, or ought to have. (That of one that is not armed is nobody's.)
 #[inline(always)]
-fn is_armed<T>(slots: &Places<Slot<T>>) -> impl Fn(&Node) -> bool {
-    |node| armed_by(slots, node).is_some()
-}
-
-/// The slot of the armed timer that this node is of; `None` if the node is stale.
-#[inline]
-fn armed_by<'a, T>(slots: &'a Places<Slot<T>>, node: &Node) -> Option<&'a Slot<T>> {
-    slots.get(node.slot).filter(|slot| slot.order == node.order)
+fn listed<T>(slots: &Places<Slot<T>>) -> impl Fn(u32) -> Option<Node> {
+    |slot| slots.get(slot).map(|&Slot { at, order, .. }| Node { at, order, slot })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::timer_bins::FEW;
     use super::*;
+    use std::time::Duration;
 
     fn nothing_behind<T>(_: &T) -> usize {
         0
@@ -412,7 +346,7 @@ mod tests {
     /// Of so many steps the first insert; from `at_most` timers on, they are removed.
     fn walk(steps: u64, first: u64, at_most: usize) {
         let mut queue = TimerQueue::new();
-        let epoch = queue.epoch;
+        let epoch = queue.time.instant(0);
         let mut model: Vec<(u64, u64, u32, TimerKey)> = Vec::new();
         let mut unset = Vec::new();
         let mut seed = 0x2545_f491_4f6c_dd1d_u64;
@@ -470,9 +404,12 @@ mod tests {
             let is_far = |slot: &&Slot<u32>| slot.at != NEVER && queue.nodes.is_far(slot.at);
             assert_eq!(queue.nodes.armed_far(), queue.slots.iter().filter(is_far).count(), "the bins count theirs");
             let is_far_and_fresh = |slot| queue.slots.get(slot).as_ref().is_some_and(is_far);
-            assert!(queue.fresh.iter().all(is_far_and_fresh));
-            let listed = queue.nodes.iter().filter(|node| is_armed(&queue.slots)(node));
-            let mut found: Vec<u32> = listed.map(|node| node.slot).chain(queue.fresh.iter()).collect();
+            assert!(queue.nodes.fresh().iter().all(is_far_and_fresh));
+            let listed = queue
+                .nodes
+                .iter()
+                .filter(|node| queue.slots.get(node.slot).is_some_and(|slot| slot.order == node.order));
+            let mut found: Vec<u32> = listed.map(|node| node.slot).chain(queue.nodes.fresh().iter()).collect();
             found.sort_unstable();
             assert_eq!((found.len(), found.windows(2).any(|two| two[0] == two[1])), (model.len(), false), "each once");
             if pick % 3 > 0 {
@@ -500,7 +437,7 @@ mod tests {
     #[test]
     fn a_deadline_in_the_past_gets_ahead_of_nothing_that_is_due() {
         let mut queue = TimerQueue::new();
-        let past = queue.epoch;
+        let past = queue.time.instant(0);
         let now = past + Duration::from_secs(1);
         queue.insert(now, 1, || 1);
         queue.advance(now);
@@ -515,7 +452,7 @@ mod tests {
     #[test]
     fn due_is_what_the_pass_will_fire() {
         let mut queue = TimerQueue::new();
-        let later = queue.epoch + Duration::from_millis(1);
+        let later = queue.time.instant(0) + Duration::from_millis(1);
         let key = queue.insert(later, 7, || ());
         assert!(!queue.is_due(key, 8), "its deadline is still to come");
         queue.advance(later);
@@ -533,7 +470,7 @@ mod tests {
     #[test]
     fn rearming_for_ever_grows_nothing() {
         let mut queue = TimerQueue::new();
-        let now = queue.epoch;
+        let now = queue.time.instant(0);
         let key = queue.insert(now, 0, || ());
         for n in 1..100_000_u32 {
             let deadline = now + Duration::from_micros(n.into());
@@ -552,7 +489,7 @@ mod tests {
     #[test]
     fn stale_timers_in_the_heap_are_swept() {
         let mut queue = TimerQueue::new();
-        let far = queue.epoch + Duration::from_secs(7_200);
+        let far = queue.time.instant(0) + Duration::from_secs(7_200);
         let mut cancelled: Vec<_> = (0..1_000).map(|n| queue.insert(far, n, || n)).collect();
         assert_eq!(queue.earliest(nothing_behind), Some(far));
         cancelled.extend((1_000..3_500).map(|n| queue.insert(far - Duration::from_millis(n), n, || n)));
@@ -569,7 +506,7 @@ mod tests {
     #[test]
     fn a_timer_that_is_far_away_does_not_keep_nearer_ones_in_the_heap() {
         let mut queue = TimerQueue::new();
-        let (epoch, far) = (queue.epoch, Duration::from_secs(7_200));
+        let (epoch, far) = (queue.time.instant(0), Duration::from_secs(7_200));
         queue.insert(epoch + far, 0, || 0);
         assert_eq!(queue.earliest(nothing_behind), Some(epoch + far));
         for n in 1..10_000 {
@@ -592,7 +529,7 @@ mod tests {
         const MANY: u32 = 100_000;
         let mut queue = TimerQueue::new();
         let mut round = |timers| {
-            let arm = |n| queue.insert(queue.epoch + Duration::from_secs(n), n, || n);
+            let arm = |n| queue.insert(queue.time.instant(0) + Duration::from_secs(n), n, || n);
             let mut keys: Vec<_> = (0..timers).map(arm).collect();
             assert!(queue.earliest(nothing_behind).is_some(), "so that they have nodes");
             keys.drain(..).for_each(|key| assert!(queue.remove(key).is_some()));
@@ -603,13 +540,13 @@ mod tests {
         round(1);
         let (slots, nodes) = round(1);
         assert!(slots <= 4 * LITTER && nodes <= 64 * LITTER, "room for {slots} slots and {nodes} nodes");
-        assert!(queue.fresh.room() <= 4 * LITTER, "bits for {} slots", queue.fresh.room());
+        assert!(queue.nodes.fresh().room() <= 4 * LITTER, "bits for {} slots", queue.nodes.fresh().room());
     }
 
     #[test]
     fn memory_goes_back_although_one_timer_stays() {
         let mut queue = TimerQueue::new();
-        let epoch = queue.epoch;
+        let epoch = queue.time.instant(0);
         let arm = |queue: &mut TimerQueue<u64>, n| queue.insert(epoch + Duration::from_secs(n), n, || n);
         arm(&mut queue, 0);
         let keys: Vec<_> = (1..100_000).map(|n| arm(&mut queue, n)).collect();
@@ -622,13 +559,13 @@ mod tests {
         }
         let (slots, nodes) = (queue.slots.room(), queue.nodes.room());
         assert!(slots <= 4 * LITTER && nodes <= 64 * LITTER, "room for {slots} slots and {nodes} nodes");
-        assert!(queue.fresh.room() <= 4 * LITTER, "bits for {} slots", queue.fresh.room());
+        assert!(queue.nodes.fresh().room() <= 4 * LITTER, "bits for {} slots", queue.nodes.fresh().room());
     }
 
     #[test]
     fn many_timers_fire_in_order_whatever_came_between() {
         let mut queue = TimerQueue::new();
-        let epoch = queue.epoch;
+        let epoch = queue.time.instant(0);
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
         let mut next = || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
