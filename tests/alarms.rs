@@ -273,6 +273,60 @@ fn an_alarm_without_a_handle_goes_when_it_has_rung() -> io::Result<()> {
     Ok(())
 }
 
+/// P5: the callback stays as long as anybody has the alarm, whichever handle goes first.
+#[test]
+fn an_alarm_stays_until_its_last_handle_goes() -> io::Result<()> {
+    let mut io = context();
+    let graves = Record::new();
+    let tomb = Tomb("rang", graves.clone());
+    let first = io.alarm(move || {
+        let _tomb = &tomb;
+        None
+    });
+    let (second, third) = (first.clone(), first.clone());
+    drop((first, third));
+    assert!(graves.take().is_empty());
+    let fourth = second.clone();
+    drop(second);
+    fourth.set(ms(1));
+    assert_eq!(io.run()?, 1);
+    assert!(graves.take().is_empty(), "one has it");
+    drop(fourth);
+    assert_eq!(graves.take(), ["rang"]);
+    Ok(())
+}
+
+/// P8: an alarm may make more of its own kind while it rings, so many that all of them move in memory, and end others. What
+/// its callback holds stays as it is, small or large.
+#[test]
+fn an_alarm_may_make_and_end_others_like_itself() -> io::Result<()> {
+    fn like<const SIZE: usize>(io: &Handle, made: &Rc<RefCell<Vec<Alarm>>>, rings: &Record<usize>) -> Alarm {
+        let (handle, made, rings) = (io.clone(), made.clone(), rings.clone());
+        let (mut held, mut calls) = ([0; SIZE], 0);
+        io.alarm(move || {
+            assert!(held.iter().all(|byte| *byte == calls));
+            calls += 1;
+            held.fill(calls);
+            rings.push(SIZE);
+            let alarms: Vec<Alarm> = (0..2000).map(|_| like::<SIZE>(&handle, &made, &rings)).collect();
+            let ended = made.replace(alarms);
+            drop(ended);
+            (calls < 3).then_some(Duration::ZERO)
+        })
+    }
+    let mut io = context();
+    let (made, rings) = (Rc::default(), Record::new());
+    let (small, large) = (like::<8>(&io, &made, &rings), like::<1000>(&io, &made, &rings));
+    small.set(Duration::ZERO);
+    large.set(Duration::ZERO);
+    assert_eq!(io.run()?, 6);
+    assert_eq!(rings.take(), [8, 1000, 8, 1000, 8, 1000]);
+    made.take().swap_remove(7).set(Duration::ZERO); // The last that was made: it keeps its callback.
+    assert_eq!(io.run()?, 3);
+    made.take();
+    Ok(())
+}
+
 /// P1: an alarm that is put into the background twice, or by itself while it rings and sets itself anew, is counted
 /// right.
 #[test]

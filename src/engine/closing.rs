@@ -1,7 +1,7 @@
 //! The end of a context.
 
 use super::reactor::Entry;
-use super::state::{AtDeadline, Engine};
+use super::state::Engine;
 
 impl Engine {
     /// Refuses new work, then drops everything until nothing is left: destructors run, and may try to start more.
@@ -10,11 +10,11 @@ impl Engine {
         loop {
             let mail = self.inbox.close();
             let tasks = self.scheduler.take_all();
-            let timers: Vec<Given> = self.timers.borrow_mut().take_all().into_iter().map(Given).collect();
+            let timers = self.timers.borrow_mut().take_all();
             let starved = self.starved.take();
             let entries: Vec<Abandoned> = self.reactor.take_all().into_iter().map(Abandoned).collect();
             let channels = self.channels.take();
-            let keepers = self.keepers.take_all();
+            let keepers = (self.keepers.take_all(), self.ringers.take_all());
             if mail.order.is_empty()
                 && tasks.is_empty()
                 && timers.is_empty()
@@ -27,18 +27,6 @@ impl Engine {
             drop((entries, mail, tasks, timers, keepers, starved, channels));
         }
         self.reactor.close();
-    }
-}
-
-/// A timer whose context goes. An alarm may be held by its own callback: so that is taken out.
-struct Given(AtDeadline);
-
-impl Drop for Given {
-    fn drop(&mut self) {
-        if let AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm) = &self.0 {
-            let callback = alarm.callback.try_borrow_mut().ok().and_then(|mut callback| callback.take_out());
-            drop(callback);
-        }
     }
 }
 

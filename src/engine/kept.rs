@@ -32,8 +32,8 @@ pub(crate) trait Keeper<E> {
     /// What it is; `None` if there is none. `came` is when, for letters.
     fn describe(&self, index: u32, came: Instant) -> Option<Work>;
 
-    /// Reads something of the handler's memory, and returns it; if it is that of a wait.
-    fn touch(&self, _index: u32) -> usize {
+    /// Reads something of the memory of each handler, and returns it; if they are those of waits.
+    fn touch(&self, _indices: &[u32]) -> usize {
         0
     }
 
@@ -41,29 +41,27 @@ pub(crate) trait Keeper<E> {
     fn trim(&self);
 }
 
-/// The keepers of one context, one for each type.
-pub(crate) struct Keepers<E>(RefCell<PerType<Both<E>>>);
+/// The keepers of one context, one for each type. `K` is what they have in common: `dyn Keeper`, or what those of alarms
+/// have, see `ring.rs`.
+pub(crate) struct Keepers<K: ?Sized>(RefCell<PerType<Both<K>>>);
 
 /// Twice the same, because a `dyn Keeper` cannot be turned into a `dyn Any`.
-struct Both<E> {
-    keeper: Rc<dyn Keeper<E>>,
+struct Both<K: ?Sized> {
+    keeper: Rc<K>,
     any: Rc<dyn Any>,
 }
 
-impl<E> Keepers<E> {
+impl<K: ?Sized> Keepers<K> {
     pub(crate) fn new() -> Self {
         Keepers(RefCell::default())
     }
 
-    /// The keeper of this type, and its number.
+    /// The keeper of type `T`, and its number. `keeper` shows what it has in common with the others.
     #[inline(always)]
-    pub(crate) fn find<K>(&self) -> Option<(u32, Ref<'_, K>)>
-    where
-        K: Keeper<E> + Default + 'static,
-    {
+    pub(crate) fn find<T: Default + 'static>(&self, keeper: fn(Rc<T>) -> Rc<K>) -> Option<(u32, Ref<'_, T>)> {
         let mut number = 0;
         let likely = Ref::filter_map(self.0.borrow(), |keepers| {
-            let (likely, both) = keepers.likely::<K>()?;
+            let (likely, both) = keepers.likely::<T>()?;
             number = likely;
             both.any.downcast_ref()
         });
@@ -71,7 +69,7 @@ impl<E> Keepers<E> {
             Ok(keeper) => Some((number, keeper)),
             Err(borrowed) => {
                 drop(borrowed); // There may be one to add.
-                self.search()
+                self.search(keeper)
             }
         }
     }
@@ -79,30 +77,27 @@ impl<E> Keepers<E> {
     /// Finds it when another type was asked for lately, or adds it.
     #[cold]
     #[inline(never)]
-    fn search<K>(&self) -> Option<(u32, Ref<'_, K>)>
-    where
-        K: Keeper<E> + Default + 'static,
-    {
-        let known = self.0.borrow().find::<K>().map(|(number, _)| number);
-        let number = known.unwrap_or_else(|| self.add::<K>());
+    fn search<T: Default + 'static>(&self, keeper: fn(Rc<T>) -> Rc<K>) -> Option<(u32, Ref<'_, T>)> {
+        let known = self.0.borrow().find::<T>().map(|(number, _)| number);
+        let number = known.unwrap_or_else(|| self.add(keeper));
         let keeper = Ref::filter_map(self.0.borrow(), |keepers| keepers.get(number)?.any.downcast_ref());
         Some((number, keeper.ok()?))
     }
 
     #[cold]
     #[inline(never)]
-    fn add<K: Keeper<E> + Default + 'static>(&self) -> u32 {
-        let keeper = Rc::new(K::default());
-        self.0.borrow_mut().add::<K>(Both { keeper: keeper.clone(), any: keeper })
+    fn add<T: Default + 'static>(&self, keeper: fn(Rc<T>) -> Rc<K>) -> u32 {
+        let any = Rc::new(T::default());
+        self.0.borrow_mut().add::<T>(Both { keeper: keeper(any.clone()), any })
     }
 
     #[inline]
-    pub(crate) fn of(&self, kept: &Kept) -> Option<Rc<dyn Keeper<E>>> {
+    pub(crate) fn of(&self, kept: &Kept) -> Option<Rc<K>> {
         self.0.borrow().get(kept.keeper).map(|both| Rc::clone(&both.keeper))
     }
 
-    pub(crate) fn trim(&self) {
-        self.0.borrow().values().for_each(|both| both.keeper.trim());
+    pub(crate) fn for_each(&self, f: impl Fn(&K)) {
+        self.0.borrow().values().for_each(|both| f(&both.keeper));
     }
 
     /// All of them, and what they keep; to be dropped when nothing is borrowed.
@@ -111,7 +106,7 @@ impl<E> Keepers<E> {
     }
 }
 
-impl<E> fmt::Debug for Keepers<E> {
+impl<K: ?Sized> fmt::Debug for Keepers<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keepers").finish_non_exhaustive()
     }

@@ -15,7 +15,8 @@ impl Engine {
                     self.describe_kept(wait).into_iter().for_each(|work| all.push(work))
                 }
                 AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm) => {
-                    all.push(Work::new("alarm", "Alarm", None, alarm.origin))
+                    let work = self.ringers.of(alarm).and_then(|alarms| alarms.describe(alarm.index));
+                    work.into_iter().for_each(|work| all.push(work))
                 }
                 AtDeadline::Repeat(repeat) => all.push(Work::new("every", "Timer", None, repeat.origin)),
                 AtDeadline::Internal(_) => {}

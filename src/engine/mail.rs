@@ -63,7 +63,7 @@ impl<L: Letter> Letter for Box<L> {
 
 impl<L: Letter> Pile for VecDeque<L> {
     fn deliver(&mut self, count: usize, engine: &Engine) {
-        if let Some((keeper, letters)) = engine.keepers.find::<RefCell<Letters<L>>>() {
+        if let Some((keeper, letters)) = engine.keepers.find(|letters: Rc<RefCell<Letters<L>>>| letters) {
             let mut letters = letters.borrow_mut();
             for letter in self.drain(..count.min(self.len())) {
                 let index = letters.insert(letter);

@@ -1,7 +1,8 @@
 //! Callbacks that are called again and again: of repetitions, and of alarms.
 
+use super::timer_queue::TimerKey;
 use crate::key::Origin;
-use std::any::Any;
+use crate::outstanding::Work;
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
@@ -13,30 +14,22 @@ pub(crate) struct Repeat {
     pub(crate) callback: RefCell<Box<dyn FnMut()>>,
 }
 
-/// What is behind an `Alarm`, shared by its handles and the timer queue. Whoever has one more `Rc` of it for a while
-/// calls `Engine::end_alarm_if_unused` before that is dropped.
-pub(crate) struct Ringing<F: ?Sized = dyn Ring> {
-    pub(crate) origin: Origin,
-    /// Borrowed while it runs. Handlers do not nest, so it is not called then.
-    pub(crate) callback: RefCell<F>,
-}
+/// Keeps the alarms whose callbacks are of one type: see `alarms.rs`. `E` is what they ring with: the engine.
+pub(crate) trait Ringers<E> {
+    /// Calls the callback of the alarm that has this timer. An alarm that nobody has and that is not set then goes.
+    fn ring(&self, index: u32, key: TimerKey, engine: &E);
 
-/// The callback of an alarm: an `Option` of it, empty once the context has gone.
-pub(crate) trait Ring {
-    /// Answers with the delay after which it is to be called again, if it is.
-    fn ring(&mut self) -> Option<Duration>;
+    /// One more has the alarm.
+    fn hold(&self, index: u32);
 
-    /// Takes the user's closure out, to be dropped when nothing is borrowed.
-    fn take_out(&mut self) -> Option<Box<dyn Any>>;
-}
+    /// One less has the alarm that has this timer. If that was the last, and it neither rings nor is set, it goes.
+    fn let_go(&self, index: u32, key: TimerKey, engine: &E);
 
-impl<F: FnMut() -> Option<Duration> + 'static> Ring for Option<F> {
-    fn ring(&mut self) -> Option<Duration> {
-        self.as_mut()?()
-    }
+    fn describe(&self, index: u32) -> Option<Work>;
 
-    fn take_out(&mut self) -> Option<Box<dyn Any>> {
-        let callback = self.take()?;
-        Some(Box::new(callback))
-    }
+    /// Reads something of the memory of each alarm, and returns it.
+    fn touch(&self, indices: &[u32]) -> usize;
+
+    /// Gives back memory that is not needed now.
+    fn trim(&self);
 }

@@ -18,7 +18,6 @@ use super::bits::Bits;
 use super::timer_bins::{Bins, FEW, FIRST, Node};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::hint;
 
 #[derive(Debug)]
 pub(super) struct Nodes {
@@ -45,7 +44,7 @@ pub(super) enum Near {
 }
 
 /// So many nodes are looked at together, if there are so many.
-const AHEAD: usize = 64;
+pub(super) const AHEAD: usize = 64;
 
 /// What is near keeps room for so many at least.
 const ROOM: usize = 4096;
@@ -115,18 +114,19 @@ impl Nodes {
     /// The first of those that are near. What is drawn and stale before it goes; what is stale in the heap does not,
     /// because that is dear.
     ///
-    /// `touch` is called for nodes that will be the first soon: it reads something of the memory behind one, and
-    /// returns it; `None` for a stale one.
+    /// `value` tells what the timer of a node holds; `None` if that is stale. `touch` is called with what those hold that
+    /// will be the first soon: it reads something of the memory behind each.
     #[inline(always)] // Or the node would go through memory twice.
-    pub(super) fn first_near(
+    pub(super) fn first_near<'a, T: 'a>(
         &mut self,
         listed: impl Fn(u32) -> Option<Node>,
-        touch: impl Fn(&Node) -> Option<usize>,
+        value: impl Fn(&Node) -> Option<&'a T>,
+        touch: impl Fn(&[Option<&T>]),
     ) -> Near {
         let is_armed = is_armed(listed);
         loop {
             if self.cold >= self.drawn.len() && self.cold > 0 {
-                self.look_ahead(&touch);
+                self.look_ahead(&value, &touch);
             }
             let (drawn, newer) = (self.drawn.last(), self.soon.peek().map(|Reverse(node)| node));
             let is_drawn = match (drawn, newer) {
@@ -149,20 +149,20 @@ impl Nodes {
 
     /// Looks at the next few drawn nodes and at what their timers hold, and drops those that are stale. One after the
     /// other when they fire, each look would wait for memory that is in no cache; here the processor waits for
-    /// several at once.
-    fn look_ahead(&mut self, touch: impl Fn(&Node) -> Option<usize>) {
+    /// several at once: first for the timers, then for what is behind them.
+    fn look_ahead<'a, T: 'a>(&mut self, value: impl Fn(&Node) -> Option<&'a T>, touch: impl Fn(&[Option<&T>])) {
         self.cold = self.drawn.len().saturating_sub(AHEAD);
-        let (mut read, mut live) = (0, self.cold);
+        let (mut held, mut live) = ([None; AHEAD], 0);
         for next in self.cold..self.drawn.len() {
             let node = self.drawn[next];
-            if let Some(behind) = touch(&node) {
-                read ^= behind;
-                self.drawn[live] = node;
+            if let Some(value) = value(&node) {
+                held[live] = Some(value);
+                self.drawn[self.cold + live] = node;
                 live += 1;
             }
         }
-        hint::black_box(read); // Or the compiler would leave the reading out.
-        self.drawn.truncate(live);
+        self.drawn.truncate(self.cold + live);
+        touch(&held[..live]);
     }
 
     /// Whether no timer is far away.

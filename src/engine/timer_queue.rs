@@ -174,7 +174,7 @@ impl<T> TimerQueue<T> {
     }
 
     /// The earliest deadline. `touch` is as in [`first_due`](TimerQueue::first_due).
-    pub(crate) fn earliest(&mut self, touch: impl Fn(&T) -> usize) -> Option<Instant> {
+    pub(crate) fn earliest(&mut self, touch: impl Fn(&[Option<&T>])) -> Option<Instant> {
         let first = self.first(touch)?;
         Some(self.time.instant(first.at))
     }
@@ -184,9 +184,9 @@ impl<T> TimerQueue<T> {
     /// A newcomer never hides an older due timer below it: none is armed for before [`now`](TimerQueue::advance), and
     /// among equal deadlines the older comes first.
     ///
-    /// `touch` is called for timers that will be due soon: it reads something of the memory behind one, and returns it.
+    /// `touch` is called with what a few timers hold that will be due soon: it reads something of the memory behind each.
     #[inline]
-    pub(crate) fn first_due(&mut self, cut: u64, touch: impl Fn(&T) -> usize) -> Option<TimerKey> {
+    pub(crate) fn first_due(&mut self, cut: u64, touch: impl Fn(&[Option<&T>])) -> Option<TimerKey> {
         let node = self.first(touch)?;
         if node.at > self.time.now() || node.order >= cut {
             return None;
@@ -241,14 +241,14 @@ impl<T> TimerQueue<T> {
     }
 
     /// The first node that is not stale.
-    fn first(&mut self, touch: impl Fn(&T) -> usize) -> Option<Node> {
+    fn first(&mut self, touch: impl Fn(&[Option<&T>])) -> Option<Node> {
         loop {
             let slots = &self.slots;
-            let touch = |node: &Node| {
+            let value = |node: &Node| {
                 let slot = slots.get(node.slot).filter(|slot| slot.order == node.order);
-                slot.map(|slot| touch(&slot.value))
+                slot.map(|slot| &slot.value)
             };
-            match self.nodes.first_near(listed(slots), touch) {
+            match self.nodes.first_near(listed(slots), value, &touch) {
                 Near::First(node) => return Some(node),
                 Near::Nothing if self.nodes.are_none_far() => return None,
                 _ if self.is_littered() => self.drop_stale_nodes(),
@@ -304,9 +304,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn nothing_behind<T>(_: &T) -> usize {
-        0
-    }
+    fn nothing_behind<T>(_: &[Option<&T>]) {}
 
     /// The next timer that is due, with its deadline.
     fn due<T>(queue: &mut TimerQueue<T>, cut: u64) -> Option<(TimerKey, Instant)> {

@@ -1,6 +1,5 @@
 //! Timers: arming them, ending them before their deadline, and what the turn asks about all of them.
 
-use super::ring::Ringing;
 use super::state::{AtDeadline, Engine, Queued};
 use super::timer_queue::TimerKey;
 use std::rc::Rc;
@@ -29,48 +28,11 @@ impl Engine {
 
     /// Arms something of the loop's own, which is not counted as outstanding.
     pub(crate) fn arm_act(&self, deadline: Instant, act: impl FnOnce(&Rc<Engine>) + 'static) -> Option<TimerKey> {
-        self.arm(deadline, true, || AtDeadline::Internal(Box::new(act)))
-    }
-
-    /// Gives an alarm its timer; `None` if the context has gone.
-    pub(crate) fn add_alarm(&self, alarm: &Rc<Ringing>) -> Option<TimerKey> {
-        let is_alive = self.alive.get();
-        is_alive.then(|| {
-            let timer = AtDeadline::Ring(Rc::clone(alarm));
-            self.timers.borrow_mut().insert_unarmed(self.next_sequence(), timer)
-        })
-    }
-
-    /// Sets the alarm's deadline, whether it has one or not. Does nothing if it has gone with its context.
-    pub(crate) fn set_alarm(&self, key: TimerKey, deadline: Instant) {
-        self.kick_if_earlier(deadline);
-        self.may_have_timers.set(true);
-        let is_new_work = |was_armed: bool, then: &AtDeadline| !was_armed && !then.is_background();
-        if self.timers.borrow_mut().rearm(key, deadline, self.next_sequence(), is_new_work) == Some(true) {
-            self.scheduler.work_started();
-        }
-    }
-
-    /// Takes the alarm's deadline away; `false` if it had none.
-    pub(crate) fn unset_alarm(&self, key: TimerKey) -> bool {
-        let was_work = self.timers.borrow_mut().unset(key, |then| !then.is_background());
-        if was_work == Some(true) {
-            self.work_finished();
-        }
-        was_work.is_some()
-    }
-
-    /// Forgets an alarm that has no deadline, if the caller is the last who has it: its callback goes with that one.
-    pub(crate) fn end_alarm_if_unused(&self, key: TimerKey, alarm: &Rc<Ringing>) {
-        // The other is the timer's.
-        if Rc::strong_count(alarm) == 2 && !self.timers.borrow().is_armed(key) {
-            self.timers.borrow_mut().remove(key);
-            self.give_back();
-        }
+        self.arm(deadline, true, || AtDeadline::Internal(Box::new(Box::new(act))))
     }
 
     /// A host that sleeps is told of a deadline earlier than all others.
-    fn kick_if_earlier(&self, deadline: Instant) {
+    pub(super) fn kick_if_earlier(&self, deadline: Instant) {
         let may_sleep = self.embedded.get() && !self.turn.is_running();
         if may_sleep && self.earliest_timer().is_none_or(|earliest| deadline < earliest) {
             self.kick();
@@ -86,7 +48,7 @@ impl Engine {
     #[inline(never)]
     fn look_for_earliest(&self) -> Option<Instant> {
         self.give_back();
-        let earliest = self.timers.borrow_mut().earliest(|then| self.touch(then));
+        let earliest = self.timers.borrow_mut().earliest(|ahead| self.touch(ahead));
         self.may_have_timers.set(earliest.is_some());
         earliest
     }
@@ -95,22 +57,8 @@ impl Engine {
     /// earliest deadline is looked for, as before the loop sleeps, and when a call of `run` or its kin ends.
     pub(crate) fn give_back(&self) {
         if self.timers.borrow_mut().take_given_back() {
-            self.keepers.trim();
-        }
-    }
-
-    /// Reads something of the memory behind a timer.
-    pub(crate) fn touch(&self, then: &AtDeadline) -> usize {
-        match then {
-            AtDeadline::Wait(wait) | AtDeadline::WaitInBackground(wait) => {
-                self.keepers.of(wait).map_or(0, |keeper| keeper.touch(wait.index))
-            }
-            AtDeadline::Repeat(repeat) => Rc::strong_count(repeat),
-            // The start of its memory and the end, which may lie in two lines of the cache.
-            AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm) => {
-                Rc::strong_count(alarm) + usize::from(alarm.callback.try_borrow().is_ok())
-            }
-            AtDeadline::Internal(_) => 0,
+            self.keepers.for_each(|keeper| keeper.trim());
+            self.ringers.for_each(|alarms| alarms.trim());
         }
     }
 

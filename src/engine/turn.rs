@@ -5,7 +5,6 @@ use super::kept::{Keeper, Kept};
 use super::poller::{Poller, readiness};
 use super::progress::Step;
 use super::reactor::Entry;
-use super::ring::Ringing;
 use super::sleep::{Patience, Sleep};
 use super::state::{AtDeadline, Engine, Mail, Queued};
 use super::timer_queue::TimerKey;
@@ -17,19 +16,6 @@ use std::io;
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// An alarm that rings. At the end of that, or when its callback panics, it goes if nobody has it.
-struct Rung<'a> {
-    engine: &'a Engine,
-    key: TimerKey,
-    alarm: Rc<Ringing>,
-}
-
-impl Drop for Rung<'_> {
-    fn drop(&mut self) {
-        self.engine.end_alarm_if_unused(self.key, &self.alarm);
-    }
-}
 
 /// Why a turn ended before its last step; the next turn goes on where it was.
 #[derive(Debug)]
@@ -243,7 +229,7 @@ impl Engine {
 
     fn complete_one_timer(self: &Rc<Self>) -> bool {
         let cut = self.turn.timer_cut();
-        let due = self.timers.borrow_mut().first_due(cut, |then| self.touch(then));
+        let due = self.timers.borrow_mut().first_due(cut, |ahead| self.touch(ahead));
         let Some(key) = due else {
             self.give_back();
             self.may_have_timers.set(self.timers.borrow().armed() > 0);
@@ -279,9 +265,11 @@ impl Engine {
                 self.call("every", repeat.origin.location, || (repeat.callback.borrow_mut())());
             }
             Some(AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm)) => {
-                let alarm = Rc::clone(alarm);
+                let (alarms, index) = (self.ringers.of(alarm), alarm.index);
                 drop(timers);
-                self.ring(key, alarm);
+                if let Some(alarms) = alarms {
+                    alarms.ring(index, key, self);
+                }
             }
             _ => {
                 drop(timers);
@@ -296,18 +284,6 @@ impl Engine {
             Some(AtDeadline::Wait(wait) | AtDeadline::WaitInBackground(wait)) => self.end_kept(wait, Ok(())),
             Some(AtDeadline::Internal(act)) => act(self),
             _ => {}
-        }
-    }
-
-    fn ring(&self, key: TimerKey, alarm: Rc<Ringing>) {
-        let rung = Rung { engine: self, key, alarm };
-        self.unset_alarm(key);
-        let next = {
-            let _call = self.begin_call("alarm", &rung.alarm.origin);
-            rung.alarm.callback.borrow_mut().ring()
-        };
-        if let Some(delay) = next {
-            self.set_alarm(key, self.clock.after(delay));
         }
     }
 

@@ -58,7 +58,7 @@ impl Engine {
 
     #[inline(always)]
     fn keep<K: Called, H: FnOnce(Waited) + 'static>(&self, make: impl FnOnce() -> Waiting<H>) -> Option<Kept> {
-        let (keeper, waits) = self.keepers.find::<RefCell<Waits<K, H>>>()?;
+        let (keeper, waits) = self.keepers.find(|waits: Rc<RefCell<Waits<K, H>>>| waits)?;
         let index = waits.borrow_mut().insert_with(make);
         Some(Kept { keeper, index })
     }
@@ -106,7 +106,9 @@ impl<K: Called, H: FnOnce(Waited) + 'static> Keeper<Engine> for RefCell<Waits<K,
         self.borrow_mut().0.trim();
     }
 
-    fn touch(&self, index: u32) -> usize {
-        self.borrow().0.get(index).map_or(0, |waiting| ptr::from_ref(waiting.origin.location).addr())
+    fn touch(&self, indices: &[u32]) -> usize {
+        let waits = self.borrow();
+        let waiting = indices.iter().filter_map(|&index| waits.0.get(index));
+        waiting.fold(0, |read, waiting| read ^ ptr::from_ref(waiting.origin.location).addr())
     }
 }

@@ -1,13 +1,10 @@
 //! `Alarm`: a callback and a deadline that is set, moved and unset again and again, at no allocation.
 
-use crate::engine::ring::Ringing;
 use crate::engine::state::Engine;
 use crate::engine::timer_queue::TimerKey;
 use crate::handle::Handle;
-use std::cell::RefCell;
 use std::fmt;
 use std::panic::Location;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 impl Handle {
@@ -37,13 +34,7 @@ impl Handle {
     #[track_caller]
     pub fn alarm(&self, callback: impl FnMut() -> Option<Duration> + 'static) -> Alarm {
         let origin = self.engine.origin(Location::caller());
-        let ringing: Rc<Ringing> = Rc::new(Ringing { origin, callback: RefCell::new(Some(callback)) });
-        let key = self.engine.add_alarm(&ringing);
-        if key.is_none() {
-            let unused = ringing.callback.borrow_mut().take_out(); // It might own the alarm.
-            drop(unused);
-        }
-        Alarm { handle: self.clone(), key, ringing }
+        Alarm { key: self.engine.add_alarm(origin, callback), handle: self.clone() }
     }
 }
 
@@ -74,12 +65,10 @@ impl Handle {
 /// assert_eq!(io.run()?, 0);
 /// # std::io::Result::Ok(())
 /// ```
-#[derive(Clone)]
 pub struct Alarm {
     handle: Handle,
     /// Of its timer, which is armed while the alarm is set; `None` if the context had gone.
     key: Option<TimerKey>,
-    ringing: Rc<Ringing>,
 }
 
 impl Alarm {
@@ -123,10 +112,19 @@ impl Alarm {
     }
 }
 
+impl Clone for Alarm {
+    fn clone(&self) -> Self {
+        if let Some(key) = self.key {
+            self.engine().hold_alarm(key);
+        }
+        Alarm { handle: self.handle.clone(), key: self.key }
+    }
+}
+
 impl Drop for Alarm {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            self.engine().end_alarm_if_unused(key, &self.ringing);
+            self.engine().let_alarm_go(key);
         }
     }
 }

@@ -1,0 +1,56 @@
+//! A look ahead at what timers hold that will be due soon.
+//!
+//! Of a million timers that fire, each handler lies in memory that is in no cache. One after the other when it is its turn,
+//! each would be waited for; read in a loop with nothing else in it, the processor waits for many at once.
+
+use super::kept::Kept;
+use super::state::{AtDeadline, Engine};
+use super::timer_nodes::AHEAD;
+use std::hint;
+use std::rc::Rc;
+
+impl Engine {
+    /// Reads something of the memory behind each timer; of those of one keeper, and next to each other, together.
+    #[inline(never)] // Or the loop that fires one timer after the other would run out of registers.
+    pub(super) fn touch(&self, ahead: &[Option<&AtDeadline>]) {
+        let read = ahead.chunk_by(are_alike).fold(0, |read, alike| read ^ self.touch_alike(alike));
+        hint::black_box(read); // Or the compiler would leave the reading out.
+    }
+
+    fn touch_alike(&self, alike: &[Option<&AtDeadline>]) -> usize {
+        let mut indices = [0; AHEAD];
+        let kept = alike.iter().filter_map(|then| then.and_then(kept));
+        let count = indices.iter_mut().zip(kept).map(|(index, kept)| *index = kept.index).count();
+        let indices = &indices[..count];
+        match alike {
+            [Some(AtDeadline::Wait(wait) | AtDeadline::WaitInBackground(wait)), ..] => {
+                self.keepers.of(wait).map_or(0, |keeper| keeper.touch(indices))
+            }
+            [Some(AtDeadline::Ring(alarm) | AtDeadline::RingInBackground(alarm)), ..] => {
+                self.ringers.of(alarm).map_or(0, |alarms| alarms.touch(indices))
+            }
+            [Some(AtDeadline::Repeat(repeat)), ..] => Rc::strong_count(repeat),
+            _ => 0,
+        }
+    }
+}
+
+fn kept(then: &AtDeadline) -> Option<&Kept> {
+    match then {
+        AtDeadline::Wait(kept) | AtDeadline::WaitInBackground(kept) => Some(kept),
+        AtDeadline::Ring(kept) | AtDeadline::RingInBackground(kept) => Some(kept),
+        AtDeadline::Repeat(_) | AtDeadline::Internal(_) => None,
+    }
+}
+
+/// Whether what both hold has the same keeper.
+fn are_alike(one: &Option<&AtDeadline>, other: &Option<&AtDeadline>) -> bool {
+    use AtDeadline::{Ring, RingInBackground, Wait, WaitInBackground};
+    match (one, other) {
+        (Some(Wait(one) | WaitInBackground(one)), Some(Wait(other) | WaitInBackground(other)))
+        | (Some(Ring(one) | RingInBackground(one)), Some(Ring(other) | RingInBackground(other))) => {
+            one.keeper == other.keeper
+        }
+        _ => false,
+    }
+}
