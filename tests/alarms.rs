@@ -327,6 +327,52 @@ fn an_alarm_may_make_and_end_others_like_itself() -> io::Result<()> {
     Ok(())
 }
 
+/// P8: what an alarm holds may make, set and end others like it when it is dropped, wherever that is.
+#[test]
+fn what_an_alarm_holds_may_do_anything_to_others_like_it() -> io::Result<()> {
+    const ENOUGH: u32 = 500;
+
+    /// Passes its alarms on to two new ones, until there have been enough.
+    struct Heir {
+        io: Handle,
+        others: Vec<Alarm>,
+        born: Rc<Cell<u32>>,
+    }
+    impl Drop for Heir {
+        fn drop(&mut self) {
+            let made: Vec<Alarm> = (0..2).map_while(|_| bear(&self.io, self.others.clone(), &self.born)).collect();
+            made.iter().for_each(|alarm| alarm.set(ms(1)));
+            self.others.iter().for_each(|alarm| _ = alarm.unset());
+            self.others = made;
+        }
+    }
+    fn bear(io: &Handle, others: Vec<Alarm>, born: &Rc<Cell<u32>>) -> Option<Alarm> {
+        if born.get() == ENOUGH {
+            return None;
+        }
+        born.set(born.get() + 1);
+        let heir = Heir { io: io.clone(), others, born: born.clone() };
+        Some(io.alarm(move || {
+            let _heir = &heir;
+            None
+        }))
+    }
+    let born = Rc::new(Cell::new(0));
+    let mut io = context();
+    let unset = bear(&io, Vec::new(), &born).expect("the first");
+    drop(unset); // Outside of the loop.
+    let rings = io.run()?; // At the end of rings.
+    assert!(rings > 0 && born.get() == ENOUGH, "{rings} rings of {}", born.get());
+    assert!(io.outstanding().is_empty());
+
+    born.set(ENOUGH - 10);
+    let kept: Vec<_> = (0..5).map_while(|_| bear(&io, Vec::new(), &born)).collect();
+    kept.iter().for_each(|alarm| alarm.set(LONG));
+    drop(io); // With the context.
+    assert!(kept.iter().all(|alarm| !alarm.is_set()));
+    Ok(())
+}
+
 /// P1: an alarm that is put into the background twice, or by itself while it rings and sets itself anew, is counted
 /// right.
 #[test]

@@ -267,15 +267,23 @@ fn after_bursts() -> io::Result<()> {
     assert_eq!(io.run()?, 1);
     assert!(held() < before / 4, "{} of {before} bytes when `run` has ended", held());
 
-    // An alarm keeps its slot while it is not set. If that is the last, the other slots cannot go, but all that is behind them.
-    for (is_last, limit) in [(false, MANY * LARGE / 4), (true, MANY * LARGE)] {
+    // An alarm keeps its slot, and its place among those like it, while it is not set. If that is the last, the others cannot go,
+    // but the handlers of waits.
+    let like_the_others = |io: &IoContext| {
+        io.alarm(move || {
+            assert_eq!(ballast, [7; LARGE]);
+            None
+        })
+    };
+    for (is_last, limit) in [(false, MANY * LARGE / 4), (true, 2 * MANY * LARGE)] {
         let before = held();
-        let first = io.alarm(|| None);
-        let alarms: Vec<_> = (0..MANY).map(|_| io.alarm(|| None)).collect();
+        let first = like_the_others(&io);
+        let alarms: Vec<_> = (0..MANY).map(|_| like_the_others(&io)).collect();
         alarms.iter().for_each(|alarm| alarm.set(hour));
         let wait = |_| io.after(hour, move |waited| assert!(waited.is_err() && ballast == [7; LARGE]));
         let waits: Vec<_> = (0..MANY).map(wait).collect();
-        let alarm = if is_last { io.alarm(|| None) } else { first };
+        assert!(held() - before >= 2 * MANY * LARGE);
+        let alarm = if is_last { like_the_others(&io) } else { first };
         waits.into_iter().for_each(|wait| _ = io.cancel(wait));
         assert!(alarms.iter().all(|alarm| alarm.unset()));
         drop(alarms);

@@ -197,7 +197,7 @@ fn a_destructor_that_panics_keeps_nothing_else() -> io::Result<()> {
             assert!(!self.0, "on purpose");
         }
     }
-    for armed in 0..19 {
+    for armed in 0..23 {
         let mut io = IoContext::new()?;
         let alive = Arc::new(());
         let mut number = 0;
@@ -236,7 +236,19 @@ fn a_destructor_that_panics_keeps_nothing_else() -> io::Result<()> {
                 io.cancel(key); // It is in the ready queue.
             }
         }
-        assert_eq!(number, 19, "each is armed once");
+        let mut alarms = Vec::new();
+        for n in 0..4 {
+            let ring = unrun();
+            let alarm = io.alarm(move || {
+                ring();
+                None
+            });
+            if n % 2 == 0 {
+                alarm.set(Duration::from_secs(60));
+            }
+            alarms.push(alarm);
+        }
+        assert_eq!(number, 23, "each is armed once");
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(io)));
         assert!(dropped.is_err(), "no destructor panicked");
         assert_eq!(Arc::strong_count(&alive), 1, "bomb {armed}");

@@ -171,10 +171,10 @@ fn connect(endpoint: SocketAddr) -> io::Result<TcpStream> {
     Ok(client)
 }
 
-/// One of the others: every byte that it sends comes back, until it is told to end.
+/// One of the others: every byte that it sends comes back, once at least, until it is told to end.
 fn talk(mut client: TcpStream, ended: &AtomicBool) -> io::Result<usize> {
     let mut messages = 0;
-    while !ended.load(SeqCst) {
+    while messages == 0 || !ended.load(SeqCst) {
         let message: Vec<u8> = (0..100).map(|n| b'0' + ((n + messages) % 10) as u8).collect();
         client.write_all(&message)?;
         let mut echo = vec![0; message.len()];

@@ -118,11 +118,15 @@ impl<F> Alarms<F> {
     }
 
     fn take(&mut self, index: u32) -> Option<Ringing<F>> {
-        let alarm = self.0.take(index);
-        if self.0.is_empty() {
-            self.0.begin_anew();
-        }
-        alarm
+        self.0.take_and_give_back(index)
+    }
+}
+
+/// Drops an alarm that nobody has, unless it has a deadline.
+fn end_if_unset<F>(alarms: &RefCell<Alarms<F>>, index: u32, key: TimerKey, engine: &Engine) {
+    if engine.end_alarm_if_unset(key) {
+        let gone = alarms.borrow_mut().take(index);
+        drop(gone); // When nothing is borrowed: it is the user's.
     }
 }
 
@@ -144,9 +148,8 @@ impl<F> Drop for Running<'_, F> {
             alarm.callback = self.callback.take();
             alarm.handles > 0
         };
-        if !is_held && self.engine.end_alarm_if_unset(self.key) {
-            let gone = self.alarms.borrow_mut().take(self.index);
-            drop(gone); // When nothing is borrowed.
+        if !is_held {
+            end_if_unset(self.alarms, self.index, self.key, self.engine);
         }
     }
 }
@@ -182,9 +185,8 @@ impl<F: FnMut() -> Option<Duration> + 'static> Ringers<Engine> for RefCell<Alarm
             alarm.handles -= 1;
             alarm.handles == 0 && alarm.callback.is_some()
         };
-        if is_unused && engine.end_alarm_if_unset(key) {
-            let gone = self.borrow_mut().take(index);
-            drop(gone); // When nothing is borrowed.
+        if is_unused {
+            end_if_unset(self, index, key, engine);
         }
     }
 
@@ -198,7 +200,7 @@ impl<F: FnMut() -> Option<Duration> + 'static> Ringers<Engine> for RefCell<Alarm
         self.borrow_mut().0.trim();
     }
 
-    /// The start of its memory and the end, which may lie in two lines of the cache.
+    /// Two of its fields, which may lie in two lines of the cache.
     fn touch(&self, indices: &[u32]) -> usize {
         let alarms = self.borrow();
         let ringing = indices.iter().filter_map(|&index| alarms.0.get(index));

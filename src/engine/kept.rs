@@ -9,11 +9,12 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// What is larger, in bytes, is to have a box after all: it would be copied whenever a keeper grows, and if it comes
-/// from another thread, while the inbox is locked.
+/// What is larger, in bytes, is to have a box after all: it would be copied whenever a keeper grows, at each ring of an
+/// alarm, and if it comes from another thread, while the inbox is locked.
 pub(crate) const LARGE: usize = 256;
 
-/// Where a handler is kept. There is one of these for each: who has it ends it.
+/// Where a handler is kept. There is one of these for each: who has it ends it. (An alarm is kept as long as somebody has
+/// a handle of it, or it is set.)
 ///
 /// Aligned so that it is read and written as one.
 #[derive(Debug)]
@@ -56,9 +57,9 @@ impl<K: ?Sized> Keepers<K> {
         Keepers(RefCell::default())
     }
 
-    /// The keeper of type `T`, and its number. `keeper` shows what it has in common with the others.
+    /// The keeper of type `T`, and its number. `as_common` coerces it to what it has in common with the others.
     #[inline(always)]
-    pub(crate) fn find<T: Default + 'static>(&self, keeper: fn(Rc<T>) -> Rc<K>) -> Option<(u32, Ref<'_, T>)> {
+    pub(crate) fn find<T: Default + 'static>(&self, as_common: fn(Rc<T>) -> Rc<K>) -> Option<(u32, Ref<'_, T>)> {
         let mut number = 0;
         let likely = Ref::filter_map(self.0.borrow(), |keepers| {
             let (likely, both) = keepers.likely::<T>()?;
@@ -69,7 +70,7 @@ impl<K: ?Sized> Keepers<K> {
             Ok(keeper) => Some((number, keeper)),
             Err(borrowed) => {
                 drop(borrowed); // There may be one to add.
-                self.search(keeper)
+                self.search(as_common)
             }
         }
     }
@@ -77,18 +78,18 @@ impl<K: ?Sized> Keepers<K> {
     /// Finds it when another type was asked for lately, or adds it.
     #[cold]
     #[inline(never)]
-    fn search<T: Default + 'static>(&self, keeper: fn(Rc<T>) -> Rc<K>) -> Option<(u32, Ref<'_, T>)> {
+    fn search<T: Default + 'static>(&self, as_common: fn(Rc<T>) -> Rc<K>) -> Option<(u32, Ref<'_, T>)> {
         let known = self.0.borrow().find::<T>().map(|(number, _)| number);
-        let number = known.unwrap_or_else(|| self.add(keeper));
+        let number = known.unwrap_or_else(|| self.add(as_common));
         let keeper = Ref::filter_map(self.0.borrow(), |keepers| keepers.get(number)?.any.downcast_ref());
         Some((number, keeper.ok()?))
     }
 
     #[cold]
     #[inline(never)]
-    fn add<T: Default + 'static>(&self, keeper: fn(Rc<T>) -> Rc<K>) -> u32 {
+    fn add<T: Default + 'static>(&self, as_common: fn(Rc<T>) -> Rc<K>) -> u32 {
         let any = Rc::new(T::default());
-        self.0.borrow_mut().add::<T>(Both { keeper: keeper(any.clone()), any })
+        self.0.borrow_mut().add::<T>(Both { keeper: as_common(any.clone()), any })
     }
 
     #[inline]

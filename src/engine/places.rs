@@ -225,16 +225,40 @@ impl<T> Places<T> {
     /// little.
     #[cold]
     pub(crate) fn look_at_memory(&mut self) -> bool {
-        let gone = self.were + self.came - self.len;
-        self.moved += self.came + gone;
-        self.most = (self.most / 2).max(self.len);
-        (self.came, self.were) = (0, self.len);
+        self.count_anew();
         let is_due = self.is_too_large() && self.moved > self.room() / 4;
         if is_due {
             self.moved = 0;
             self.shrink();
         }
         is_due
+    }
+
+    fn count_anew(&mut self) {
+        let gone = self.were + self.came - self.len;
+        self.moved += self.came + gone;
+        self.most = (self.most / 2).max(self.len);
+        (self.came, self.were) = (0, self.len);
+    }
+
+    /// As `take`, where nobody looks at the memory when many have gone: gives it back, too, as far as the last one allows.
+    /// That is gone through as often as the number of those that were there can be halved.
+    pub(crate) fn take_and_give_back(&mut self, index: u32) -> Option<T> {
+        let taken = self.take(index);
+        if self.is_empty() {
+            self.begin_anew();
+        } else if 2 * self.len <= self.most.max(self.were) && self.room() > 4 * FEW {
+            self.give_back();
+        }
+        taken
+    }
+
+    #[cold]
+    fn give_back(&mut self) {
+        self.count_anew();
+        if self.is_too_large() {
+            self.shrink();
+        }
     }
 
     /// How many there were lately, at most.
@@ -245,6 +269,7 @@ impl<T> Places<T> {
     /// Gives memory back now, whatever was needed lately; and when it has emptied, that of what is still there, unless
     /// more comes before.
     pub(crate) fn trim(&mut self) {
+        self.count_anew();
         self.most = self.len;
         if self.is_too_large() {
             self.shrink();
@@ -263,6 +288,12 @@ impl<T> Places<T> {
         self.entries.shrink_to_fit();
         self.link_vacant(); // The last may be vacant at the next look.
     }
+}
+
+#[cfg(test)]
+impl<T> Places<T> {
+    /// What one takes.
+    pub(crate) const BYTES: usize = size_of::<Entry<T>>();
 }
 
 #[cfg(test)]
@@ -347,6 +378,35 @@ mod tests {
         assert_eq!(places.take(99_999), Some(99_999));
         places.trim();
         assert_eq!((places.room(), places.insert_with(|| 1)), (0, 0));
+    }
+
+    /// Goal: memory goes back as those go that hold it, whatever their order, and at few looks.
+    #[test]
+    fn what_is_taken_gives_its_memory_back() {
+        let orders: [fn(u32) -> u32; 3] = [|n| n, |n| 99_998 - n, |n| n * 7919 % 99_999];
+        for (keeps_last, order) in [false, true].into_iter().flat_map(|last| orders.map(|order| (last, order))) {
+            let mut places = Places::new();
+            (0..100_000).for_each(|n| assert_eq!(places.insert_with(|| n), n));
+            let (mut shrunk, mut looks, all) = (0, 0, places.room());
+            for n in (0..99_999).map(order).map(|n| if keeps_last { n } else { n + 1 }) {
+                let (room, most) = (places.room(), places.most());
+                assert_eq!(places.take_and_give_back(n), Some(n));
+                shrunk += usize::from(places.room() < room);
+                looks += usize::from(places.most() < most);
+            }
+            let room = places.room();
+            if keeps_last {
+                assert!(room <= all)
+            } else {
+                assert!(room <= 4 * FEW && shrunk > 0, "{room} left")
+            }
+            assert!(looks <= 20, "{looks} looks");
+            let last = if keeps_last { 99_999 } else { 0 };
+            assert_eq!(
+                (places.take_and_give_back(last), places.room()),
+                (Some(last), if keeps_last { 0 } else { room })
+            );
+        }
     }
 
     #[test]

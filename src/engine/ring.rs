@@ -1,4 +1,4 @@
-//! Callbacks that are called again and again: of repetitions, and of alarms.
+//! Callbacks that are called again and again: of repetitions, and of alarms, whose keepers are in `alarms.rs`.
 
 use super::timer_queue::TimerKey;
 use crate::key::Origin;

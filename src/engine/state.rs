@@ -69,8 +69,8 @@ pub(crate) enum AtDeadline {
     /// too, the tag tells: so to set or to unset an alarm looks at no more than its slot.
     Ring(Kept),
     RingInBackground(Kept),
-    /// Something of the loop's own, such as the end of a pause; no user code. Rare, so it is boxed once more rather than
-    /// that all others are a word longer.
+    /// Something of the loop's own, such as the end of a pause or a time limit; no user code. It is boxed once more than
+    /// it needs, so that all others are a word shorter.
     Internal(Box<Act>),
 }
 
@@ -339,7 +339,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_queued_or_armed_takes_two_words() {
+    fn what_is_queued_takes_two_words_and_a_timer_five() {
         assert_eq!((size_of::<Queued>(), size_of::<AtDeadline>()), (16, 16));
+        assert_eq!(TimerQueue::<AtDeadline>::BYTES, 40);
     }
 }

@@ -299,6 +299,12 @@ fn listed<T>(slots: &Places<Slot<T>>) -> impl Fn(u32) -> Option<Node> {
 }
 
 #[cfg(test)]
+impl<T> TimerQueue<T> {
+    /// What a timer takes, without a node.
+    pub(crate) const BYTES: usize = Places::<Slot<T>>::BYTES;
+}
+
+#[cfg(test)]
 mod tests {
     use super::super::timer_bins::FEW;
     use super::*;
