@@ -6,6 +6,7 @@ use crate::driver::{Arrival, Next, Workload, drive};
 use crate::failure::Failure;
 use crate::link::Link;
 use crate::options::{Job, Length};
+use crate::poller::Told;
 use crate::report::Outcome;
 use crate::rounds;
 use crate::window::Window;
@@ -51,6 +52,8 @@ struct Churn {
 }
 
 impl Workload for Churn {
+    const TOLD: Told = Told::OnceForEach;
+
     fn begin(&mut self, link: &mut Link) {
         link.add(self.size);
         link.started = clock::now();

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::doors::Doors;
 use crate::failure::Failure;
 use crate::link::{Found, Link};
-use crate::poller::{Poller, Ready};
+use crate::poller::{Poller, Ready, Told};
 use crate::window::Window;
 use crate::wire::Wire;
 use rustix::net::RecvFlags;
@@ -14,6 +14,8 @@ const TURNS_PER_LOOK: u32 = 64;
 
 /// What the connections of a workload do.
 pub trait Workload {
+    const TOLD: Told;
+
     /// Gives a connection its first message.
     fn begin(&mut self, link: &mut Link);
 
@@ -67,12 +69,12 @@ pub fn drive<W: Workload>(
     let mut poller = Poller::new()?;
     for (index, link) in wire.links.iter_mut().enumerate() {
         // The idle ones as well: it is not right if one of them says something.
-        poller.watch(&link.socket, index)?;
+        poller.watch(&link.socket, index, W::TOLD)?;
         if index < active {
             link.busy = true;
             workload.begin(link);
             link.send(&wire.pattern)?;
-            poller.watch_room(link, index)?;
+            poller.watch_room(link, index, W::TOLD)?;
         }
     }
     let mut stalls = Stalls::new(wire, active);
@@ -86,40 +88,69 @@ pub fn drive<W: Workload>(
             stalls.look(wire, now)?;
         }
         for number in 0..ready {
-            let Ready { index, room, bytes } = poller.ready(number);
-            let next = if bytes { receive(wire, index, workload, &mut window)? } else { Next::Wait };
-            let link = &mut wire.links[index];
-            match next {
-                Next::Wait if !room => continue,
-                Next::Wait | Next::Send => {}
-                Next::Reopened => poller.watch(&link.socket, index)?,
-                Next::Done => {
-                    // An ended one would be ready for ever.
-                    poller.forget(&link.socket)?;
-                    link.busy = false;
-                    busy -= 1;
-                    continue;
-                }
+            let ready = poller.ready(number);
+            let index = ready.index;
+            if serve(wire, &poller, ready, workload, &mut window)? {
+                wire.links[index].busy = false;
+                busy -= 1;
             }
-            link.send(&wire.pattern)?;
-            poller.watch_room(link, index)?;
         }
     }
     Ok(window)
 }
 
+/// Receives and sends what there is on one connection, and answers whether that is done with its work.
 #[inline]
-fn receive<W: Workload>(wire: &mut Wire, index: usize, workload: &mut W, window: &mut Window) -> Result<Next, Failure> {
-    let link = &mut wire.links[index];
+fn serve<W: Workload>(
+    wire: &mut Wire,
+    poller: &Poller,
+    ready: Ready,
+    workload: &mut W,
+    window: &mut Window,
+) -> Result<bool, Failure> {
+    let index = ready.index;
+    loop {
+        let (next, is_more) = if ready.bytes { receive(wire, &ready, workload, window)? } else { (Next::Wait, false) };
+        let link = &mut wire.links[index];
+        match next {
+            Next::Wait | Next::Send => {}
+            Next::Reopened => poller.watch(&link.socket, index, W::TOLD)?,
+            Next::Done => {
+                // An ended one might be ready for ever.
+                poller.forget(&link.socket)?;
+                return Ok(true);
+            }
+        }
+        if ready.room || !matches!(next, Next::Wait) {
+            link.send(&wire.pattern)?;
+            poller.watch_room(link, index, W::TOLD)?;
+        }
+        if !is_more {
+            return Ok(false);
+        }
+    }
+}
+
+/// Receives once, and tells whether more is to be received at once. Where less came than there was room for, only the end
+/// can be behind it.
+#[inline]
+fn receive<W: Workload>(
+    wire: &mut Wire,
+    ready: &Ready,
+    workload: &mut W,
+    window: &mut Window,
+) -> Result<(Next, bool), Failure> {
+    let link = &mut wire.links[ready.index];
     let found = link.receive(&mut wire.buffer, RecvFlags::DONTWAIT)?;
     let at = clock::now();
     match found {
-        Found::Nothing => Ok(Next::Wait),
+        Found::Nothing => Ok((Next::Wait, false)),
         Found::Bytes(bytes) => {
             link.check(&wire.buffer[..bytes], &wire.pattern)?;
-            workload.arrived(link, Arrival { bytes, at }, &mut wire.doors, window)
+            let is_more = W::TOLD == Told::OnceForEach && (ready.end || bytes == wire.buffer.len());
+            Ok((workload.arrived(link, Arrival { bytes, at }, &mut wire.doors, window)?, is_more))
         }
-        Found::End => workload.ended(link, at, &mut wire.doors, window),
+        Found::End => Ok((workload.ended(link, at, &mut wire.doors, window)?, false)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! epoll, level-triggered: a connection is watched as long as it works.
+//! epoll: a connection is watched as long as it works.
 
 use crate::failure::{Failure, failed};
 use crate::link::Link;
@@ -17,6 +17,25 @@ pub struct Poller {
     events: [Event; EVENTS],
 }
 
+/// How often it is told that a connection is ready.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// As long as there is something. That keeps a connection in the queue of what is ready, before those that become
+    /// ready later: so with single messages some would overtake others, and the slowest would be slow because of that.
+    WhileReady,
+    /// When something has come, so all of it is to be received. A stream that never ends would keep the others waiting.
+    OnceForEach,
+}
+
+impl Told {
+    fn flags(self) -> EventFlags {
+        match self {
+            Told::WhileReady => EventFlags::IN,
+            Told::OnceForEach => EventFlags::IN | EventFlags::RDHUP | EventFlags::ET,
+        }
+    }
+}
+
 /// What is ready: whose, and for what.
 pub struct Ready {
     pub index: usize,
@@ -24,6 +43,8 @@ pub struct Ready {
     pub room: bool,
     /// Bytes, the end, or an error.
     pub bytes: bool,
+    /// The end or an error, behind whatever bytes there are.
+    pub end: bool,
 }
 
 impl Poller {
@@ -33,24 +54,23 @@ impl Poller {
         Ok(Poller { epoll, events: [nothing; EVENTS] })
     }
 
-    pub fn watch(&self, socket: impl AsFd, index: usize) -> Result<(), Failure> {
-        let data = EventData::new_u64(index as u64);
-        epoll::add(&self.epoll, socket, data, EventFlags::IN).map_err(failed("epoll"))
+    pub fn watch(&self, socket: impl AsFd, index: usize, told: Told) -> Result<(), Failure> {
+        epoll::add(&self.epoll, socket, EventData::new_u64(index as u64), told.flags()).map_err(failed("epoll"))
     }
 
     pub fn forget(&self, socket: impl AsFd) -> Result<(), Failure> {
         epoll::delete(&self.epoll, socket).map_err(failed("epoll"))
     }
 
-    /// Watches for room as long as there is something left to send.
+    /// Watches for room, too, as long as there is something left to send.
     #[inline]
-    pub fn watch_room(&self, link: &mut Link, index: usize) -> Result<(), Failure> {
-        if link.wants_room == link.all_sent() { self.change_room(link, index) } else { Ok(()) }
+    pub fn watch_room(&self, link: &mut Link, index: usize, told: Told) -> Result<(), Failure> {
+        if link.wants_room == link.all_sent() { self.change_room(link, index, told) } else { Ok(()) }
     }
 
-    fn change_room(&self, link: &mut Link, index: usize) -> Result<(), Failure> {
+    fn change_room(&self, link: &mut Link, index: usize, told: Told) -> Result<(), Failure> {
         link.wants_room = !link.wants_room;
-        let flags = if link.wants_room { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+        let flags = if link.wants_room { told.flags() | EventFlags::OUT } else { told.flags() };
         epoll::modify(&self.epoll, &link.socket, EventData::new_u64(index as u64), flags).map_err(failed("epoll"))
     }
 
@@ -68,6 +88,7 @@ impl Poller {
     pub fn ready(&self, number: usize) -> Ready {
         let Event { flags, data, .. } = self.events[number];
         let room = flags.contains(EventFlags::OUT);
-        Ready { index: data.u64() as usize, room, bytes: flags.intersects(!EventFlags::OUT) }
+        let end = flags.intersects(!(EventFlags::IN | EventFlags::OUT));
+        Ready { index: data.u64() as usize, room, bytes: flags.intersects(!EventFlags::OUT), end }
     }
 }

@@ -3,7 +3,7 @@
 use crate::buffer::Buffer;
 use crate::failure::{Failure, failed};
 use crate::pattern::LONGEST;
-use crate::poller::Poller;
+use crate::poller::{Poller, Told};
 use crate::report;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -27,7 +27,7 @@ pub fn run(bytes: Option<u64>) -> Result<(), Failure> {
         expected: vec![EXPECTED; LONGEST],
         bytes,
     };
-    sink.poller.watch(&listener, LISTENER)?;
+    sink.poller.watch(&listener, LISTENER, Told::WhileReady)?;
     report::print(format_args!("listening on {}", listener.local_addr().map_err(failed("listen"))?));
     loop {
         for number in 0..sink.poller.wait()? {
@@ -63,7 +63,7 @@ impl Sink {
         if free == self.clients.len() {
             self.clients.push(None);
         }
-        self.poller.watch(&socket, free)?;
+        self.poller.watch(&socket, free, Told::WhileReady)?;
         self.clients[free] = Some(Client { socket, received: 0 });
         Ok(())
     }

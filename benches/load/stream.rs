@@ -5,6 +5,7 @@ use crate::driver::{Arrival, Next, Workload, drive};
 use crate::failure::Failure;
 use crate::link::Link;
 use crate::options::{Job, Length};
+use crate::poller::Told;
 use crate::report::Outcome;
 use crate::rounds;
 use crate::window::Window;
@@ -32,6 +33,8 @@ struct Stream {
 }
 
 impl Workload for Stream {
+    const TOLD: Told = Told::WhileReady;
+
     fn begin(&mut self, link: &mut Link) {
         link.add(self.window);
     }
