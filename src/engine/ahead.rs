@@ -36,10 +36,10 @@ impl Engine {
 }
 
 fn kept(then: &AtDeadline) -> Option<&Kept> {
+    use AtDeadline::{Internal, Repeat, Ring, RingInBackground, Wait, WaitInBackground};
     match then {
-        AtDeadline::Wait(kept) | AtDeadline::WaitInBackground(kept) => Some(kept),
-        AtDeadline::Ring(kept) | AtDeadline::RingInBackground(kept) => Some(kept),
-        AtDeadline::Repeat(_) | AtDeadline::Internal(_) => None,
+        Wait(kept) | WaitInBackground(kept) | Ring(kept) | RingInBackground(kept) => Some(kept),
+        Repeat(_) | Internal(_) => None,
     }
 }
 

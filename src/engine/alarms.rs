@@ -46,8 +46,9 @@ impl Engine {
 
     fn keep_alarm<F: FnMut() -> Option<Duration> + 'static>(&self, alarm: Ringing<F>) -> Option<Kept> {
         let (keeper, alarms) = self.ringers.find(|alarms: Rc<RefCell<Alarms<F>>>| alarms)?;
-        let index = alarms.borrow_mut().insert(alarm);
-        Some(Kept { keeper, index })
+        let mut alarms = alarms.borrow_mut();
+        alarms.0.tidy();
+        Some(Kept { keeper, index: alarms.0.insert_with(|| alarm) })
     }
 
     /// Sets the alarm's deadline, whether it has one or not. Does nothing if it has gone with its context.
@@ -109,23 +110,10 @@ impl<F> Default for Alarms<F> {
     }
 }
 
-impl<F> Alarms<F> {
-    fn insert(&mut self, alarm: Ringing<F>) -> u32 {
-        if self.0.wants_a_look() {
-            self.0.look_at_memory();
-        }
-        self.0.insert_with(|| alarm)
-    }
-
-    fn take(&mut self, index: u32) -> Option<Ringing<F>> {
-        self.0.take_and_give_back(index)
-    }
-}
-
 /// Drops an alarm that nobody has, unless it has a deadline.
 fn end_if_unset<F>(alarms: &RefCell<Alarms<F>>, index: u32, key: TimerKey, engine: &Engine) {
     if engine.end_alarm_if_unset(key) {
-        let gone = alarms.borrow_mut().take(index);
+        let gone = alarms.borrow_mut().0.take_and_give_back(index);
         drop(gone); // When nothing is borrowed: it is the user's.
     }
 }

@@ -213,6 +213,14 @@ impl<T> Places<T> {
         false
     }
 
+    /// Looks at the memory if it is time to: for who has nothing else to look at then.
+    #[inline(always)]
+    pub(crate) fn tidy(&mut self) {
+        if self.wants_a_look() {
+            self.look_at_memory();
+        }
+    }
+
     /// Whether to look at the memory: there is room for many more than there are, and so many have come since the last
     /// look that going through all the room costs each of them little.
     #[inline(always)]

@@ -73,9 +73,7 @@ impl<K, H> Default for Waits<K, H> {
 impl<K, H> Waits<K, H> {
     #[inline(always)]
     fn insert_with(&mut self, make: impl FnOnce() -> Waiting<H>) -> u32 {
-        if self.0.wants_a_look() {
-            self.0.look_at_memory();
-        }
+        self.0.tidy();
         self.0.insert_with(make)
     }
 
