@@ -10,7 +10,8 @@ Measures ioctx and its peers side by side, and prints the tables.
 
     cargo run --release --manifest-path benches/Cargo.toml -- [OPTION...]
 
-  --rounds N      rounds of each workload; in a round every peer has its turn (20)
+  --rounds N      rounds of each workload, and three times as many of what differs most from
+                  one to the next; in a round every peer has its turn (20)
   --seconds S     how long a server is measured in a round, in four pieces, each after a
                   warm-up (0.15); where that takes long to prepare, twice as long, in one
                   piece, and four times where 1,000 connections or more are at work

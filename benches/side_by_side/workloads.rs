@@ -83,6 +83,9 @@ const CROWD: f64 = 1_000.0;
 /// And once more.
 const GREAT_CROWD: f64 = 10_000.0;
 
+/// So many times as many rounds has what differs most from one to the next.
+const MORE: u32 = 3;
+
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 1_000];
 const SIZES: [usize; 2] = [64, 4_096];
 const STREAMS: [usize; 4] = [1, 10, 100, 1_000];
@@ -302,12 +305,13 @@ fn counts() -> Workload {
 impl Workload {
     /// How many rounds it has, and how long a server is measured in each. Many short ones tell two peers apart better
     /// than a few long ones, because what happens on the machine meanwhile meets both. Where much has to be prepared
-    /// each time, they are longer.
+    /// each time, they are longer; what is unsteady has more of them.
     pub fn rounds(&self, rounds: u32, seconds: f64) -> (u32, f64) {
         if matches!(self.task, Task::ServedOnce { .. } | Task::Counted) {
             return (1, seconds);
         }
         match self.crowding() {
+            0 if self.is_unsteady() => (MORE * rounds, seconds),
             0 if self.extra_seconds < COSTLY => (rounds, seconds),
             0 => (rounds, seconds * LONGER),
             crowding => (rounds, seconds * LONGER * LONGER.powi(crowding)),
@@ -321,6 +325,16 @@ impl Workload {
             return 0;
         }
         i32::from(self.at >= CROWD) + i32::from(self.at >= GREAT_CROWD)
+    }
+
+    /// Whether its rounds differ most: where the two sides of one connection wait for each other, and with large streams.
+    fn is_unsteady(&self) -> bool {
+        use Family::{Echo, PingPong, SmallReads, Stream};
+        match self.family {
+            Stream | SmallReads => true,
+            Echo | PingPong => self.at <= 1.0,
+            _ => false,
+        }
     }
 
     /// In how many pieces a server is measured in a round.
@@ -374,8 +388,10 @@ mod tests {
     }
 
     #[test]
-    fn costly_rounds_are_longer() {
-        assert_eq!(echo(1, 64).rounds(30, 0.1), (30, 0.1));
+    fn costly_rounds_are_longer_and_unsteady_ones_more() {
+        assert_eq!(echo(16, 64).rounds(30, 0.1), (30, 0.1));
+        assert_eq!(echo(1, 64).rounds(30, 0.1), (90, 0.1));
+        assert_eq!(stream_of_mebibytes().rounds(30, 0.1), (90, 0.1));
         assert_eq!(idle(MANY_IDLE).rounds(30, 0.1), (30, 0.2));
         assert_eq!(idle(MANY_IDLE).rounds(1, 0.1), (1, 0.2));
         assert_eq!(timeout("echo").rounds(30, 0.1), (30, 0.8));
