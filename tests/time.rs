@@ -396,6 +396,28 @@ fn many_timers_are_started_and_cancelled_quickly() -> io::Result<()> {
     Ok(())
 }
 
+/// P5, P10: waits that were cancelled in any order are told in that order, each once, whatever their types.
+#[test]
+fn many_waits_are_told_in_the_order_in_which_they_were_cancelled() -> io::Result<()> {
+    const WAITS: usize = 10_000;
+    let mut io = context();
+    let told = Record::new();
+    let keys: Vec<_> = (0..WAITS)
+        .map(|n| {
+            let [one, other] = [told.clone(), told.clone()];
+            match n % 10 {
+                0 => io.after(LONG, move |waited| one.push((n, waited.is_err()))),
+                _ => io.after(LONG, move |waited| other.push((n, is_aborted(&waited)))),
+            }
+        })
+        .collect();
+    let order: Vec<_> = (0..WAITS).map(|n| n * 7919 % WAITS).collect();
+    order.iter().for_each(|&n| assert_eq!(io.cancel(keys[n]), Cancel::Requested));
+    assert_eq!(io.run()?, WAITS);
+    assert_eq!(told.take(), order.into_iter().map(|n| (n, true)).collect::<Vec<_>>());
+    Ok(())
+}
+
 /// P5: a stale key cancels nothing, although its place in the queue has been taken by another timer.
 #[test]
 fn a_stale_key_never_cancels_the_timer_that_took_its_place() -> io::Result<()> {

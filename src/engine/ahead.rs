@@ -1,10 +1,10 @@
-//! A look ahead at what timers hold that will be due soon.
+//! A look ahead at what timers hold that will be due soon, and at the handlers of those that were cancelled.
 //!
-//! Of a million timers that fire, each handler lies in memory that is in no cache. One after the other when it is its turn,
-//! each would be waited for; read in a loop with nothing else in it, the processor waits for many at once.
+//! Of a million timers, each handler lies in memory that is in no cache. One after the other when it is its turn, each would
+//! be waited for; read in a loop with nothing else in it, the processor waits for many at once.
 
-use super::kept::Kept;
-use super::state::{AtDeadline, Engine};
+use super::kept::{Keeper, Kept};
+use super::state::{AtDeadline, Engine, Queued};
 use super::timer_nodes::AHEAD;
 use std::hint;
 use std::rc::Rc;
@@ -52,5 +52,50 @@ fn are_alike(one: &Option<&AtDeadline>, other: &Option<&AtDeadline>) -> bool {
             one.keeper == other.keeper
         }
         _ => false,
+    }
+}
+
+/// So many handlers are in the caches, wherever they lie.
+const FEW: usize = 1024;
+
+/// Handlers of one keeper that are next to each other in the ready queue, as they are called.
+pub(super) struct Row {
+    pub(super) number: u32,
+    pub(super) keeper: Rc<dyn Keeper<Engine>>,
+    /// Where the last one was kept.
+    last: u32,
+    until_look: usize,
+}
+
+impl Row {
+    pub(super) fn new(first: &Kept, keeper: Rc<dyn Keeper<Engine>>) -> Self {
+        Row { number: first.keeper, keeper, last: first.index, until_look: FEW }
+    }
+
+    /// Now and then looks at those that come next. Not where they are called in the order in which they lie: there the slab
+    /// itself looks ahead.
+    #[inline(always)]
+    pub(super) fn look_ahead(&mut self, index: u32, engine: &Engine) {
+        if index.wrapping_sub(self.last) > 1 {
+            if self.until_look == 0 {
+                self.until_look = AHEAD;
+                self.touch_next(engine);
+            }
+            self.until_look -= 1;
+        }
+        self.last = index;
+    }
+
+    #[inline(never)]
+    fn touch_next(&self, engine: &Engine) {
+        let (mut indices, mut count) = ([0; AHEAD], 0);
+        engine.scheduler.show_next(AHEAD, |queued| match queued {
+            Queued::Kept(kept) if kept.keeper == self.number => {
+                indices[count] = kept.index;
+                count += 1;
+            }
+            _ => {}
+        });
+        hint::black_box(self.keeper.touch(&indices[..count]));
     }
 }

@@ -53,6 +53,11 @@ impl<T> Scheduler<T> {
         self.queue.borrow_mut().due.pop()
     }
 
+    /// Shows the next few of those that are due, the first first.
+    pub(crate) fn show_next(&self, few: usize, show: impl FnMut(&T)) {
+        self.queue.borrow().due.iter().rev().take(few).for_each(show);
+    }
+
     pub(crate) fn len(&self) -> usize {
         let queue = self.queue.borrow_mut(); // It counts no readers: fewer instructions than `borrow`.
         queue.due.len() + queue.ready.len()

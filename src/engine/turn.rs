@@ -1,7 +1,8 @@
 //! One turn of the loop, and what each of its steps does.
 
+use super::ahead::Row;
 use super::clock::deadline_after;
-use super::kept::{Keeper, Kept};
+use super::kept::Kept;
 use super::poller::{Poller, readiness};
 use super::progress::Step;
 use super::reactor::Entry;
@@ -296,11 +297,11 @@ impl Engine {
 
     #[inline(never)] // As `take_mail`.
     fn run_from(self: &Rc<Self>, first: Queued) -> Result<(), Left> {
-        let (mut next, mut known) = (Some(first), None);
+        let (mut next, mut row) = (Some(first), None);
         while let Some(queued) = next {
             match queued {
                 Queued::Task(task) => task.run(self),
-                Queued::Kept(kept) => self.end_next(kept, &mut known),
+                Queued::Kept(kept) => self.end_next(kept, &mut row),
             }
             self.may_go_on()?;
             next = self.scheduler.next();
@@ -308,15 +309,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Calls a handler that is kept. `known` is the keeper of the one before, and its number: likely to be this one's.
+    /// Calls a handler that is kept. `row`: of the keeper of those before, which is likely to be this one's.
     #[inline(always)]
-    fn end_next(self: &Rc<Self>, kept: Kept, known: &mut Option<(u32, Rc<dyn Keeper<Engine>>)>) {
-        if known.as_ref().is_none_or(|(number, _)| *number != kept.keeper) {
-            *known = self.keepers.of(&kept).map(|keeper| (kept.keeper, keeper));
+    fn end_next(self: &Rc<Self>, kept: Kept, row: &mut Option<Row>) {
+        if row.as_ref().is_none_or(|row| row.number != kept.keeper) {
+            *row = self.keepers.of(&kept).map(|keeper| Row::new(&kept, keeper));
         }
-        if let Some((_, keeper)) = known {
+        if let Some(row) = row {
+            row.look_ahead(kept.index, self);
             // The outcome of a wait that was cancelled; a letter does not look at it.
-            keeper.end(kept.index, self, Err(error::aborted(0)));
+            row.keeper.end(kept.index, self, Err(error::aborted(0)));
         }
     }
 
