@@ -11,7 +11,8 @@ use common::{
 };
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::net as os;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -19,7 +20,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
-use tokio::net::{TcpListener, TcpStream, UnixStream, tcp::OwnedWriteHalf, unix};
+use tokio::net::{TcpListener, TcpStream, UnixStream, tcp::OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{LocalSet, spawn_local, unconstrained, yield_now};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
@@ -121,7 +122,7 @@ struct Ring {
 }
 
 impl Ring {
-    async fn pass_on(&self, mut reading: unix::OwnedReadHalf, mut writing: unix::OwnedWriteHalf) -> io::Result<()> {
+    async fn pass_on(&self, mut reading: UnixStream, writing: os::UnixStream) -> io::Result<()> {
         let mut buffer = vec![0; PIPES_BUFFER];
         loop {
             let n = reading.read(&mut buffer).await?;
@@ -132,7 +133,7 @@ impl Ring {
                 self.finished.notify_one();
             }
             for _ in 0..writes {
-                writing.write_all(b"e").await?;
+                (&writing).write_all(b"e")?; // There is always room for a byte.
             }
         }
     }
@@ -144,8 +145,8 @@ async fn pass_on(pipes: Pipes) -> Outcome {
     let ring = Rc::new(Ring { pipes, count: Cell::default(), finished: Notify::new() });
     let (mut reading, mut writing) = (Vec::new(), Vec::new());
     for pair in pairs {
-        reading.push(UnixStream::from_std(pair.reading)?.into_split().0);
-        writing.push(UnixStream::from_std(pair.writing)?.into_split().1);
+        reading.push(UnixStream::from_std(pair.reading)?);
+        writing.push(pair.writing);
     }
     writing.rotate_left(1); // Each task writes into the next pair.
     for (reading, writing) in reading.into_iter().zip(writing) {
