@@ -3,7 +3,7 @@
 //! `run` returns when nothing is outstanding, so no workload needs a word to end it.
 
 use crate::common::{self, Failure, HANDLERS, Outcome, REPETITIONS, Stopwatch, Workload};
-use ioctx::{Handle, IoContext};
+use ioctx::{Handle, IoContext, Remote};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::thread;
@@ -11,7 +11,7 @@ use std::thread;
 pub fn run(workload: Workload) -> Outcome {
     match workload {
         Workload::Post(count) => post(count),
-        Workload::PostRemote(count) => post_remote(count),
+        Workload::PostRemote(count) => post_remote(count, post_from_afar::<0>),
         Workload::TimersCancel(_) | Workload::TimersFire(_) => {
             Err(Failure::Nothing("see operation for waits, readiness for alarms"))
         }
@@ -63,7 +63,16 @@ thread_local! {
     static RAN: Cell<u64> = const { Cell::new(0) };
 }
 
-fn post_remote(count: u64) -> Outcome {
+/// Posts, and tells whether that was possible.
+pub type Post = fn(&Remote) -> bool;
+
+/// Posts what counts that it ran. Each `TYPE` is a type of its own.
+pub fn post_from_afar<const TYPE: usize>(remote: &Remote) -> bool {
+    let one = 1;
+    remote.post(move |_| RAN.set(RAN.get() + one)).is_ok()
+}
+
+pub fn post_remote(count: u64, post: impl Fn(&Remote) -> bool + Copy + Send + 'static) -> Outcome {
     let mut io = IoContext::new()?;
     for _ in 0..REPETITIONS {
         RAN.set(0);
@@ -71,8 +80,7 @@ fn post_remote(count: u64) -> Outcome {
         let since = Stopwatch::wall();
         let poster = thread::spawn(move || {
             let _guard = guard; // `run` goes on until all are posted.
-            let one = 1;
-            (0..count).all(|_| remote.post(move |_| RAN.set(RAN.get() + one)).is_ok())
+            (0..count).all(|_| post(&remote))
         });
         io.run()?;
         common::print_checked("handlers", RAN.get(), count, since)?;

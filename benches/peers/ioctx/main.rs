@@ -10,6 +10,7 @@ mod no_layer;
 mod operation;
 mod readiness;
 mod session;
+mod types;
 
 use common::{Failure, Outcome, Workload};
 use ioctx::{Config, IoContext};
@@ -30,7 +31,10 @@ fn main() -> ExitCode {
         "session" => session::run,
         "operation" => operation::run,
         "readiness" => readiness::run,
-        _ => return common::finish(Err(Failure::Usage("usage: session|operation|readiness WORKLOAD ...".into()))),
+        "types" => types::run,
+        _ => {
+            return common::finish(Err(Failure::Usage("usage: session|operation|readiness|types WORKLOAD ...".into())));
+        }
     };
     common::run_layer("ioctx", &format!(", {layer}"), arguments, peer)
 }

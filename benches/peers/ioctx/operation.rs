@@ -5,7 +5,7 @@
 use crate::common::{self, BUFFER, Batch, Cancels, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, REPETITIONS};
 use crate::common::{Stopwatch, Workload};
 use crate::{no_layer, standing_delays};
-use ioctx::{Alarm, Config, Handle, IoContext, Part, ip::tcp, local};
+use ioctx::{Alarm, Config, Handle, IoContext, Operation, Part, ip::tcp, local};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::Shutdown;
@@ -21,8 +21,8 @@ pub fn run(workload: Workload) -> Outcome {
         Workload::EchoTimeout => serve(BUFFER, welcome_for_a_while),
         Workload::WriteBatch(batch) => write_batch(batch),
         Workload::Pipes(pipes) => pass_on(pipes),
-        Workload::TimersCancel(cancels) => timers_cancel(cancels),
-        Workload::TimersFire(count) => timers_fire(count),
+        Workload::TimersCancel(cancels) => timers_cancel(cancels, wait::<0, false>),
+        Workload::TimersFire(count) => timers_fire(count, wait::<0, true>),
         _ => no_layer::see_session(),
     }
 }
@@ -219,7 +219,23 @@ fn pass_on(pipes: Pipes) -> Outcome {
 /// A timer is a wait of its own, whose handler is told how it ended. They are started by a handler, as in most
 /// programs, and their deadlines are counted from one reading of the clock. Others stand throughout, some
 /// among all of these: a queue that empties, or a part of it, is spared its sweeping.
-fn timers_cancel(cancels: Cancels) -> Outcome {
+/// Starts a wait, which counts if it ends as it should.
+pub type Wait = fn(&Handle, Instant, &Rc<Cell<u64>>) -> Operation;
+
+/// Counts the waits that end as they should, by themselves or cancelled. Each `TYPE` has handlers of a type of its own.
+pub fn wait<const TYPE: usize, const FIRES: bool>(
+    handle: &Handle,
+    deadline: Instant,
+    counter: &Rc<Cell<u64>>,
+) -> Operation {
+    let counter = Rc::clone(counter);
+    handle.at(deadline, move |waited| counter.set(counter.get() + u64::from(waited.is_ok() == FIRES)))
+}
+
+pub fn timers_cancel(
+    cancels: Cancels,
+    wait: impl Fn(&Handle, Instant, &Rc<Cell<u64>>) -> Operation + Copy + 'static,
+) -> Outcome {
     let mut io = IoContext::new()?;
     let (delays, order) = common::delays_to_cancel(cancels);
     for delay in standing_delays() {
@@ -233,10 +249,7 @@ fn timers_cancel(cancels: Cancels) -> Outcome {
         let since = Stopwatch::cpu();
         io.post(move || {
             let now = Instant::now();
-            let start = |delay: &Duration| {
-                let aborted = Rc::clone(&counter);
-                handle.at(now + *delay, move |waited| aborted.set(aborted.get() + u64::from(waited.is_err())))
-            };
+            let start = |delay: &Duration| wait(&handle, now + *delay, &counter);
             let (delays, order, waits) = &*plan;
             let mut waits = waits.borrow_mut();
             waits.clear();
@@ -251,7 +264,10 @@ fn timers_cancel(cancels: Cancels) -> Outcome {
     Ok(())
 }
 
-fn timers_fire(count: usize) -> Outcome {
+pub fn timers_fire(
+    count: usize,
+    wait: impl Fn(&Handle, Instant, &Rc<Cell<u64>>) -> Operation + Copy + 'static,
+) -> Outcome {
     let mut io = IoContext::new()?;
     let delays = Rc::new(common::delays_to_fire(count));
     for _ in 0..REPETITIONS {
@@ -261,8 +277,7 @@ fn timers_fire(count: usize) -> Outcome {
         io.post(move || {
             let now = Instant::now();
             for delay in delays.iter() {
-                let fired = Rc::clone(&counter);
-                handle.at(now + *delay, move |waited| fired.set(fired.get() + u64::from(waited.is_ok())));
+                wait(&handle, now + *delay, &counter);
             }
         });
         io.run()?;
