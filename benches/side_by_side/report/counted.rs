@@ -1,18 +1,20 @@
-//! What is counted, and what idle connections cost: one figure for each peer, no rounds.
+//! What is counted, and what idle connections cost.
 
-use super::figures::number;
+use super::figures::{Figure, number};
 use super::overview::{ABSENT, gaps};
+use super::verdicts::with_interval;
 use super::{Section, View};
 use crate::counts::{ALLOCATIONS, BESIDE_IDLE, INSTRUCTIONS, SYSTEM_CALLS};
 use crate::peers::SESSION;
 use crate::records::Records;
+use crate::statistics::Paired;
 use crate::table::Table;
-use crate::workloads::{COUNTS, IDLE_MEMORY, MANY_IDLE, WAKE_UPS, thousands};
+use crate::workloads::{COUNTS, Family, IDLE_MEMORY, MANY_IDLE, WAKE_UPS, Workload, thousands};
 
 type Column<'a> = (&'a str, &'a dyn Fn(&str) -> Option<f64>);
 
 pub fn sections(view: &View) -> Vec<Section> {
-    [counts(view), growth(view), idle(view)].into_iter().flatten().collect()
+    [counts(view), growth(view), slower(view), idle(view)].into_iter().flatten().collect()
 }
 
 fn counts(view: &View) -> Option<Section> {
@@ -33,6 +35,25 @@ fn growth(view: &View) -> Option<Section> {
     }
     let title = "Counted for each message that a session echoes, beside idle connections".into();
     Some(Section { name: "growth".into(), title, text: table.text() })
+}
+
+/// What they cost in time: beside how the same server did, in the same round, with the fewest.
+fn slower(view: &View) -> Option<Section> {
+    let workloads = view.of(Family::Idle);
+    let (fewest, more) = workloads.split_first()?;
+    let mut table = Table::new(1, ["peer"].into_iter().chain(more.iter().map(|one| one.label.as_str())));
+    for peer in view.peers {
+        let few = (fewest.name.as_str(), peer.name);
+        let beside =
+            |workload: &&Workload| Figure::CpuPerMessage.beside(view.records, few, (workload.name.as_str(), peer.name));
+        let grown: Vec<_> = more.iter().map(beside).collect();
+        if grown.iter().any(Option::is_some) {
+            let cell = |grown: Option<Paired>| grown.map_or(ABSENT.into(), |grown| with_interval(&grown));
+            table.row([peer.title.to_string()].into_iter().chain(grown.into_iter().map(cell)));
+        }
+    }
+    let title = format!("Processor time of a message, divided by that {}", fewest.label);
+    (!table.is_empty()).then(|| Section { name: "idle-growth".into(), title, text: table.text() })
 }
 
 fn idle(view: &View) -> Option<Section> {

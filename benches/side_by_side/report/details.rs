@@ -49,7 +49,7 @@ fn without(view: &View, workload: &Workload) -> String {
     let absent = |note: &&Note| note.workload == workload.name && note.lack == Lack::Absent;
     let told = |note: &Note| format!("- {}: {}\n", note.peer, note.why);
     let lines: Vec<_> = view.records.notes.iter().filter(absent).map(told).collect();
-    if lines.is_empty() { String::new() } else { format!("\nWithout a counterpart:\n\n{}", lines.concat()) }
+    if lines.is_empty() { String::new() } else { format!("\nNot measured:\n\n{}", lines.concat()) }
 }
 
 /// The peer, its figure, the figure's spread, and how much faster it is than the floor, round by round.

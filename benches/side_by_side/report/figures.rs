@@ -97,13 +97,18 @@ impl Figure {
 
     /// A peer beside another, round by round, and in each round piece by piece. More than 1: it is better.
     pub fn paired(self, records: &Records, workload: &str, peer: &str, other: &str) -> Option<Paired> {
-        let others = self.rounds(records, workload, other);
+        self.beside(records, (workload, peer), (workload, other))
+    }
+
+    /// A peer in a workload beside one in the same or in another workload of its family.
+    pub fn beside(self, records: &Records, ours: (&str, &str), other: (&str, &str)) -> Option<Paired> {
+        let others = self.rounds(records, other.0, other.1);
         let ratio = |(value, other): (&f64, &f64)| if self.more_is_better() { value / other } else { other / value };
         let ratio_of_round = |(round, values): (u32, Vec<f64>)| {
             let (_, others) = others.iter().find(|(same, _)| *same == round)?;
             median(&values.iter().zip(others).map(ratio).collect::<Vec<_>>())
         };
-        let ours = self.rounds(records, workload, peer).into_iter();
+        let ours = self.rounds(records, ours.0, ours.1).into_iter();
         Paired::new(&ours.filter_map(ratio_of_round).collect::<Vec<_>>())
     }
 

@@ -42,7 +42,7 @@ pub struct View<'a> {
 /// How the names of blocks end that hold every figure there is.
 const DETAILS: &str = "-details";
 
-const PAGE: &str = "performance.md";
+const PAGES: [&str; 2] = ["performance.md", "performance/every-figure.md"];
 const PLOTS: &str = "performance";
 
 impl Report {
@@ -51,7 +51,7 @@ impl Report {
         let mut sections = vec![head::section(&view)];
         sections.extend(overview::sections(&view));
         sections.extend(counted::sections(&view));
-        sections.extend(verdicts::section(&view));
+        sections.extend(verdicts::sections(&view));
         sections.extend(prices::section(&view));
         sections.extend(details::sections(&view));
         Self { sections, plots: plots::all(&view) }
@@ -61,29 +61,33 @@ impl Report {
         self.sections.iter().map(|section| format!("## {}\n\n{}\n\n", section.title, section.text.trim())).collect()
     }
 
-    /// Replaces the blocks of the page in this directory, and its plots.
+    /// Replaces the blocks of the pages in this directory, and the plots.
     pub fn write_into(&self, docs: &Path) -> Result<(), String> {
-        let path = docs.join(PAGE);
-        let told = |error| format!("docs/{PAGE}: {error}");
-        let mut page = fs::read_to_string(&path).map_err(told)?;
-        let is_unknown = |name: &&&str| !self.sections.iter().any(|section| section.name == **name);
-        if let Some(name) = blocks::names(&page).iter().find(is_unknown) {
-            return Err(format!(
-                "docs/{PAGE} is left as it is: nothing was measured for its block {name}, maybe for others"
-            ));
-        }
+        let pages = PAGES.map(|name| self.filled_in(docs, name));
+        let pages = pages.into_iter().collect::<Result<Vec<Page>, String>>()?;
         for section in &self.sections {
-            match blocks::replace(&page, &section.name, &section.text).map_err(|why| format!("docs/{PAGE}: {why}"))? {
-                Some(new) => page = new,
-                // Not every page has room for all of them.
-                None if section.name.ends_with(DETAILS) => {}
-                None => tell(&format!("docs/{PAGE} has no block {}", section.name)),
+            if !pages.iter().any(|page| page.blocks.contains(&section.name)) {
+                tell(&format!("no page in docs has a block {}", section.name));
             }
         }
         self.draw(&docs.join(PLOTS))?;
-        // Put in place as a whole: whoever interrupts this finds the old page or the new one.
-        let new = docs.join(format!("{PAGE}.new"));
-        fs::write(&new, page).and_then(|()| fs::rename(&new, &path)).map_err(told)
+        pages.iter().try_for_each(|page| page.put_in_place(docs))
+    }
+
+    /// A page with what was measured in its blocks.
+    fn filled_in(&self, docs: &Path, name: &'static str) -> Result<Page, String> {
+        let mut text = fs::read_to_string(docs.join(name)).map_err(|error| format!("docs/{name}: {error}"))?;
+        let blocks: Vec<String> = blocks::names(&text).into_iter().map(Into::into).collect();
+        for block in &blocks {
+            let section = self.sections.iter().find(|section| section.name == *block).ok_or_else(|| {
+                format!(
+                    "docs are left as they are: nothing was measured for the block {block} of {name}, maybe for others"
+                )
+            })?;
+            let replaced = blocks::replace(&text, block, &section.text).map_err(|why| format!("docs/{name}: {why}"))?;
+            text = replaced.unwrap_or(text);
+        }
+        Ok(Page { name, blocks, text })
     }
 
     /// Writes the plots into this directory.
@@ -98,6 +102,21 @@ impl Report {
     }
 }
 
+struct Page {
+    name: &'static str,
+    blocks: Vec<String>,
+    text: String,
+}
+
+impl Page {
+    /// As a whole: whoever interrupts this finds the old page or the new one.
+    fn put_in_place(&self, docs: &Path) -> Result<(), String> {
+        let (path, new) = (docs.join(self.name), docs.join(format!("{}.new", self.name)));
+        let written = fs::write(&new, &self.text).and_then(|()| fs::rename(&new, &path));
+        written.map_err(|error| format!("docs/{}: {error}", self.name))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,23 +124,24 @@ mod tests {
     use crate::workloads::all;
 
     #[test]
-    fn a_page_is_left_as_it_is_unless_everything_on_it_was_measured() {
+    fn pages_are_left_as_they_are_unless_everything_on_them_was_measured() {
         let docs = std::env::temp_dir().join(format!("side_by_side_docs_{}", std::process::id()));
-        let page = docs.join(PAGE);
-        let old = "<!-- begin post -->\nold\n<!-- end post -->\n<!-- begin pipes -->\nold\n<!-- end pipes -->\n";
-        fs::create_dir_all(&docs).unwrap();
-        fs::write(&page, old).unwrap();
+        let pages = PAGES.map(|name| docs.join(name));
+        let old = ["post", "pipes"].map(|name| format!("<!-- begin {name} -->\nold\n<!-- end {name} -->\n"));
+        fs::create_dir_all(docs.join(PLOTS)).unwrap();
+        pages.iter().zip(&old).for_each(|(page, old)| fs::write(page, old).unwrap());
+        let read = || pages.clone().map(|page| fs::read_to_string(page).unwrap());
         let peers: Vec<_> = PEERS.iter().collect();
         let mut records = Records::default();
         records.record("post", "asio", 0, "ns", 12.5).unwrap();
         let refused = Report::new(&records, &peers, &all()).write_into(&docs);
         assert!(refused.is_err_and(|why| why.contains("block pipes")));
-        assert_eq!(fs::read_to_string(&page).unwrap(), old);
+        assert_eq!(read(), old);
 
         records.record("pipes-100-of-100", "asio", 0, "ns", 345.0).unwrap();
         Report::new(&records, &peers, &all()).write_into(&docs).unwrap();
-        let new = fs::read_to_string(&page).unwrap();
+        let new = read();
         fs::remove_dir_all(&docs).unwrap();
-        assert!(new.contains("12.5") && new.contains("345") && !new.contains("old"), "{new}");
+        assert!(new[0].contains("12.5") && new[1].contains("345") && !new.concat().contains("old"), "{new:?}");
     }
 }

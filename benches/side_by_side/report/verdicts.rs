@@ -2,7 +2,7 @@
 
 use super::figures::{Figure, TELLINGS, Telling, number};
 use super::overview::ABSENT;
-use super::{Section, View};
+use super::{DETAILS, Section, View};
 use crate::peers::{LAYERS, Peer, Role, SESSION, peer};
 use crate::statistics::{Paired, Series};
 use crate::table::Table;
@@ -21,67 +21,93 @@ pub struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// The 99th percentile of the latency, the best peer's and ours.
-    fn p99(&self, view: &View) -> Option<(Series, Series)> {
-        let of = |peer: &Peer| Figure::P99.series(view.records, &self.workload.name, peer.name);
-        of(self.best).zip(of(self.ours))
+    /// The row of a table.
+    fn told(&self) -> [String; HEAD.len()] {
+        [
+            format!("{} ({})", self.workload.name, self.figure.title()),
+            self.best.title.into(),
+            self.ours.name.into(),
+            self.paired.verdict().word().into(),
+            number(self.best_series.median),
+            number(self.our_series.median),
+            format!("{:.2}", self.paired.ratio),
+            between(&self.paired),
+            self.paired.rounds.to_string(),
+        ]
     }
 
-    /// The same, round by round.
-    pub fn tail(&self, view: &View) -> Option<Paired> {
-        Figure::P99.paired(view.records, &self.workload.name, self.ours.name, self.best.name)
+    /// The 99th percentile of the latency, beside the library that ours stands worst beside in that.
+    pub fn tail(&self, view: &View) -> Option<(&'static Peer, Paired)> {
+        worst_beside(view, Figure::P99, &self.workload.name, self.ours.name)
     }
+
+    /// The same as two cells: of which library, and how long; and ours.
+    fn tails_told(&self, view: &View) -> Option<[String; 2]> {
+        let (best, _) = self.tail(view)?;
+        let of = |peer: &Peer| Figure::P99.series(view.records, &self.workload.name, peer.name);
+        Some([format!("{}: {}", best.title, number(of(best)?.median)), number(of(self.ours)?.median)])
+    }
+}
+
+/// The library beside which a layer stands worst, and how, round by round.
+fn worst_beside(view: &View, figure: Figure, workload: &str, layer: &str) -> Option<(&'static Peer, Paired)> {
+    let libraries = view.peers.iter().copied().filter(|peer| peer.role == Role::Library);
+    let beside = |peer: &'static Peer| Some((peer, figure.paired(view.records, workload, layer, peer.name)?));
+    libraries.filter_map(beside).min_by(|one, other| one.1.ratio.total_cmp(&other.1.ratio))
 }
 
 impl Telling {
-    /// The processor time that a library's server needs, divided by ours, round by round, beside the library that ours
-    /// stands worst beside. More than 1: ours needs less than all.
-    fn cpu(&self, view: &View, pair: &Pair) -> Option<Paired> {
+    /// The same for the processor time of a message. More than 1: ours needs less than all.
+    fn cpu(&self, view: &View, pair: &Pair) -> Option<(&'static Peer, Paired)> {
         let figure = self.others.iter().copied().find(|figure| figure.is_cpu())?;
-        let libraries = view.peers.iter().copied().filter(|peer| peer.role == Role::Library);
-        let beside = |peer: &Peer| figure.paired(view.records, &pair.workload.name, pair.ours.name, peer.name);
-        libraries.filter_map(beside).min_by(|one, other| one.ratio.total_cmp(&other.ratio))
+        worst_beside(view, figure, &pair.workload.name, pair.ours.name)
     }
 }
 
-pub fn section(view: &View) -> Option<Section> {
-    let head = [
-        "workload",
-        "best peer",
-        "ours",
-        "verdict",
-        "best",
-        "ours",
-        "ratio",
-        "between",
-        "p99 µs best",
-        "p99 µs ours",
-        "CPU",
-    ];
-    let mut table = Table::new(4, head);
+pub fn sections(view: &View) -> Vec<Section> {
+    [judged(view), others(view)].into_iter().flatten().collect()
+}
+
+/// What both tables tell of a pair.
+const HEAD: [&str; 9] = ["workload", "best peer", "ours", "verdict", "best", "ours", "ratio", "between", "rounds"];
+
+/// Sessions, and the layers that stand for them where they have no part.
+fn judged(view: &View) -> Option<Section> {
+    let mut table = Table::new(4, HEAD.into_iter().chain(["p99 µs best", "p99 µs ours", "CPU"]));
     let pairs_told = |telling: &'static Telling| pairs(view, telling).into_iter().map(move |pair| (telling, pair));
-    // Where only ours spin there is nothing to judge.
-    let judged = TELLINGS.iter().filter(|telling| telling.family != Family::Awake);
-    for (telling, pair) in judged.flat_map(pairs_told) {
-        let (best_p99, our_p99) = pair
-            .p99(view)
-            .map_or((ABSENT.into(), ABSENT.into()), |(best, ours)| (number(best.median), number(ours.median)));
-        table.row([
-            format!("{} ({})", pair.workload.name, pair.figure.title()),
-            pair.best.title.into(),
-            pair.ours.name.into(),
-            pair.paired.verdict().word().into(),
-            number(pair.best_series.median),
-            number(pair.our_series.median),
-            format!("{:.2}", pair.paired.ratio),
-            between(&pair.paired),
-            best_p99,
-            our_p99,
-            telling.cpu(view, &pair).map_or(ABSENT.into(), |cpu| format!("{:.2} ({})", cpu.ratio, between(&cpu))),
-        ]);
+    for (telling, pair) in compared().flat_map(pairs_told) {
+        let p99 = pair.tails_told(view).unwrap_or([ABSENT; 2].map(Into::into));
+        let cpu = telling.cpu(view, &pair);
+        let cpu = cpu.map_or(ABSENT.into(), |(peer, cpu)| format!("{}: {}", peer.title, with_interval(&cpu)));
+        table.row(pair.told().into_iter().chain(p99).chain([cpu]));
     }
     let (name, title) = ("verdicts".into(), "ioctx session beside the best peer".into());
     (!table.is_empty()).then(|| Section { name, title, text: table.text() })
+}
+
+/// The other layers, where sessions are judged.
+fn others(view: &View) -> Option<Section> {
+    let mut table = Table::new(4, HEAD);
+    for telling in compared() {
+        for workload in view.of(telling.family) {
+            let pair = |layer| pair(view, telling, workload, layer);
+            if pair(SESSION).is_some() {
+                let others = LAYERS.into_iter().filter(|&layer| layer != SESSION);
+                others.filter_map(pair).for_each(|pair| table.row(pair.told()));
+            }
+        }
+    }
+    let (name, title) = (format!("verdicts{DETAILS}"), "ioctx operation and readiness beside the best peer".into());
+    (!table.is_empty()).then(|| Section { name, title, text: table.text() })
+}
+
+/// Where only ours spin there is nothing to judge.
+fn compared() -> impl Iterator<Item = &'static Telling> {
+    TELLINGS.iter().filter(|telling| telling.family != Family::Awake)
+}
+
+pub fn with_interval(paired: &Paired) -> String {
+    format!("{:.2} ({})", paired.ratio, between(paired))
 }
 
 fn between(paired: &Paired) -> String {
@@ -103,10 +129,8 @@ fn pairs_of<'a>(view: &View, telling: &Telling, workload: &'a Workload) -> Vec<P
 
 fn pair<'a>(view: &View, telling: &Telling, workload: &'a Workload, layer: &str) -> Option<Pair<'a>> {
     let figure = telling.head;
-    let of = |peer: &'static Peer| Some((peer, figure.series(view.records, &workload.name, peer.name)?));
-    let libraries = view.peers.iter().copied().filter(|peer| peer.role == Role::Library);
-    let beside = |other: &'static Peer| Some((other, figure.paired(view.records, &workload.name, layer, other.name)?));
-    let (best, paired) = libraries.filter_map(beside).min_by(|one, other| one.1.ratio.total_cmp(&other.1.ratio))?;
-    let ((best, best_series), (ours, our_series)) = (of(best)?, of(peer(layer)?)?);
-    Some(Pair { workload, figure, best, ours, best_series, our_series, paired })
+    let series = |peer: &Peer| figure.series(view.records, &workload.name, peer.name);
+    let (best, paired) = worst_beside(view, figure, &workload.name, layer)?;
+    let ours = peer(layer)?;
+    Some(Pair { workload, figure, best, ours, best_series: series(best)?, our_series: series(ours)?, paired })
 }
