@@ -106,7 +106,7 @@ static void serve(void) {
                                                               (struct sockaddr *)&address, sizeof address);
     if (!listener) fail("evconnlistener_new_bind", strerror(errno));
     evconnlistener_set_error_cb(listener, on_accept_error);
-    /* evconnlistener_new_bind sets SO_KEEPALIVE, and each connection would inherit it: no other peer has it. */
+    // evconnlistener_new_bind sets SO_KEEPALIVE, and each connection would inherit it: no other peer has it.
     int off = 0;
     checked(setsockopt(evconnlistener_get_fd(listener), SOL_SOCKET, SO_KEEPALIVE, &off, sizeof off), "SO_KEEPALIVE");
     say_listening(port_of(evconnlistener_get_fd(listener)));

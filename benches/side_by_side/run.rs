@@ -79,16 +79,17 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// In each round every workload of a family has its turn, and in that every peer, each time in another order: what
-    /// changes on the machine meets all that is told in one table.
+    /// The workloads of a family take turns, and in each round of them every peer, each time in another order: what changes
+    /// on the machine meets all that is told in one table.
     fn rounds(&mut self, options: &Options, family: &[Workload], peers: &[&'static Peer]) -> Done {
         let of = |workload: &Workload| workload.rounds(options.rounds, options.seconds);
-        let all = family.iter().map(|workload| of(workload).0).max().unwrap_or(0);
+        // Who has more rounds has several in a turn.
+        let turns = family.iter().map(|workload| of(workload).0).min().unwrap_or(0);
         let mut order = peers.to_vec();
-        for round in 0..all {
+        for turn in 0..turns {
             for workload in family {
                 let (rounds, seconds) = of(workload);
-                if round < rounds {
+                for round in turn * rounds / turns..(turn + 1) * rounds / turns {
                     self.random.shuffle(&mut order);
                     match workload.pieces() {
                         1 => self.round(workload, round, seconds, &order)?,

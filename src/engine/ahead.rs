@@ -55,10 +55,11 @@ fn are_alike(one: &Option<&AtDeadline>, other: &Option<&AtDeadline>) -> bool {
     }
 }
 
-/// So many handlers are in the caches, wherever they lie.
+/// So few handlers are in the caches in any case, and of more than these it is not worth asking about the first.
 const FEW: usize = 1024;
 
-/// Handlers of one keeper that are next to each other in the ready queue, as they are called.
+/// A row of handlers that are called one after the other, all of one keeper. Where types alternate there is none, and nothing
+/// is looked at ahead.
 pub(super) struct Row {
     pub(super) number: u32,
     pub(super) keeper: Rc<dyn Keeper<Engine>>,
@@ -73,7 +74,7 @@ impl Row {
     }
 
     /// Now and then looks at those that come next. Not where they are called in the order in which they lie: there the slab
-    /// itself looks ahead.
+    /// looks ahead by itself, see `places.rs`.
     #[inline(always)]
     pub(super) fn look_ahead(&mut self, index: u32, engine: &Engine) {
         if index.wrapping_sub(self.last) > 1 {

@@ -63,9 +63,6 @@ thread_local! {
     static RAN: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Posts, and tells whether that was possible.
-pub type Post = fn(&Remote) -> bool;
-
 /// Posts what counts that it ran. Each `TYPE` is a type of its own.
 pub fn post_from_afar<const TYPE: usize>(remote: &Remote) -> bool {
     let one = 1;

@@ -4,7 +4,8 @@
 
 use crate::common::{self, BUFFER, Batch, Cancels, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, REPETITIONS};
 use crate::common::{Stopwatch, Workload};
-use crate::{no_layer, standing_delays};
+use crate::no_layer;
+use crate::shared::{context, standing_delays};
 use ioctx::{Alarm, Config, Handle, IoContext, Operation, Part, ip::tcp, local};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -31,7 +32,7 @@ pub fn run(workload: Workload) -> Outcome {
 type Welcome = fn(tcp::Socket, usize);
 
 fn serve(buffer: usize, welcome: Welcome) -> Outcome {
-    let mut io = super::context(Config::new())?;
+    let mut io = context(Config::new())?;
     let acceptor = tcp::Acceptor::from_std(&io, common::listener()?)?;
     let endpoint = acceptor.local_endpoint()?;
     accept(acceptor, buffer, welcome);
@@ -216,12 +217,6 @@ fn pass_on(pipes: Pipes) -> Outcome {
     Ok(())
 }
 
-/// A timer is a wait of its own, whose handler is told how it ended. They are started by a handler, as in most
-/// programs, and their deadlines are counted from one reading of the clock. Others stand throughout, some
-/// among all of these: a queue that empties, or a part of it, is spared its sweeping.
-/// Starts a wait, which counts if it ends as it should.
-pub type Wait = fn(&Handle, Instant, &Rc<Cell<u64>>) -> Operation;
-
 /// Counts the waits that end as they should, by themselves or cancelled. Each `TYPE` has handlers of a type of its own.
 pub fn wait<const TYPE: usize, const FIRES: bool>(
     handle: &Handle,
@@ -232,6 +227,9 @@ pub fn wait<const TYPE: usize, const FIRES: bool>(
     handle.at(deadline, move |waited| counter.set(counter.get() + u64::from(waited.is_ok() == FIRES)))
 }
 
+/// A timer is a wait of its own, whose handler is told how it ended. They are started by a handler, as in most
+/// programs, and their deadlines are counted from one reading of the clock. Others stand throughout, some
+/// among all of these: a queue that empties, or a part of it, is spared its sweeping.
 pub fn timers_cancel(
     cancels: Cancels,
     wait: impl Fn(&Handle, Instant, &Rc<Cell<u64>>) -> Operation + Copy + 'static,

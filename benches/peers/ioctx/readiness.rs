@@ -3,7 +3,8 @@
 
 use crate::common::{self, BUFFER, Batch, Cancels, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, REPETITIONS};
 use crate::common::{Stopwatch, Workload};
-use crate::{no_layer, standing_delays};
+use crate::no_layer;
+use crate::shared::{context, standing_delays};
 use ioctx::mio::net::{TcpListener, TcpStream, UnixStream};
 use ioctx::{Alarm, Config, Handle, Interest, Io, IoContext, Next, Registration};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -35,7 +36,7 @@ fn new_buffer(size: usize) -> Buffer {
 type Welcome = fn(&Handle, TcpStream, &Buffer) -> io::Result<()>;
 
 fn serve(buffer: usize, welcome: Welcome) -> Outcome {
-    let mut io = super::context(Config::new())?;
+    let mut io = context(Config::new())?;
     let listener = TcpListener::from_std(common::listener()?);
     let endpoint = listener.local_addr()?;
     let (handle, buffer) = (io.handle().clone(), new_buffer(buffer));

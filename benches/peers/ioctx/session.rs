@@ -2,6 +2,7 @@
 
 use crate::common::{self, Batch, IDLE_TIMEOUT, Outcome, Pipes, PipesCount, Stopwatch, Workload};
 use crate::no_layer;
+use crate::shared::context;
 use ioctx::session::{self, Connection, Reason, Sent, Session};
 use ioctx::{Config, Handle, IoContext, ip::tcp, local};
 use std::cell::Cell;
@@ -31,7 +32,7 @@ impl Session for Echo {
 }
 
 fn serve(config: Config, idle_timeout: Option<Duration>) -> Outcome {
-    let mut io = super::context(config)?;
+    let mut io = context(config)?;
     let acceptor = tcp::Acceptor::from_std(&io, common::listener()?)?;
     let endpoint = acceptor.local_endpoint()?;
     let server = session::serve(acceptor, |_peer| Echo)?;

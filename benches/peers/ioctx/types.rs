@@ -1,11 +1,28 @@
-//! Handlers of sixteen types, one of them at random each time, to be measured by hand.
+//! Handlers of sixteen types, one of them at random each time, to be measured by hand: `peer_ioctx_types WORKLOAD NUMBER`.
 //!
 //! ioctx keeps handlers of one type side by side. In a layer's program all are of one type, which suits that better than
-//! most programs do.
+//! most programs do. This is a program of its own, because what is there for one type only is compiled into one piece.
+#![forbid(unsafe_code)]
+#![allow(dead_code)] // It needs only parts of the modules.
 
-use crate::common::{Failure, Outcome, Workload};
-use crate::no_layer::{Post, post_from_afar, post_remote};
-use crate::operation::{Wait, timers_cancel, timers_fire, wait};
+#[path = "../common.rs"]
+mod common;
+#[path = "loop.rs"]
+mod no_layer;
+mod operation;
+mod shared;
+
+use common::{Failure, Outcome, Workload};
+use ioctx::{Handle, Operation, Remote};
+use no_layer::{post_from_afar, post_remote};
+use operation::{timers_cancel, timers_fire, wait};
+use std::cell::Cell;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Instant;
+
+type Post = fn(&Remote) -> bool;
+type Wait = fn(&Handle, Instant, &Rc<Cell<u64>>) -> Operation;
 
 const TYPES: usize = 16;
 
@@ -37,7 +54,11 @@ const POSTS: [Post; TYPES] = of_each_type!(post_from_afar);
 const CANCELLED: [Wait; TYPES] = of_each_type!(wait, false);
 const FIRED: [Wait; TYPES] = of_each_type!(wait, true);
 
-pub fn run(workload: Workload) -> Outcome {
+fn main() -> ExitCode {
+    common::run("ioctx", run)
+}
+
+fn run(workload: Workload) -> Outcome {
     match workload {
         Workload::PostRemote(count) => post_remote(count, |remote| any(&POSTS)(remote)),
         Workload::TimersCancel(cancels) => {

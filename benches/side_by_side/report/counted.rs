@@ -43,17 +43,16 @@ fn slower(view: &View) -> Option<Section> {
     let (fewest, more) = workloads.split_first()?;
     let mut table = Table::new(1, ["peer"].into_iter().chain(more.iter().map(|one| one.label.as_str())));
     for peer in view.peers {
-        let few = (fewest.name.as_str(), peer.name);
-        let beside =
-            |workload: &&Workload| Figure::CpuPerMessage.beside(view.records, few, (workload.name.as_str(), peer.name));
-        let grown: Vec<_> = more.iter().map(beside).collect();
+        let divided = |one: &&Workload| Figure::CpuPerMessage.divided(view.records, peer.name, &one.name, &fewest.name);
+        let grown: Vec<_> = more.iter().map(divided).collect();
         if grown.iter().any(Option::is_some) {
             let cell = |grown: Option<Paired>| grown.map_or(ABSENT.into(), |grown| with_interval(&grown));
             table.row([peer.title.to_string()].into_iter().chain(grown.into_iter().map(cell)));
         }
     }
-    let title = format!("Processor time of a message, divided by that {}", fewest.label);
-    (!table.is_empty()).then(|| Section { name: "idle-growth".into(), title, text: table.text() })
+    let title = format!("Processor time of a message, divided by that beside {}", fewest.label);
+    let text = table.text() + &gaps(view, &workloads);
+    (!table.is_empty()).then(|| Section { name: "idle-growth".into(), title, text })
 }
 
 fn idle(view: &View) -> Option<Section> {

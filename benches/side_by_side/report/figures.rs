@@ -97,19 +97,25 @@ impl Figure {
 
     /// A peer beside another, round by round, and in each round piece by piece. More than 1: it is better.
     pub fn paired(self, records: &Records, workload: &str, peer: &str, other: &str) -> Option<Paired> {
-        self.beside(records, (workload, peer), (workload, other))
-    }
-
-    /// A peer in a workload beside one in the same or in another workload of its family.
-    pub fn beside(self, records: &Records, ours: (&str, &str), other: (&str, &str)) -> Option<Paired> {
-        let others = self.rounds(records, other.0, other.1);
+        let others = self.rounds(records, workload, other);
         let ratio = |(value, other): (&f64, &f64)| if self.more_is_better() { value / other } else { other / value };
         let ratio_of_round = |(round, values): (u32, Vec<f64>)| {
             let (_, others) = others.iter().find(|(same, _)| *same == round)?;
             median(&values.iter().zip(others).map(ratio).collect::<Vec<_>>())
         };
-        let ours = self.rounds(records, ours.0, ours.1).into_iter();
+        let ours = self.rounds(records, workload, peer).into_iter();
         Paired::new(&ours.filter_map(ratio_of_round).collect::<Vec<_>>())
+    }
+
+    /// A peer's figure in one workload, divided by its own in another of the same rounds. Each round's median: their pieces
+    /// are not of the same moments, and need not be equally many.
+    pub fn divided(self, records: &Records, peer: &str, workload: &str, by: &str) -> Option<Paired> {
+        let divisors = self.rounds(records, by, peer);
+        let quotient = |(round, values): (u32, Vec<f64>)| {
+            let (_, divisor) = divisors.iter().find(|(same, _)| *same == round)?;
+            Some(median(&values)? / median(divisor)?)
+        };
+        Paired::new(&self.rounds(records, workload, peer).into_iter().filter_map(quotient).collect::<Vec<_>>())
     }
 
     pub fn series(self, records: &Records, workload: &str, peer: &str) -> Option<Series> {
@@ -379,6 +385,11 @@ mod tests {
             Some(Paired { ratio: 1.75, low: 1.5, high: 2.0, rounds: 2 }),
             "of the rounds that both have"
         );
+        for (round, ns) in [(0, 30.0), (0, 50.0), (0, 10.0), (1, 40.0)] {
+            records.record("post-remote", "us", round, "ns", ns).unwrap();
+        }
+        let divided = Nanoseconds.divided(&records, "us", "post-remote", "post");
+        assert_eq!(divided, Some(Paired { ratio: 2.5, low: 2.0, high: 3.0, rounds: 2 }), "30 / 10 and 40 / 20");
         assert_eq!(Nanoseconds.paired(&records, "post", "us", "nobody"), None);
     }
 }

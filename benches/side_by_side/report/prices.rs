@@ -181,9 +181,11 @@ impl Origin {
                 let Paired { ratio, low, high, .. } = worst.paired;
                 let (kept, all) = (pairs.iter().filter(|pair| pair.paired.ratio >= RATIO).count(), pairs.len());
                 let name = &worst.workload.name;
-                let words = format!(" ({name}, between {low:.3} and {high:.3}; {kept} of {all} at 0.97 or more)");
+                let words = format!(" ({name}, between {low:.3} and {high:.3}; {kept} of {all} at {RATIO} or more)");
                 let rounds = pairs.iter().map(|pair| pair.paired.rounds).min()?;
-                let low = pairs.iter().map(|pair| pair.paired.low).min_by(f64::total_cmp)?; // Of none it may be lower.
+                // Beside none it may be lower.
+                let low = pairs.iter().flat_map(|pair| pair.beside_each(view)).map(|paired| paired.low);
+                let low = low.min_by(f64::total_cmp)?;
                 Some(Measured { value: ratio, words, low, high, rounds })
             }
             Tails => {

@@ -1,4 +1,5 @@
-//! ioctx beside the best peer of each workload: the one that it stands worst beside, round by round.
+//! ioctx beside the best peer of each workload: the one that it stands worst beside, round by round, and one that is surely
+//! ahead before one that only may be.
 
 use super::figures::{Figure, TELLINGS, Telling, number};
 use super::overview::ABSENT;
@@ -7,6 +8,7 @@ use crate::peers::{LAYERS, Peer, Role, SESSION, peer};
 use crate::statistics::{Paired, Series};
 use crate::table::Table;
 use crate::workloads::{Family, Workload};
+use std::cmp::Ordering::Equal;
 
 /// One workload: the best peer, and the layer of ours that is judged.
 pub struct Pair<'a> {
@@ -36,6 +38,11 @@ impl Pair<'_> {
         ]
     }
 
+    /// How ours stands beside each library, round by round.
+    pub fn beside_each(&self, view: &View) -> impl Iterator<Item = Paired> {
+        beside_each(view, self.figure, &self.workload.name, self.ours.name).map(|(_, paired)| paired)
+    }
+
     /// The 99th percentile of the latency, beside the library that ours stands worst beside in that.
     pub fn tail(&self, view: &View) -> Option<(&'static Peer, Paired)> {
         worst_beside(view, Figure::P99, &self.workload.name, self.ours.name)
@@ -49,15 +56,26 @@ impl Pair<'_> {
     }
 }
 
-/// The library beside which a layer stands worst, and how, round by round.
-fn worst_beside(view: &View, figure: Figure, workload: &str, layer: &str) -> Option<(&'static Peer, Paired)> {
+fn beside_each(
+    view: &View,
+    figure: Figure,
+    workload: &str,
+    layer: &str,
+) -> impl Iterator<Item = (&'static Peer, Paired)> {
     let libraries = view.peers.iter().copied().filter(|peer| peer.role == Role::Library);
-    let beside = |peer: &'static Peer| Some((peer, figure.paired(view.records, workload, layer, peer.name)?));
-    libraries.filter_map(beside).min_by(|one, other| one.1.ratio.total_cmp(&other.1.ratio))
+    libraries.filter_map(move |peer| Some((peer, figure.paired(view.records, workload, layer, peer.name)?)))
+}
+
+/// The library beside which a layer stands worst, one that is surely ahead of it first.
+fn worst_beside(view: &View, figure: Figure, workload: &str, layer: &str) -> Option<(&'static Peer, Paired)> {
+    let rank = |(_, paired): &(_, Paired)| (paired.high >= 1.0, paired.ratio);
+    let each = beside_each(view, figure, workload, layer);
+    each.min_by(|one, other| rank(one).partial_cmp(&rank(other)).unwrap_or(Equal))
 }
 
 impl Telling {
-    /// The same for the processor time of a message. More than 1: ours needs less than all.
+    /// The library beside which ours stands worst in the processor time of a message, or of a KiB; more than 1: ours needs
+    /// less than all.
     fn cpu(&self, view: &View, pair: &Pair) -> Option<(&'static Peer, Paired)> {
         let figure = self.others.iter().copied().find(|figure| figure.is_cpu())?;
         worst_beside(view, figure, &pair.workload.name, pair.ours.name)
