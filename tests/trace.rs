@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex, Once, mpsc};
 use std::time::{Duration, Instant};
 use util::{Record, drain, tcp_pair, unix_pair};
 
@@ -103,13 +103,19 @@ fn an_idle_loop_goes_to_sleep_once() -> io::Result<()> {
     assert!(started.elapsed() >= window);
     let told = lines(log::Level::Trace);
     assert_eq!(waits(&told), 1, "{told:#?}");
-    // The same without a deadline, until another thread ends it.
+    // The same without a deadline, until another thread ends it, a while after it has begun.
     let remote = io.remote();
+    let (begin, has_begun) = mpsc::channel();
     let thread = std::thread::spawn(move || {
+        has_begun.recv().expect("the loop");
         std::thread::sleep(window);
         remote.stop();
     });
-    assert_eq!(io.run()?, 0);
+    io.post(move || {
+        lines(log::Level::Trace);
+        begin.send(()).expect("the other thread");
+    });
+    assert_eq!(io.run()?, 1);
     thread.join().expect("no panic");
     let told = lines(log::Level::Trace);
     assert_eq!(waits(&told), 1, "{told:#?}");

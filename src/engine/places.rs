@@ -213,7 +213,7 @@ impl<T> Places<T> {
         false
     }
 
-    /// Looks at the memory if it is time to: for who has nothing else to look at then.
+    /// Looks at the memory, if it is time to.
     #[inline(always)]
     pub(crate) fn tidy(&mut self) {
         if self.wants_a_look() {

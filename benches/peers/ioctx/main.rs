@@ -22,9 +22,7 @@ fn main() -> ExitCode {
         "session" => session::run,
         "operation" => operation::run,
         "readiness" => readiness::run,
-        _ => {
-            return common::finish(Err(Failure::Usage("usage: session|operation|readiness WORKLOAD ...".into())));
-        }
+        _ => return common::finish(Err(Failure::Usage("usage: session|operation|readiness WORKLOAD ...".into()))),
     };
     common::run_layer("ioctx", &format!(", {layer}"), arguments, peer)
 }

@@ -152,3 +152,26 @@ fn pair<'a>(view: &View, telling: &Telling, workload: &'a Workload, layer: &str)
     let ours = peer(layer)?;
     Some(Pair { workload, figure, best, ours, best_series: series(best)?, our_series: series(ours)?, paired })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::PEERS;
+    use crate::records::Records;
+
+    #[test]
+    fn who_is_surely_ahead_comes_before_who_only_may_be_further() {
+        let mut records = Records::default();
+        for (peer, rounds) in [("session", [100.0, 100.0]), ("libuv", [150.0, 90.0]), ("asio", [104.0, 106.0])] {
+            for (round, ns) in rounds.into_iter().enumerate() {
+                records.record("post", peer, round as u32, "ns", 1e4 / ns).unwrap();
+            }
+        }
+        let peers: Vec<_> = PEERS.iter().collect();
+        let view = View { records: &records, peers: &peers, workloads: &[] };
+        let beside = |name: &str| Figure::Nanoseconds.paired(&records, "post", SESSION, name).unwrap();
+        assert!(beside("libuv").ratio < beside("asio").ratio, "the median is lower");
+        let (worst, paired) = worst_beside(&view, Figure::Nanoseconds, "post", SESSION).unwrap();
+        assert_eq!((worst.name, paired), ("asio", beside("asio")));
+    }
+}
