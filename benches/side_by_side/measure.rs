@@ -12,9 +12,8 @@ pub type Figures = Vec<(String, f64)>;
 /// What one operation took in one repetition. A round has several of these.
 pub const NANOSECONDS: &str = "ns";
 
-/// So long a server of ours spins where it does: longer than most pauses of a busy load, and less than it takes to fall
-/// asleep and to be woken.
-const MICROSECONDS: &str = "20";
+/// So long a server of ours spins that is told to sleep at once.
+const MICROSECONDS: &str = "0";
 
 pub fn measure(lab: &Lab, workload: &Workload, peer: &'static Peer, seconds: f64) -> Outcome<Figures> {
     match &workload.task {
@@ -55,14 +54,14 @@ impl<'a> Server<'a> {
     pub fn start(lab: &Lab, workload: &'a Workload, peer: &'static Peer) -> Outcome<Self> {
         let (workload, load, place, sleeps) = match &workload.task {
             Task::Served { workload, load, place, sleeps } => (*workload, load, *place, *sleeps),
-            Task::ServedOnce { load } => ("echo", load, Place::Load, Sleeps::AtOnce),
+            Task::ServedOnce { load } => ("echo", load, Place::Load, Sleeps::AsByDefault),
             _ => return failed("no server is measured in this"),
         };
         if place == Place::Server && !lab.processors.pinned() {
             return Err(Trouble::Absent("nothing can be pinned to one processor here".into()));
         }
         let mut command = lab.peer(Place::Server, peer, &[workload.into()]);
-        if sleeps == Sleeps::LaterIfOurs {
+        if sleeps == Sleeps::AtOnce {
             command.env(SPIN, MICROSECONDS); // The others do not look at it.
         }
         let mut process = Running::start(command, peer.title, &lab.scratch)?;

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
-/// For how many microseconds a server of ours spins before it sleeps.
+/// For how many microseconds a server of ours spins before each sleep.
 pub const SPIN: &str = "IOCTX_SPIN";
 
 /// Nothing is pinned when there is only one processor, or no tool for it.

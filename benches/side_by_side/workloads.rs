@@ -12,7 +12,7 @@ pub enum Family {
     Idle,
     Churn,
     ChurnTogether,
-    Awake,
+    Asleep,
     Timeout,
     WriteBatch,
     Pipes,
@@ -27,9 +27,9 @@ pub enum Family {
 /// When a server's loop falls asleep.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Sleeps {
+    AsByDefault,
+    /// It never asks again and again for a moment first. The others never do anyway.
     AtOnce,
-    /// After it has asked again and again for a moment, if it is ours. The others cannot be told to.
-    LaterIfOurs,
 }
 
 /// What one measurement does.
@@ -112,7 +112,7 @@ pub fn all() -> Vec<Workload> {
     list.extend(IDLE.map(idle));
     list.extend(CHURN.map(|connections| churn(connections, 64)));
     list.extend(CHURN.map(|connections| together(churn(connections, 64))));
-    list.extend([echo(1, 64), echo(16, 64), churn(100, 64)].map(awake));
+    list.extend([echo(1, 64), echo(1, 4_096), churn(16, 64), churn(100, 64)].map(asleep));
     list.push(timeout("echo"));
     list.push(timeout("echo-timeout"));
     list.push(write_batch(1_000_000, 13));
@@ -207,17 +207,15 @@ fn together(churn: Workload) -> Workload {
     Workload { name: format!("{}-together", churn.name), family: Family::ChurnTogether, task, ..churn }
 }
 
-/// What it is worth not to fall asleep at once, where the user has said so.
-fn awake(other: Workload) -> Workload {
+/// What it costs ours to fall asleep at once, as the others do.
+fn asleep(other: Workload) -> Workload {
     let task = match other.task {
-        Task::Served { workload, load, place, .. } => {
-            Task::Served { workload, load, place, sleeps: Sleeps::LaterIfOurs }
-        }
+        Task::Served { workload, load, place, .. } => Task::Served { workload, load, place, sleeps: Sleeps::AtOnce },
         other => other,
     };
     let kind = if other.family == Family::Churn { "churn" } else { "echo" };
     let label = format!("{kind}, {}", other.label);
-    Workload { name: format!("{}-awake", other.name), family: Family::Awake, label, task, ..other }
+    Workload { name: format!("{}-asleep", other.name), family: Family::Asleep, label, task, ..other }
 }
 
 /// The seconds that it takes to start a server and open so many connections.
@@ -329,10 +327,10 @@ impl Workload {
 
     /// Whether its rounds differ most: where the two sides of one connection wait for each other, and with large streams.
     fn is_unsteady(&self) -> bool {
-        use Family::{Echo, PingPong, SmallReads, Stream};
+        use Family::{Asleep, Echo, PingPong, SmallReads, Stream};
         match self.family {
             Stream | SmallReads => true,
-            Echo | PingPong => self.at <= 1.0,
+            Asleep | Echo | PingPong => self.at <= 1.0,
             _ => false,
         }
     }
@@ -354,7 +352,7 @@ impl Workload {
 
 /// A server on one processor, and the load on another.
 fn served(workload: &'static str, load: Vec<String>) -> Task {
-    Task::Served { workload, load, place: Place::Load, sleeps: Sleeps::AtOnce }
+    Task::Served { workload, load, place: Place::Load, sleeps: Sleeps::AsByDefault }
 }
 
 fn load(workload: &str, options: &[(&str, usize)]) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! The clock that deadlines are counted by: the system's, or, for tests, one that stands still until it is moved.
 
+use rustix::time::{ClockId, DynamicClockId, clock_gettime_dynamic};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,13 @@ impl Clock {
     pub(crate) fn after(&self, delay: Duration) -> Instant {
         later(self.now(), delay)
     }
+}
+
+/// How long this thread has worked, in user space and in the kernel; always zero where nobody counts that.
+pub(crate) fn processor_time() -> Duration {
+    // The plain call panics where the kernel is built without this clock.
+    let time = clock_gettime_dynamic(DynamicClockId::Known(ClockId::ThreadCPUTime)).ok();
+    time.and_then(|time| time.try_into().ok()).unwrap_or_default()
 }
 
 /// A deadline counted from a reading of the system's clock.

@@ -17,6 +17,7 @@ pub(crate) mod scheduler;
 pub(crate) mod token;
 pub(crate) mod ready_state;
 pub(crate) mod hunch;
+pub(crate) mod answers;
 pub(crate) mod reactor;
 pub(crate) mod dispatch;
 pub(crate) mod poller;

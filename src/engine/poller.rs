@@ -1,5 +1,6 @@
 //! The half of mio's poller that sleeps, and what it tells in the loop's own words.
 
+use super::answers::Answers;
 use super::hunch::Hunch;
 use crate::config::Config;
 use crate::ready::Ready;
@@ -13,10 +14,19 @@ pub(crate) struct Poller {
     poll: mio::Poll,
     events: mio::Events,
     capacity: usize,
-    /// So long it spins before it sleeps, if it always does.
-    spin: Option<Duration>,
+    spin: Spin,
+    answers: Answers,
     /// Whether the last wait found something while it spun; `None` if it did not spin, or found it at once.
     outcome: Option<bool>,
+}
+
+/// Whether it asks again and again before it sleeps.
+#[repr(u8)] // Otherwise the variant is told by the nanoseconds, which takes each turn longer to find out.
+enum Spin {
+    Never,
+    /// Where something has come or gone, and where answers come one at a time.
+    WhereItPays,
+    Always(Duration),
 }
 
 impl Poller {
@@ -25,7 +35,12 @@ impl Poller {
             poll: mio::Poll::new()?,
             events: mio::Events::with_capacity(config.event_batch),
             capacity: config.event_batch,
-            spin: Some(config.spin_before_sleep).filter(|spin| !spin.is_zero()),
+            spin: match config.spin_before_sleep {
+                None => Spin::WhereItPays,
+                Some(Duration::ZERO) => Spin::Never,
+                Some(limit) => Spin::Always(limit),
+            },
+            answers: Answers::default(),
             outcome: None,
         })
     }
@@ -35,19 +50,40 @@ impl Poller {
     }
 
     /// Waits until something happens, at most `timeout`. Returns how many events there are; being interrupted by a
-    /// signal counts as none. If it is to spin before it sleeps, or has a hunch that it should, it does.
+    /// signal counts as none. If there is a reason to spin before it sleeps, it does; `hunch` is of what comes and goes.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, hunch: &Hunch) -> io::Result<usize> {
         self.outcome = None;
-        if self.spin.is_some() || hunch.is_up() { self.wait_or_spin(timeout, hunch) } else { self.ask(timeout) }
+        let found = if self.might_spin(hunch) { self.spin_or_sleep(timeout, hunch)? } else { self.ask(timeout)? };
+        self.answers.found(found);
+        Ok(found)
+    }
+
+    #[inline(always)]
+    fn might_spin(&mut self, hunch: &Hunch) -> bool {
+        match self.spin {
+            Spin::Never => false,
+            Spin::WhereItPays => self.answers.might_advise_spin() | hunch.is_up(),
+            Spin::Always(_) => true,
+        }
     }
 
     #[inline(never)] // It is for few, and would make the turn longer for all.
-    fn wait_or_spin(&mut self, timeout: Option<Duration>, hunch: &Hunch) -> io::Result<usize> {
+    fn spin_or_sleep(&mut self, timeout: Option<Duration>, hunch: &Hunch) -> io::Result<usize> {
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return self.ask(timeout);
         }
-        if let Some(spin) = self.spin {
-            return self.spin_then_sleep(spin, timeout);
+        if let Spin::Always(limit) = self.spin {
+            return self.spin_then_sleep(limit, timeout);
+        }
+        if self.answers.advise_spin() {
+            let found = self.spin_then_sleep(Answers::SPIN, timeout)?;
+            if self.outcome == Some(false) {
+                self.answers.spun_in_vain();
+            }
+            return Ok(found);
+        }
+        if !hunch.is_up() {
+            return self.ask(timeout);
         }
         let found = self.spin_then_sleep(Hunch::SPIN, timeout)?;
         if let Some(in_time) = self.outcome {
@@ -166,13 +202,34 @@ mod tests {
     use std::thread;
 
     const LONG: Duration = Duration::from_secs(3600);
+    const MOMENT: Duration = Duration::from_millis(5);
 
     /// One that spins so long, and its waker.
     fn poller(spin: Duration) -> io::Result<(Poller, mio::Waker)> {
-        let mut poller = Poller::new(&Config::new().spin_before_sleep(spin))?;
-        poller.spin = poller.spin.map(|_| spin); // However long.
+        let (mut poller, waker) = configured(Config::new().spin_before_sleep(spin))?;
+        if let Spin::Always(limit) = &mut poller.spin {
+            *limit = spin; // However long.
+        }
+        Ok((poller, waker))
+    }
+
+    fn configured(config: Config) -> io::Result<(Poller, mio::Waker)> {
+        let poller = Poller::new(&config)?;
         let waker = mio::Waker::new(poller.registry(), mio::Token(0))?;
         Ok((poller, waker))
+    }
+
+    /// So often one event comes alone; how often it spins before the sleep that follows, in vain.
+    fn spins_where_one_comes_alone(config: Config, times: u32) -> io::Result<u32> {
+        let (mut poller, waker) = configured(config)?;
+        let mut spins = 0;
+        for _ in 0..times {
+            waker.wake()?;
+            assert_eq!(poller.wait(Some(Duration::ZERO), &Hunch::default())?, 1);
+            assert_eq!(poller.wait(Some(Duration::from_micros(100)), &Hunch::default())?, 0);
+            spins += u32::from(poller.outcome == Some(false));
+        }
+        Ok(spins)
     }
 
     #[test]
@@ -199,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_wait_in_vain_takes_its_time_however_long_it_spins() -> io::Result<()> {
-        let timeout = Duration::from_millis(5);
+        let timeout = MOMENT;
         for spin in [Duration::ZERO, Duration::from_millis(1), timeout, LONG] {
             let (mut poller, _waker) = poller(spin)?;
             let begin = Instant::now();
@@ -223,7 +280,7 @@ mod tests {
             // To open the file may be a sleep of its own, now and then.
             let as_it_should = (0..10).any(|_| {
                 let before = sleeps().expect("the count");
-                assert_eq!(poller.wait(Some(Duration::from_millis(5)), &Hunch::default()).expect("no error"), 0);
+                assert_eq!(poller.wait(Some(MOMENT), &Hunch::default()).expect("no error"), 0);
                 (sleeps().expect("the count") > before) == falls_asleep
             });
             assert!(as_it_should, "{spin:?}");
@@ -233,28 +290,48 @@ mod tests {
 
     #[test]
     fn a_hunch_learns_from_the_spin_that_it_began() -> io::Result<()> {
-        let (mut poller, waker) = poller(Duration::ZERO)?;
+        let (mut poller, waker) = configured(Config::new())?;
         let hunch = Hunch::default();
         hunch.stir();
         waker.wake()?;
         assert_eq!((poller.wait(None, &hunch)?, poller.outcome), (1, None), "found at once, as without a spin");
         assert!(hunch.is_up(), "nothing was learned");
         let begin = Instant::now();
-        assert_eq!((poller.wait(Some(Duration::from_millis(5)), &hunch)?, poller.outcome), (0, Some(false)));
-        assert!(begin.elapsed() >= Duration::from_millis(5));
+        assert_eq!((poller.wait(Some(MOMENT), &hunch)?, poller.outcome), (0, Some(false)));
+        assert!(begin.elapsed() >= MOMENT);
         assert!(!hunch.is_up(), "it was wrong");
-        waker.wake()?;
-        assert_eq!((poller.wait(None, &hunch)?, poller.outcome), (1, None), "it does not spin any more");
+        assert_eq!((poller.wait(Some(MOMENT), &hunch)?, poller.outcome), (0, None), "it does not spin any more");
         Ok(())
     }
 
     #[test]
     fn a_wait_that_may_not_sleep_asks_once() -> io::Result<()> {
-        let (mut poller, _waker) = poller(LONG)?;
+        for config in [Config::new(), Config::new().spin_before_sleep(LONG)] {
+            let (mut poller, _waker) = configured(config)?;
+            let hunch = Hunch::default();
+            hunch.stir();
+            assert_eq!((poller.wait(Some(Duration::ZERO), &hunch)?, poller.outcome), (0, None));
+            assert!(hunch.is_up(), "it has learned nothing");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn where_events_come_alone_it_tries_whether_to_spin() -> io::Result<()> {
+        assert_eq!(spins_where_one_comes_alone(Config::new(), 64)?, 0);
+        assert_eq!(spins_where_one_comes_alone(Config::new(), 96)?, 32, "which was in vain");
+        assert_eq!(spins_where_one_comes_alone(Config::new(), 128)?, 32);
+        Ok(())
+    }
+
+    #[test]
+    fn who_is_told_never_to_spin_does_not() -> io::Result<()> {
+        let never = Config::new().spin_before_sleep(Duration::ZERO);
+        assert_eq!(spins_where_one_comes_alone(never.clone(), 200)?, 0);
+        let (mut poller, _waker) = configured(never)?;
         let hunch = Hunch::default();
         hunch.stir();
-        assert_eq!((poller.wait(Some(Duration::ZERO), &hunch)?, poller.outcome), (0, None));
-        assert!(hunch.is_up(), "it has learned nothing");
+        assert_eq!((poller.wait(Some(MOMENT), &hunch)?, poller.outcome), (0, None));
         Ok(())
     }
 }

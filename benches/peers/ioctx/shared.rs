@@ -4,10 +4,14 @@ use ioctx::{Config, IoContext};
 use std::io;
 use std::time::Duration;
 
-/// A server's context. `IOCTX_SPIN=MICROSECONDS` lets it spin before it sleeps.
+/// A server's context. `IOCTX_SPIN=MICROSECONDS` lets it spin for so long before each sleep, 0 never; otherwise it does as
+/// by default.
 pub fn context(config: Config) -> io::Result<IoContext> {
     let spin = std::env::var("IOCTX_SPIN").ok().and_then(|spin| spin.parse().ok());
-    IoContext::with_config(config.spin_before_sleep(Duration::from_micros(spin.unwrap_or_default())))
+    IoContext::with_config(match spin {
+        Some(spin) => config.spin_before_sleep(Duration::from_micros(spin)),
+        None => config,
+    })
 }
 
 /// The delays of timers that stand while others are cancelled: one a minute, for an hour.

@@ -256,8 +256,7 @@ pub const TELLINGS: &[Telling] = &[
         MessagesPerSecond,
         OF_SERVERS,
     ),
-    // The 20 µs are those of `measure.rs`.
-    telling(Family::Awake, "awake", "Where ours spin for 20 µs before they sleep", MessagesPerSecond, OF_SERVERS),
+    telling(Family::Asleep, "asleep", "Where ours never spin before they sleep", MessagesPerSecond, OF_SERVERS),
     telling(
         Family::Timeout,
         "timeout",

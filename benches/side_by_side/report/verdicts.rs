@@ -119,9 +119,9 @@ fn others(view: &View) -> Option<Section> {
     (!table.is_empty()).then(|| Section { name, title, text: table.text() })
 }
 
-/// Where only ours spin there is nothing to judge.
+/// Where ours are told to sleep at once, which they do not by default, there is nothing to judge.
 fn compared() -> impl Iterator<Item = &'static Telling> {
-    TELLINGS.iter().filter(|telling| telling.family != Family::Awake)
+    TELLINGS.iter().filter(|telling| telling.family != Family::Asleep)
 }
 
 pub fn with_interval(paired: &Paired) -> String {

@@ -1,0 +1,277 @@
+//! Whether to spin before a sleep where events come one at a time, or a few.
+//!
+//! A client that waits for each answer sends again soon after it has it. To fall asleep meanwhile costs this thread the
+//! sleep, and the wake-up of a client that has fallen asleep, too. Whether a spin costs less depends on the machine and on
+//! the clients. So both are tried, a block of waits each, and the thread's processor time tells. It counts all that the
+//! thread does: what an answer takes longer that has to wake the client is in no other figure.
+//!
+//! So the loop spins only where an event takes less of the processor then, and most spins find one, but for the trials, which
+//! become rare where they fail. Where many come at once it sleeps seldom anyway. (When it spins, it finds smaller pieces of fast streams more often,
+//! and each looks cheap. They are not slower for it, but the processor may work longer for a byte.)
+
+use super::clock::processor_time;
+use std::mem;
+use std::time::Duration;
+
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// Events since the last wait that might sleep.
+    pending: usize,
+    phase: Phase,
+    /// So many waits of the block are still to come.
+    left: u32,
+    /// So many events came many at once meanwhile.
+    crowded: usize,
+    /// So often it spun and found nothing.
+    in_vain: u32,
+    /// Events of the block.
+    events: u32,
+    /// The thread's processor time when the block began.
+    began_at: Duration,
+    /// How long to rest after a trial in vain, in blocks: doubled by each, halved by each block in which a spin was cheaper.
+    caution: u32,
+}
+
+/// What a block of waits is for.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// The loop sleeps, in this block and so many more, and nobody looks what that costs.
+    Resting(u32),
+    /// The loop sleeps, to see what that costs.
+    Sleeping,
+    /// The loop spins. When it slept, an event cost so much. In so many blocks since it has cost less.
+    Spinning { asleep: Duration, blocks: u32 },
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Phase::Resting(1) // Where clients have just come, the first events are not like the others.
+    }
+}
+
+impl Answers {
+    /// How long it spins at most: about what it costs both ends together to fall asleep and be woken, where that is dear.
+    pub(crate) const SPIN: Duration = Duration::from_micros(50);
+
+    /// More than so many events at once are many.
+    const A_FEW: usize = 8;
+
+    /// Waits in a block. A trial in vain loses a spin for each at most.
+    const BLOCK: u32 = 32;
+
+    /// Events in crowds. Fewer, now and then, do not spoil a block.
+    const MOST_CROWDED: usize = 2 * Self::BLOCK as usize;
+
+    /// More spins in vain than this, and it is not for the spins that a block was cheap.
+    const IN_VAIN: u32 = Self::BLOCK / 2;
+
+    /// Blocks in which it spins before it looks again what sleeping costs. Fewer, and those who wait longer meanwhile would
+    /// be seen in the 99th percentile.
+    const TRUSTED: u32 = 256;
+
+    /// Blocks that it rests at most. Then the trials cost each wait 50 ns.
+    const MOST_CAUTION: u32 = 1024;
+
+    /// A wait has found so many.
+    #[inline(always)]
+    pub(crate) fn found(&mut self, events: usize) {
+        self.pending = self.pending.saturating_add(events);
+    }
+
+    /// A spin that was advised has found nothing.
+    pub(crate) fn spun_in_vain(&mut self) {
+        self.in_vain += 1;
+    }
+
+    /// A wait is about to begin. Whether it should be asked for advice, should that wait be allowed to sleep.
+    #[inline(always)]
+    pub(crate) fn might_advise_spin(&mut self) -> bool {
+        if (1..=Self::A_FEW).contains(&self.pending) {
+            return true;
+        }
+        self.crowded = self.crowded.saturating_add(mem::take(&mut self.pending));
+        false
+    }
+
+    /// A wait is about to begin that may sleep. Whether it should spin first.
+    pub(crate) fn advise_spin(&mut self) -> bool {
+        match mem::take(&mut self.pending) {
+            0 => false, // A timer, or many events.
+            events => self.a_few_came(events, processor_time),
+        }
+    }
+
+    fn a_few_came(&mut self, events: usize, now: impl FnOnce() -> Duration) -> bool {
+        if self.left == 0 {
+            self.end_block(now());
+        }
+        self.left -= 1;
+        self.events += events as u32; // Not more than a few.
+        matches!(self.phase, Phase::Spinning { .. })
+    }
+
+    fn end_block(&mut self, now: Duration) {
+        let spent = now.saturating_sub(mem::replace(&mut self.began_at, now));
+        let crowded = mem::take(&mut self.crowded);
+        let was_crowded = crowded > Self::MOST_CROWDED;
+        let cost = spent / (mem::take(&mut self.events) + crowded.min(Self::MOST_CROWDED) as u32).max(1);
+        let was_in_vain = mem::take(&mut self.in_vain) > Self::IN_VAIN;
+        self.left = Self::BLOCK;
+        self.phase = match self.phase {
+            Phase::Resting(0) => Phase::Sleeping,
+            Phase::Resting(blocks) => Phase::Resting(blocks - 1),
+            Phase::Sleeping if was_crowded => Phase::Resting(self.caution),
+            Phase::Sleeping => Phase::Spinning { asleep: cost, blocks: 0 },
+            Phase::Spinning { asleep, blocks } if cost < asleep && !was_crowded && !was_in_vain => {
+                self.trust(asleep, blocks + 1)
+            }
+            Phase::Spinning { .. } => self.distrust(),
+        };
+    }
+
+    /// It was cheaper to spin, in so many blocks.
+    fn trust(&mut self, asleep: Duration, blocks: u32) -> Phase {
+        self.caution /= 2;
+        if blocks < Self::TRUSTED { Phase::Spinning { asleep, blocks } } else { Phase::Sleeping }
+    }
+
+    /// It was not.
+    fn distrust(&mut self) -> Phase {
+        self.caution = (2 * self.caution).clamp(1, Self::MOST_CAUTION);
+        Phase::Resting(self.caution)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHEAP: Duration = Duration::from_micros(20);
+    const DEAR: Duration = Duration::from_micros(40);
+
+    /// A loop on a thread that has worked so long.
+    #[derive(Default)]
+    struct Loop {
+        answers: Answers,
+        worked: Duration,
+    }
+
+    impl Loop {
+        /// A turn in which so many events cost so much each, after a sleep or after a spin. Returns whether it spins.
+        fn turn(&mut self, events: usize, after_sleep: Duration, after_spin: Duration) -> bool {
+            let spins = self.answers.a_few_came(events, || self.worked);
+            self.worked += (if spins { after_spin } else { after_sleep }) * events as u32;
+            spins
+        }
+
+        /// Many turns with one event each. Returns in how many it spins.
+        fn turns(&mut self, turns: u32, after_sleep: Duration, after_spin: Duration) -> u32 {
+            (0..turns).filter(|_| self.turn(1, after_sleep, after_spin)).count() as u32
+        }
+
+        fn crowd(&mut self) {
+            self.answers.found(16);
+            assert!(!self.answers.might_advise_spin() && !self.answers.advise_spin());
+        }
+    }
+
+    #[test]
+    fn it_spins_where_that_takes_less_of_the_processor() {
+        for events in 1..=Answers::A_FEW {
+            let mut quick = Loop::default();
+            let mut spins = |turns: u32| (0..turns).filter(|_| quick.turn(events, DEAR, CHEAP)).count();
+            assert_eq!(spins(2 * Answers::BLOCK), 0, "it looks what sleeping costs");
+            let spins = spins(100_000);
+            assert!((99_000..100_000).contains(&spins), "{spins}: now and then it looks again");
+        }
+    }
+
+    #[test]
+    fn it_hardly_ever_spins_where_that_takes_more() {
+        let mut slow = Loop::default();
+        let spins = slow.turns(100_000, DEAR, 2 * DEAR);
+        assert!((1..500).contains(&spins), "{spins}");
+        slow.answers.caution = Answers::MOST_CAUTION;
+        let spins = slow.turns(1_000_000, DEAR, 2 * DEAR);
+        assert!((1..1_200).contains(&spins), "{spins}: once in a thousand times");
+        let spins = Loop::default().turns(100_000, DEAR, DEAR);
+        assert!((1..500).contains(&spins), "{spins}: what costs the same is not worth it");
+    }
+
+    #[test]
+    fn who_spins_in_vain_does_not_go_on_however_cheap_that_looks() {
+        let mut noisy = Loop::default();
+        let mut spins = 0;
+        for _ in 0..100_000 {
+            if noisy.turn(1, DEAR, CHEAP) {
+                noisy.answers.spun_in_vain();
+                spins += 1;
+            }
+        }
+        assert!((1..500).contains(&spins), "{spins}");
+    }
+
+    #[test]
+    fn it_follows_when_the_clients_change() {
+        let mut changing = Loop::default();
+        for _ in 0..3 {
+            changing.turns(10_000, DEAR, CHEAP);
+            let in_vain = changing.turns(10_000, CHEAP, DEAR);
+            assert!(in_vain < 1_000, "{in_vain}");
+        }
+        let spins = changing.turns(100_000, DEAR, CHEAP);
+        assert!(spins > 90_000, "{spins}");
+    }
+
+    #[test]
+    fn many_at_once_neither_spin_nor_look_at_the_clock() {
+        let mut busy = Loop::default();
+        for _ in 0..10_000 {
+            busy.crowd();
+            assert!(!busy.answers.might_advise_spin(), "there was nothing since");
+        }
+        assert_eq!(busy.answers.began_at, Duration::ZERO);
+        assert!(matches!(busy.answers.phase, Phase::Resting(1)));
+    }
+
+    #[test]
+    fn a_block_with_many_at_once_is_not_judged() {
+        let mut mixed = Loop::default();
+        for _ in 0..10_000 {
+            assert_eq!(mixed.turns(6, DEAR, CHEAP), 0);
+            mixed.crowd();
+        }
+    }
+
+    #[test]
+    fn a_few_times_many_at_once_do_not_matter() {
+        let mut mixed = Loop::default();
+        let mut spins = 0;
+        for _ in 0..1_000 {
+            spins += mixed.turns(100, DEAR, CHEAP);
+            mixed.crowd();
+        }
+        assert!(spins > 98_000, "{spins}");
+    }
+
+    #[test]
+    fn caution_outlasts_many_at_once() {
+        for between in 2..20 {
+            let mut mixed = Loop::default();
+            let mut spins = 0;
+            for _ in 0..200_000 / between {
+                spins += mixed.turns(between, DEAR, 2 * DEAR);
+                mixed.crowd();
+            }
+            assert!(spins < 1_000, "{spins} of 200,000, {between} between two");
+        }
+    }
+
+    #[test]
+    fn what_was_found_without_sleeping_counts_too() {
+        let mut answers = Answers::default();
+        [1, 0, Answers::A_FEW].into_iter().for_each(|events| answers.found(events));
+        assert!(!answers.might_advise_spin());
+        assert_eq!(answers.crowded, 1 + Answers::A_FEW);
+    }
+}
