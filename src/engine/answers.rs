@@ -5,9 +5,10 @@
 //! the clients. So both are tried, a block of waits each, and the thread's processor time tells. It counts all that the
 //! thread does: what an answer takes longer that has to wake the client is in no other figure.
 //!
-//! So the loop spins only where an event takes less of the processor then, and most spins find one, but for the trials, which
-//! become rare where they fail. Where many come at once it sleeps seldom anyway. (When it spins, it finds smaller pieces of fast streams more often,
-//! and each looks cheap. They are not slower for it, but the processor may work longer for a byte.)
+//! So the loop spins only where an event takes less of the processor then, and most spins find one, but for the trials,
+//! which become rare where they fail. Where many come at once it sleeps seldom anyway. (When it spins, it finds smaller pieces
+//! of fast streams more often, and each looks cheap. They are not slower for it, but the processor may work longer for a
+//! byte.)
 
 use super::clock::processor_time;
 use std::mem;

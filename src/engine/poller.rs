@@ -24,7 +24,7 @@ pub(crate) struct Poller {
 #[repr(u8)] // Otherwise the variant is told by the nanoseconds, which takes each turn longer to find out.
 enum Spin {
     Never,
-    /// Where something has come or gone, and where answers come one at a time.
+    /// Where something has come or gone, and where answers come a few at a time.
     WhereItPays,
     Always(Duration),
 }
