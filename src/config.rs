@@ -77,14 +77,16 @@ impl Config {
     /// most a millisecond. Zero: never, as in other libraries. Default: where that seems to pay, which is in two cases.
     ///
     /// - Events come a few at a time, eight at most, as those of clients do that wait for each answer. The loop tries what an
-    ///   event takes of this thread's processor time with sleeps, and with spins of 50 µs at most. As long as it is less
-    ///   with spins, and most of them find something, it spins. A trial in vain takes 32 spins, 1.6 ms of the
-    ///   processor; the more of them were, the longer it waits for the next, until that is one sleep in a thousand.
+    ///   event takes of this thread's processor time with sleeps, and with spins of 50 µs at most, and looks again after 8 to
+    ///   256 times 32 waits. As long as it is less than a quarter more with spins, and at least half of them find something, it
+    ///   spins. A trial in vain takes 32 spins, 1.6 ms of the processor, and each doubles the time until the next, up to
+    ///   one wait in a thousand. Of a few fast streams it finds smaller pieces when it spins, and may take more of the
+    ///   processor for a byte.
     /// - Connections come and go: a client on the same machine sends as soon as it is connected. It spins for 20 µs at most, up
-    ///   to three times for each that has come or gone, as long as that finds something; otherwise that becomes as rare.
+    ///   to three times for each that has come or gone, as long as that finds something, and tries again as seldom if not.
     ///
-    /// It pays where sleeps are dear: on a virtual machine a client that ran on it, too, was answered more than three times as
-    /// often, for half of the processor time. What other threads and machines would do with a processor is not in it: a
+    /// It pays where sleeps are dear: on a virtual machine a client that ran on it, too, was answered about three times as
+    /// often. What other threads and machines would do with a processor is not in it: a
     /// thread that spins looks busy to `top`, and so does each of a pool. To wake it, other threads make a system call, as if
     /// it slept.
     ///

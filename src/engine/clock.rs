@@ -1,6 +1,5 @@
 //! The clock that deadlines are counted by: the system's, or, for tests, one that stands still until it is moved.
 
-use rustix::time::{ClockId, DynamicClockId, clock_gettime_dynamic};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -28,10 +27,17 @@ impl Clock {
 }
 
 /// How long this thread has worked, in user space and in the kernel; always zero where nobody counts that.
+#[cfg(not(any(target_os = "netbsd", target_os = "illumos", target_os = "solaris", target_os = "redox")))]
 pub(crate) fn processor_time() -> Duration {
+    use rustix::time::{ClockId, DynamicClockId, clock_gettime_dynamic};
     // The plain call panics where the kernel is built without this clock.
     let time = clock_gettime_dynamic(DynamicClockId::Known(ClockId::ThreadCPUTime)).ok();
     time.and_then(|time| time.try_into().ok()).unwrap_or_default()
+}
+
+#[cfg(any(target_os = "netbsd", target_os = "illumos", target_os = "solaris", target_os = "redox"))]
+pub(crate) fn processor_time() -> Duration {
+    Duration::ZERO
 }
 
 /// A deadline counted from a reading of the system's clock.
@@ -42,4 +48,21 @@ pub(crate) fn deadline_after(delay: Duration) -> Instant {
 fn later(now: Instant, delay: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
     now.checked_add(delay.min(FAR)).unwrap_or(now)
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_time_grows_while_the_thread_works_and_not_while_it_sleeps() {
+        let since = Instant::now();
+        let begin = processor_time();
+        while processor_time() < begin + Duration::from_millis(5) {
+            assert!(since.elapsed() < Duration::from_secs(30), "it stands still");
+        }
+        let before = processor_time();
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(processor_time() - before < Duration::from_millis(40));
+    }
 }
