@@ -16,7 +16,7 @@ use std::time::Duration;
 
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    /// Events since the last wait that might sleep.
+    /// Events since the last wait that might sleep, of those that came a few at a time.
     pending: usize,
     phase: Phase,
     /// So many waits of the block are still to come.
@@ -57,7 +57,7 @@ impl Answers {
     pub(crate) const SPIN: Duration = Duration::from_micros(50);
 
     /// More than so many events at once are many.
-    const A_FEW: usize = 8;
+    pub(crate) const A_FEW: usize = 8;
 
     /// Waits in a block. A trial in vain loses a spin for each at most.
     const BLOCK: u32 = 32;
@@ -77,10 +77,15 @@ impl Answers {
     /// Blocks that it rests at most. Then the trials cost each wait 50 ns.
     const MOST_CAUTION: u32 = 1024;
 
-    /// A wait has found so many.
+    /// A wait has found a few events.
+    pub(crate) fn found_a_few(&mut self, events: usize) {
+        self.pending += events;
+    }
+
+    /// A wait has found many, or none.
     #[inline(always)]
-    pub(crate) fn found(&mut self, events: usize) {
-        self.pending = self.pending.saturating_add(events);
+    pub(crate) fn found_many(&mut self, events: usize) {
+        self.crowded = self.crowded.saturating_add(events);
     }
 
     /// A spin that was advised has found nothing.
@@ -88,21 +93,21 @@ impl Answers {
         self.in_vain += 1;
     }
 
-    /// A wait is about to begin. Whether it should be asked for advice, should that wait be allowed to sleep.
+    /// A wait is about to begin. Whether to ask for advice, should that wait be allowed to sleep.
     #[inline(always)]
-    pub(crate) fn might_advise_spin(&mut self) -> bool {
-        if (1..=Self::A_FEW).contains(&self.pending) {
-            return true;
-        }
-        self.crowded = self.crowded.saturating_add(mem::take(&mut self.pending));
-        false
+    pub(crate) fn might_advise_spin(&self) -> bool {
+        self.pending > 0
     }
 
     /// A wait is about to begin that may sleep. Whether it should spin first.
     pub(crate) fn advise_spin(&mut self) -> bool {
         match mem::take(&mut self.pending) {
             0 => false, // A timer, or many events.
-            events => self.a_few_came(events, processor_time),
+            events @ 1..=Self::A_FEW => self.a_few_came(events, processor_time),
+            events => {
+                self.found_many(events);
+                false
+            }
         }
     }
 
@@ -192,7 +197,7 @@ mod tests {
         }
 
         fn crowd(&mut self) {
-            self.answers.found(16);
+            self.answers.found_many(16);
             assert!(!self.answers.might_advise_spin() && !self.answers.advise_spin());
         }
     }
@@ -307,8 +312,8 @@ mod tests {
     #[test]
     fn what_was_found_without_sleeping_counts_too() {
         let mut answers = Answers::default();
-        [1, 0, Answers::A_FEW].into_iter().for_each(|events| answers.found(events));
-        assert!(!answers.might_advise_spin());
+        [1, Answers::A_FEW].into_iter().for_each(|events| answers.found_a_few(events));
+        assert!(answers.might_advise_spin() && !answers.advise_spin());
         assert_eq!(answers.crowded, 1 + Answers::A_FEW);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::answers::Answers;
 use super::hunch::Hunch;
+use super::token::WAKER;
 use crate::config::Config;
 use crate::ready::Ready;
 use mio::event::Event;
@@ -54,12 +55,24 @@ impl Poller {
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, hunch: &Hunch) -> io::Result<usize> {
         self.outcome = None;
         let found = if self.might_spin(hunch) { self.spin_or_sleep(timeout, hunch)? } else { self.ask(timeout)? };
-        self.answers.found(found);
+        if (1..=Answers::A_FEW).contains(&found) {
+            self.note_answers();
+        } else {
+            self.answers.found_many(found);
+        }
         Ok(found)
     }
 
+    /// A message of another thread is no answer. A loop that is awake for each takes it out of the inbox before the next
+    /// is there, so the sender has to wake it each time, by a system call, instead of once for many.
+    #[inline(never)] // It is for few, and would make the turn longer for all.
+    fn note_answers(&mut self) {
+        let answers = self.events.iter().filter(|event| event.token() != WAKER).count();
+        self.answers.found_a_few(answers);
+    }
+
     #[inline(always)]
-    fn might_spin(&mut self, hunch: &Hunch) -> bool {
+    fn might_spin(&self, hunch: &Hunch) -> bool {
         match self.spin {
             Spin::Never => false,
             Spin::WhereItPays => self.answers.might_advise_spin() | hunch.is_up(),
@@ -221,7 +234,10 @@ mod tests {
 
     /// So often one event comes alone; how often it spins before the sleep that follows, in vain.
     fn spins_where_one_comes_alone(config: Config, times: u32) -> io::Result<u32> {
-        let (mut poller, waker) = configured(config)?;
+        spins_where_one_is_woken(configured(config)?, times)
+    }
+
+    fn spins_where_one_is_woken((mut poller, waker): (Poller, mio::Waker), times: u32) -> io::Result<u32> {
         let mut spins = 0;
         for _ in 0..times {
             waker.wake()?;
@@ -310,7 +326,7 @@ mod tests {
             let (mut poller, _waker) = configured(config)?;
             let hunch = Hunch::default();
             hunch.stir();
-            poller.answers.found(1);
+            poller.answers.found_a_few(1);
             assert_eq!((poller.wait(Some(Duration::ZERO), &hunch)?, poller.outcome), (0, None));
             assert!(hunch.is_up() && poller.answers.might_advise_spin(), "nothing was learned, and nothing forgotten");
         }
@@ -322,6 +338,14 @@ mod tests {
         assert_eq!(spins_where_one_comes_alone(Config::new(), 64)?, 0);
         assert_eq!(spins_where_one_comes_alone(Config::new(), 96)?, 32, "which was in vain");
         assert_eq!(spins_where_one_comes_alone(Config::new(), 128)?, 32);
+        Ok(())
+    }
+
+    #[test]
+    fn wake_ups_by_other_threads_are_no_answers() -> io::Result<()> {
+        let poller = Poller::new(&Config::new())?;
+        let waker = mio::Waker::new(poller.registry(), WAKER)?;
+        assert_eq!(spins_where_one_is_woken((poller, waker), 200)?, 0);
         Ok(())
     }
 
