@@ -5,7 +5,7 @@ mod util;
 use ioctx::mio::net::UnixStream;
 use ioctx::{Config, Handle, Interest, Io, IoContext, Next};
 use std::cell::Cell;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
@@ -366,6 +366,37 @@ fn a_loop_that_spins_misses_nothing() -> io::Result<()> {
         assert_eq!(io.run()?, 1_003);
         other.join().expect("no panic");
         assert_eq!(order.take(), [0, 3, 5].map(Duration::from_millis));
+    }
+    Ok(())
+}
+
+/// P16: a loop that spins, always, or where it seems to pay, answers each message of a client that waits for each answer.
+#[test]
+fn a_loop_that_spins_answers_every_message() -> io::Result<()> {
+    for config in [Config::new().spin_before_sleep(Duration::from_micros(20)), Config::new()] {
+        let mut io = IoContext::with_config(config)?;
+        let (ours, mut theirs) = unix_pair();
+        let echo = |stream: &Io<UnixStream>, _| {
+            let (bytes, _) = drain(stream).expect("a read");
+            (&*stream).write_all(&bytes).expect("there is room");
+            Next::Keep
+        };
+        drop(io.register(ours, Interest::READABLE, echo)?.background());
+        let _guard = io.work_guard();
+        let remote = io.remote();
+        let client = thread::spawn(move || {
+            theirs.set_read_timeout(Some(Duration::from_secs(30)))?;
+            for n in 0..2_000_u32 {
+                theirs.write_all(&[n as u8])?;
+                let mut answer = [0];
+                theirs.read_exact(&mut answer)?;
+                assert_eq!(answer, [n as u8]);
+            }
+            remote.stop();
+            io::Result::Ok(())
+        });
+        assert!(io.run()? >= 2_000);
+        client.join().expect("no panic")?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@
 //! once it sleeps seldom anyway. (When it spins, it finds smaller pieces of fast streams more often, and each looks
 //! cheap: then the processor works longer for a byte.)
 
+use super::caution::Caution;
 use super::clock::processor_time;
 use std::mem;
 use std::time::Duration;
@@ -29,16 +30,17 @@ pub(crate) struct Answers {
     events: u32,
     /// The thread's processor time when the block began.
     began_at: Duration,
-    /// How long to rest after a trial in vain, in blocks: doubled by each, halved by each block in which it paid to spin.
-    caution: u32,
-    /// For how many blocks a look at what sleeping costs is trusted; doubled each time until then it paid to spin.
+    /// How long to rest after a trial in vain, in blocks.
+    caution: Caution,
+    /// For how many blocks a look at what sleeping costs is trusted, if that is more than the least; doubled each time spins
+    /// were cheaper until then.
     trust: u32,
 }
 
 /// What a block of waits is for.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// The loop sleeps, in this block and so many more, and nobody looks what that costs.
+    /// The loop sleeps, in so many blocks after this one, and nobody looks what that costs.
     Resting(u32),
     /// The loop sleeps, to see what that costs. (Where something comes and goes, it spins for that, as it would otherwise.)
     Sleeping,
@@ -69,17 +71,14 @@ impl Answers {
     const IN_VAIN: u32 = Self::BLOCK / 2;
 
     /// Blocks in which it spins before it looks again what sleeping costs: few at first, because one handler that took long
-    /// may have made that look dear. If there were never more, those who wait longer meanwhile would be seen in the 99th
-    /// percentile.
+    /// may have made that look dear, and where spins are not cheaper. With the most, those who wait longer meanwhile are
+    /// not seen in the 99th percentile.
     const LEAST_TRUST: u32 = 8;
     const MOST_TRUST: u32 = 256;
 
-    /// Blocks that it rests at most. Then the trials cost each wait 50 ns.
-    const MOST_CAUTION: u32 = 1024;
-
     /// A wait has found a few events.
     pub(crate) fn found_a_few(&mut self, events: usize) {
-        self.pending += events;
+        self.pending = self.pending.saturating_add(events);
     }
 
     /// A wait has found many, or none.
@@ -111,10 +110,13 @@ impl Answers {
         }
     }
 
-    fn a_few_came(&mut self, events: usize, now: impl FnOnce() -> Duration) -> bool {
+    fn a_few_came(&mut self, events: usize, now: impl FnOnce() -> Option<Duration>) -> bool {
         self.events += events as u32; // Not more than a few.
         if self.left == 0 {
-            self.end_block(now());
+            match now() {
+                Some(now) => self.end_block(now),
+                None => self.left = u32::MAX, // What is not counted cannot be judged.
+            }
         }
         self.left -= 1;
         matches!(self.phase, Phase::Spinning { .. })
@@ -130,42 +132,44 @@ impl Answers {
         self.phase = match self.phase {
             Phase::Resting(0) => Phase::Sleeping,
             Phase::Resting(blocks) => Phase::Resting(blocks - 1),
-            Phase::Sleeping if was_crowded => Phase::Resting(self.caution),
+            Phase::Sleeping if was_crowded => self.rest(),
             Phase::Sleeping => Phase::Spinning { asleep: cost, blocks: 0 },
             Phase::Spinning { asleep, blocks } => {
-                // Where nobody counts the time, both are zero.
                 let has_paid = cost < asleep + asleep / 4 && !was_crowded && !was_in_vain;
                 match blocks {
                     _ if has_paid => self.go_on(asleep, blocks + 1, cost < asleep),
                     0 => self.give_up(),
-                    _ => self.look_again(),
+                    // The loop may have been busy with something else, or what sleeping costs may have changed.
+                    _ => Phase::Sleeping,
                 }
             }
         };
     }
 
-    /// It paid to spin, in so many blocks. Where it was a tie, what sleeping costs may have changed.
+    /// It paid to spin, in so many blocks. Where it was not cheaper, what sleeping costs may have changed.
     fn go_on(&mut self, asleep: Duration, blocks: u32, was_cheaper: bool) -> Phase {
-        self.caution /= 2;
-        let trust = if was_cheaper { self.trust.max(Self::LEAST_TRUST) } else { Self::LEAST_TRUST };
-        if blocks < trust {
-            return Phase::Spinning { asleep, blocks };
+        self.caution = self.caution.after_success();
+        let trust = self.trust.max(Self::LEAST_TRUST);
+        match (was_cheaper, blocks) {
+            (false, Self::LEAST_TRUST..) => Phase::Sleeping,
+            (true, _) if blocks >= trust => {
+                self.trust = (2 * trust).min(Self::MOST_TRUST);
+                Phase::Sleeping
+            }
+            _ => Phase::Spinning { asleep, blocks },
         }
-        self.trust = (2 * blocks).min(Self::MOST_TRUST);
-        Phase::Sleeping
-    }
-
-    /// It did not pay any more: the loop may be busy with something else, or what sleeping costs may have changed.
-    fn look_again(&mut self) -> Phase {
-        self.trust = Self::LEAST_TRUST;
-        Phase::Sleeping
     }
 
     /// It did not pay right after a look at what sleeping costs.
     fn give_up(&mut self) -> Phase {
-        self.caution = (2 * self.caution).clamp(1, Self::MOST_CAUTION);
-        self.trust = Self::LEAST_TRUST;
-        Phase::Resting(self.caution)
+        self.caution = self.caution.after_one_in_vain();
+        self.trust = 0;
+        self.rest()
+    }
+
+    /// As long as caution says, which with the most of it makes the trials cost each wait 50 ns.
+    fn rest(&self) -> Phase {
+        Phase::Resting(self.caution.occasions().saturating_sub(1))
     }
 }
 
@@ -186,7 +190,7 @@ mod tests {
     impl Loop {
         /// A turn in which so many events cost so much each, after a sleep or after a spin. Returns whether it spins.
         fn turn(&mut self, events: usize, after_sleep: Duration, after_spin: Duration) -> bool {
-            let spins = self.answers.a_few_came(events, || self.worked);
+            let spins = self.answers.a_few_came(events, || Some(self.worked));
             self.worked += (if spins { after_spin } else { after_sleep }) * events as u32;
             spins
         }
@@ -233,7 +237,7 @@ mod tests {
         let mut slow = Loop::default();
         let spins = slow.turns(100_000, DEAR, 2 * DEAR);
         assert!((1..500).contains(&spins), "{spins}");
-        slow.answers.caution = Answers::MOST_CAUTION;
+        (0..10).for_each(|_| slow.answers.caution = slow.answers.caution.after_one_in_vain());
         let spins = slow.turns(1_000_000, DEAR, 2 * DEAR);
         assert!((1..1_200).contains(&spins), "{spins}: once in a thousand times");
         let spins = Loop::default().turns(100_000, DEAR, DEAR + DEAR / 3);
@@ -307,6 +311,12 @@ mod tests {
             }
             assert!(spins < 1_000, "{spins} of 200,000, {between} between two");
         }
+    }
+
+    #[test]
+    fn where_nobody_counts_the_time_it_does_not_try() {
+        let mut answers = Answers::default();
+        assert!((0..10_000).all(|_| !answers.a_few_came(1, || None)));
     }
 
     #[test]

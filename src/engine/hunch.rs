@@ -5,6 +5,7 @@
 //! spins for a moment before it sleeps, the next few times. Clients from farther away do not come so soon: then it spins
 //! in vain, grows cautious, and lets many more come and go before it tries again.
 
+use super::caution::Caution;
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ pub(crate) struct Hunch {
     spins: Cell<u32>,
     /// So many of the next that come or go are let pass.
     ignored: Cell<u32>,
-    /// So many were, after the last spin in vain; less, the more often it was not in vain since.
-    caution: Cell<u32>,
+    /// So many were, after the last spin in vain; less, the more often it was not in vain since. With most caution a spin
+    /// in vain costs each that comes or goes 20 ns.
+    caution: Cell<Caution>,
 }
 
 impl Hunch {
@@ -24,9 +26,6 @@ impl Hunch {
 
     /// A connection comes, its message comes, and it goes.
     const SPINS: u32 = 3;
-
-    /// Then a spin in vain costs each that comes or goes 20 ns.
-    const MOST_CAUTION: u32 = 1024;
 
     /// Something was registered, or has gone.
     pub(crate) fn stir(&self) {
@@ -45,11 +44,11 @@ impl Hunch {
     pub(crate) fn learn(&self, was_right: bool) {
         if was_right {
             self.spins.set(self.spins.get().saturating_sub(1));
-            self.caution.set(self.caution.get() / 2);
+            self.caution.set(self.caution.get().after_success());
         } else {
-            let caution = (2 * self.caution.get()).clamp(1, Self::MOST_CAUTION);
+            let caution = self.caution.get().after_one_in_vain();
             self.spins.set(0);
-            self.ignored.set(caution);
+            self.ignored.set(caution.occasions());
             self.caution.set(caution);
         }
     }
@@ -86,15 +85,15 @@ mod tests {
     fn who_spins_in_vain_soon_hardly_spins_any_more() {
         let hunch = Hunch::default();
         assert!(spins(&hunch, 2_000, false) < 12);
-        let many = 100 * Hunch::MOST_CAUTION;
-        assert!(spins(&hunch, many, false) <= 100, "once in {} times", Hunch::MOST_CAUTION);
+        let many = 100 * Caution::MOST;
+        assert!(spins(&hunch, many, false) <= 100, "once in {} times", Caution::MOST);
     }
 
     #[test]
     fn who_was_right_a_few_times_trusts_again() {
         let hunch = Hunch::default();
         spins(&hunch, 100_000, false);
-        spins(&hunch, 2 * Hunch::MOST_CAUTION, true);
+        spins(&hunch, 2 * Caution::MOST, true);
         assert_eq!(spins(&hunch, 100, true), 100);
     }
 

@@ -16,6 +16,7 @@ pub(crate) mod buffers;
 pub(crate) mod scheduler;
 pub(crate) mod token;
 pub(crate) mod ready_state;
+pub(crate) mod caution;
 pub(crate) mod hunch;
 pub(crate) mod answers;
 pub(crate) mod reactor;

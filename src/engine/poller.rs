@@ -55,20 +55,23 @@ impl Poller {
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, hunch: &Hunch) -> io::Result<usize> {
         self.outcome = None;
         let found = if self.might_spin(hunch) { self.spin_or_sleep(timeout, hunch)? } else { self.ask(timeout)? };
-        if (1..=Answers::A_FEW).contains(&found) {
-            self.note_answers();
-        } else {
-            self.answers.found_many(found);
+        // Also where nobody will ask for it: to look whether somebody will takes each turn longer.
+        match found {
+            1..=Answers::A_FEW => self.note_answers(),
+            _ => self.answers.found_many(found),
         }
         Ok(found)
     }
 
-    /// A message of another thread is no answer. A loop that is awake for each takes it out of the inbox before the next
-    /// is there, so the sender has to wake it each time, by a system call, instead of once for many.
     #[inline(never)] // It is for few, and would make the turn longer for all.
     fn note_answers(&mut self) {
-        let answers = self.events.iter().filter(|event| event.token() != WAKER).count();
-        self.answers.found_a_few(answers);
+        self.answers.found_a_few(self.count_answers());
+    }
+
+    /// A message of another thread is no answer. A loop that is awake for each takes it out of the inbox before the next
+    /// is there, so the sender has to wake it each time, by a system call, instead of once for many.
+    fn count_answers(&self) -> usize {
+        self.events.iter().filter(|event| event.token() != WAKER).count()
     }
 
     #[inline(always)]
@@ -90,7 +93,7 @@ impl Poller {
         }
         if self.answers.advise_spin() {
             let found = self.spin_then_sleep(Answers::SPIN, timeout)?;
-            if self.outcome == Some(false) {
+            if self.outcome == Some(false) || self.count_answers() == 0 {
                 self.answers.spun_in_vain();
             }
             return Ok(found);
