@@ -2,8 +2,9 @@
 //!
 //! Each is the difference of two runs that differ only in their number of rounds, divided by the messages between them:
 //! start-up and shutdown cancel out, but for how often a loop of ours asks while it spins, when connections come and go.
-//! That is up to the clock, so the messages are many. Server and load share one processor: how many messages wait when
-//! the server wakes up is then up to the kernel's order of the two, which is nearly always the same, and not to a race.
+//! That is up to the clock, so the messages are many. Server and load share one processor, in turn: then each wait of the
+//! server finds a message of every connection. Where the one that is woken may take the processor from the other, some
+//! waits find fewer, and the same program counts up to one instruction more, up to the kernel's mood.
 
 use crate::lab::Lab;
 use crate::peers::Peer;
@@ -85,13 +86,13 @@ impl Counter {
         let mut server = Running::start(self.command(lab, peer, program, &file), peer.title, &lab.scratch)?;
         let port = server.port()?;
         let load = format!("echo --connections {CONNECTIONS} --size 64 --rounds {rounds} --idle {idle}");
-        lab.load(Place::Server, port, &load.split(' ').map(String::from).collect::<Vec<_>>())?;
+        lab.load(Place::InTurn, port, &load.split(' ').map(String::from).collect::<Vec<_>>())?;
         server.terminate()?;
         self.found(&file, peer)
     }
 
     fn command(&self, lab: &Lab, peer: &Peer, program: &Path, file: &Path) -> Command {
-        let mut command = lab.processors.command(Place::Server, self.tool);
+        let mut command = lab.processors.command(Place::InTurn, self.tool);
         command.args(self.options).arg(format!("{}{}", self.file, file.display()));
         command.arg(program).args(peer.layer()).arg("echo");
         command

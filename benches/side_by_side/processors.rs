@@ -15,12 +15,16 @@ pub struct Processors {
     pair: Option<(usize, usize)>,
     /// There is a tool that ends a program with the one that has started it.
     setpriv: bool,
+    /// There is a tool that has those who share a processor take turns.
+    chrt: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     Server,
     Load,
+    /// On the server's, where nobody who wakes up takes it from the other before that sleeps, or its slice is over.
+    InTurn,
     /// On either, for what has two threads.
     Both,
 }
@@ -30,7 +34,7 @@ impl Processors {
     pub fn find(tools: &Tools) -> Self {
         let allowed = std::fs::read_to_string("/proc/self/status").map(|status| allowed(&status)).unwrap_or_default();
         let pair = allowed.first().copied().zip(allowed.get(1).copied());
-        Self { pair: pair.filter(|_| tools.taskset), setpriv: tools.setpriv }
+        Self { pair: pair.filter(|_| tools.taskset), setpriv: tools.setpriv, chrt: tools.chrt }
     }
 
     pub fn pinned(&self) -> bool {
@@ -53,11 +57,14 @@ impl Processors {
         }
         if let Some((server, load)) = self.pair {
             let list = match place {
-                Place::Server => server.to_string(),
+                Place::Server | Place::InTurn => server.to_string(),
                 Place::Load => load.to_string(),
                 Place::Both => format!("{server},{load}"),
             };
             words.extend(["taskset", "-c", &list].map(OsString::from));
+        }
+        if self.chrt && place == Place::InTurn {
+            words.extend(["chrt", "--batch", "0"].map(OsString::from));
         }
         words.push(program.as_ref().into());
         let mut command = Command::new(&words[0]);

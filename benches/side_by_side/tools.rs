@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 const PACKAGES: &[(&str, &str)] = &[
     ("taskset", "util-linux"),
     ("setpriv", "util-linux"),
+    ("chrt", "util-linux"),
     ("valgrind", "valgrind"),
     ("strace", "strace"),
     ("gcc", "gcc"),
@@ -16,6 +17,7 @@ const PACKAGES: &[(&str, &str)] = &[
 pub struct Tools {
     pub taskset: bool,
     pub setpriv: bool,
+    pub chrt: bool,
     pub valgrind: bool,
     pub strace: bool,
 }
@@ -23,10 +25,10 @@ pub struct Tools {
 impl Tools {
     pub fn find() -> Self {
         let [taskset, valgrind, strace] = ["taskset", "valgrind", "strace"].map(runs);
-        // Not every program of that name can do what is needed.
-        let setpriv = Command::new("setpriv").args(["--pdeathsig", "KILL", "true"]).stderr(Stdio::null()).status();
-        let setpriv = setpriv.is_ok_and(|status| status.success());
-        Self { taskset, setpriv, valgrind, strace }
+        // Not every program of that name can do what is needed, and not everybody may.
+        let setpriv = succeeds("setpriv", &["--pdeathsig", "KILL", "true"]);
+        let chrt = succeeds("chrt", &["--batch", "0", "true"]);
+        Self { taskset, setpriv, chrt, valgrind, strace }
     }
 
     /// The names of the others.
@@ -34,6 +36,7 @@ impl Tools {
         let all = [
             ("taskset", self.taskset),
             ("setpriv", self.setpriv),
+            ("chrt", self.chrt),
             ("valgrind", self.valgrind),
             ("strace", self.strace),
         ];
@@ -49,6 +52,11 @@ pub fn missing(command: &str) -> String {
 
 pub fn not_installed(what: &str, package: &str) -> String {
     format!("{what} is not installed: apt-get install {package}")
+}
+
+fn succeeds(command: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(command).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 fn runs(command: &str) -> bool {
