@@ -104,6 +104,9 @@ pub(super) fn connect_with(
 /// The socket's descriptor moves into the connection: other handles of it are not open any more, and its outstanding
 /// operations end as aborted. `session` is told [`opened`](Session::opened), later, from the loop.
 ///
+/// Whoever has a duplicate of the descriptor (`try_clone`) keeps the connection open when it has ended here: the peer may
+/// wait for the end of the stream until that is closed too.
+///
 /// # Errors
 ///
 /// The socket is not open, or the context has gone; the session is dropped.

@@ -273,10 +273,17 @@ impl Visit<'_> {
         }
     }
 
-    /// Everything is sent, and no more will be.
+    /// Everything is sent, and no more will be. Where the peer's stream has ended too, the close that is next tells it so,
+    /// which spares a system call, and a timer for the peer to end in.
     fn send_our_end(&self) {
+        self.link.flow.our_end.set(OurEnd::Sent);
+        if !self.link.flow.is_finished() {
+            self.shut_down_sending();
+        }
+    }
+
+    fn shut_down_sending(&self) {
         let link = self.link;
-        link.flow.our_end.set(OurEnd::Sent);
         let sent = link.transport.borrow().as_ref().map_or(Ok(()), |transport| transport.shutdown_send());
         match sent {
             Err(error) if error.kind() != ErrorKind::NotConnected => link.fail(Reason::Error(error)),
