@@ -5,6 +5,7 @@ mod scripted;
 mod util;
 
 use ioctx::ip::tcp;
+use ioctx::option::Linger;
 use ioctx::session::{self, Connection, Idle, Sent};
 use ioctx::testing::Harness;
 use ioctx::{Config, IoContext};
@@ -194,6 +195,100 @@ fn an_ended_stream_is_answered_and_finished() -> io::Result<()> {
     assert_eq!(text, "echo");
     assert_eq!(told.take(), ["opened", "received echo", "eof", "closed Finished", "dropped"]);
     Ok(())
+}
+
+/// P29: a peer that has ended gets a large answer to the last byte, then an end and no reset; nobody waits for the grace.
+#[test]
+fn a_peer_that_has_ended_gets_everything_and_a_proper_end() -> io::Result<()> {
+    const SIZE: usize = 3_000_000;
+    let mut io = context();
+    let told = Record::new();
+    let script = Script::new(&told).on_eof(|connection| {
+        assert_eq!(connection.send(&pattern(0, SIZE)), Sent::AboveHigh);
+        connection.close_after_flush(AGES);
+    });
+    let (_connection, mut peer) = scripted::narrow(&io, script)?;
+    peer.shutdown(Shutdown::Write)?;
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        peer.read_to_end(&mut all).map(|_| all)
+    });
+    finish(&mut io);
+    let all = reader.join().expect("no panic")?;
+    assert!(all == pattern(0, SIZE));
+    assert_eq!(told.take(), ["opened", "eof", "closed Finished", "dropped"]);
+    Ok(())
+}
+
+/// P29, P34: a call that ends right after `eof`, before the close, does not leave the peer waiting for our end.
+#[test]
+fn our_end_leaves_although_the_call_ends_before_the_close() -> io::Result<()> {
+    let mut io = context();
+    let told = Record::new();
+    let handle = io.handle().clone();
+    let script = Script::new(&told).on_eof(move |connection| {
+        connection.close_after_flush(AGES);
+        handle.stop();
+    });
+    let (_connection, mut peer) = adopted(&io, script)?;
+    peer.shutdown(Shutdown::Write)?;
+    io.run()?;
+    assert_eq!(told.take(), ["opened", "eof"]);
+    assert_eq!(peer.read(&mut [0; 1])?, 0);
+    io.restart();
+    finish(&mut io);
+    assert_eq!(told.take(), ["closed Finished", "dropped"]);
+    Ok(())
+}
+
+/// P29: our end does not wait until the session may be told of the peer's.
+#[test]
+fn our_end_does_not_wait_until_the_peers_is_told() {
+    let told = Record::new();
+    let mut calls = 0;
+    let peer = Harness::new(Script::new(&told).on_received(move |connection, bytes| {
+        calls += 1;
+        if calls == 2 {
+            connection.pause();
+        }
+        if calls < 3 { 0 } else { bytes.len() }
+    }));
+    peer.receive(b"rest");
+    peer.peer_eof(); // Seen, and what was left is shown once more.
+    peer.connection().shutdown_send();
+    peer.settle();
+    assert!(peer.is_open() && peer.saw_eof());
+    assert_eq!(count(&told.take(), "eof"), 0);
+    peer.connection().resume();
+    peer.settle();
+    assert_eq!(told.take(), ["received rest", "eof", "closed Finished", "dropped"]);
+}
+
+/// P29: a session ends as its methods say, whatever its socket, or its acceptor, was told of lingering.
+#[test]
+fn a_session_does_not_linger() -> io::Result<()> {
+    let mut io = context();
+    let (told, handle) = (Record::new(), io.handle().clone());
+    let mut ends_properly = |mut peer: TcpStream| -> io::Result<()> {
+        peer.set_read_timeout(Some(SOON))?;
+        peer.shutdown(Shutdown::Write)?;
+        poll_until(&mut io, || told.len() == 4);
+        assert_eq!(told.take(), ["opened", "eof", "closed Finished", "dropped"]);
+        assert_eq!(peer.read(&mut [0; 1])?, 0, "an end, not a reset");
+        Ok(())
+    };
+
+    let (socket, peer) = net::connection(&handle)?;
+    socket.set_option(Linger(Some(Duration::ZERO)))?;
+    session::adopt(socket, Script::new(&told))?;
+    ends_properly(peer)?;
+
+    let acceptor = tcp::Acceptor::listen_on(&handle, net::anywhere())?;
+    acceptor.set_option(Linger(Some(Duration::ZERO)))?;
+    let peer = TcpStream::connect(acceptor.local_endpoint()?)?;
+    let script = told.clone();
+    let _server = session::serve(acceptor, move |_| Script::new(&script))?;
+    ends_properly(peer)
 }
 
 // At once.

@@ -2,9 +2,9 @@
 //!
 //! Each is the difference of two runs that differ only in their number of rounds, divided by the messages between them:
 //! start-up and shutdown cancel out, but for how often a loop of ours asks while it spins, when connections come and go.
-//! That is up to the clock, so the messages are many. Server and load share one processor, in turn: then each wait of the
-//! server finds a message of every connection. Where the one that is woken may take the processor from the other, some
-//! waits find fewer, and the same program counts up to one instruction more, up to the kernel's mood.
+//! That is up to the clock, so the messages are many. Server and load share one processor, in turn: then nearly each
+//! wait of the server finds a message of every connection. Where the one that is woken may take the processor from the
+//! other, some waits find fewer, and the same program counts up to one instruction more, up to the kernel's mood.
 
 use crate::lab::Lab;
 use crate::peers::Peer;

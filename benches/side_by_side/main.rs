@@ -149,6 +149,9 @@ fn prepare() -> Result<(Lab, Tools), String> {
     if !processors.pinned() {
         tell("warning: nothing is pinned to a processor, the speeds of server and load depend on each other");
     }
+    if !tools.chrt {
+        tell("warning: server and load cannot be told to take turns (chrt --batch), so instructions may be one more");
+    }
     if let Some(limit) = environment::descriptors().filter(|&limit| limit < DESCRIPTORS) {
         tell(&format!(
             "warning: no more than {limit} descriptors are allowed, where some workloads need {DESCRIPTORS}"

@@ -7,7 +7,7 @@ use super::kind::SessionProtocol;
 use super::link::{Connection, Link};
 use super::outcome::Reason;
 use super::roster::Roster;
-use super::transport::Transport;
+use super::transport::{Transport, forget_linger};
 use crate::handle::Handle;
 use crate::ip::tcp;
 use crate::local;
@@ -104,8 +104,9 @@ pub(super) fn connect_with(
 /// The socket's descriptor moves into the connection: other handles of it are not open any more, and its outstanding
 /// operations end as aborted. `session` is told [`opened`](Session::opened), later, from the loop.
 ///
-/// Whoever has a duplicate of the descriptor (`try_clone`) keeps the connection open when it has ended here: the peer may
-/// wait for the end of the stream until that is closed too.
+/// Whoever has a duplicate of the descriptor ([`try_clone_fd`](StreamSocket::try_clone_fd)) may keep the peer from seeing the
+/// end: where the peer ends first, our end is the close of the descriptor. A [`Linger`](crate::option::Linger) that was
+/// set does not count any more.
 ///
 /// # Errors
 ///
@@ -144,7 +145,9 @@ pub(super) fn adopt_into<P: SessionProtocol>(
     session: impl Session,
 ) -> io::Result<Connection> {
     let origin = socket.as_ref().engine.origin(Location::caller());
-    let transport = P::into_transport(socket.object.release()?);
+    let stream = socket.object.release()?;
+    forget_linger(&stream);
+    let transport = P::into_transport(stream);
     let link = Link::new(socket.as_ref(), origin, transport.remote_endpoint(), Phase::Open, roster);
     link.begin(transport, Box::new(session))?;
     Ok(Connection { link })

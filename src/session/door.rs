@@ -6,6 +6,7 @@ use super::flow::Phase;
 use super::kind::SessionProtocol;
 use super::link::Link;
 use super::roster::Roster;
+use super::transport::forget_linger;
 use crate::engine::dispatch::Dispatch;
 use crate::engine::reactor::{Entry, Reactor};
 use crate::engine::ready_state::State;
@@ -47,6 +48,8 @@ pub(super) struct Door<P: SessionProtocol> {
     listener: RefCell<Option<P::Listener>>,
     /// Borrowed while it runs.
     factory: RefCell<Option<Factory<P>>>,
+    /// Whoever is accepted has that from the acceptor.
+    lingers: bool,
     roster: Rc<Roster<Link>>,
     max_connections: Cell<usize>,
     /// A descriptor kept back, to be given up for one that takes a waiting client and sheds it.
@@ -62,11 +65,13 @@ impl<P: SessionProtocol> Door<P> {
         if !acceptor.object.with(|listener| Ok(may_listen(listener)))? {
             return Err(io::Error::new(ErrorKind::InvalidInput, "the acceptor does not listen"));
         }
+        let listener = acceptor.object.release()?;
         Ok(Rc::new(Door {
+            lingers: socket2::SockRef::from(&listener).linger().is_ok_and(|linger| linger.is_some()),
             state: State::default(),
             handle: acceptor.as_ref().clone(),
             origin,
-            listener: RefCell::new(Some(acceptor.object.release()?)),
+            listener: RefCell::new(Some(listener)),
             factory: RefCell::new(Some(factory)),
             roster: Roster::new(),
             max_connections: Cell::new(usize::MAX),
@@ -125,7 +130,8 @@ impl<P: SessionProtocol> Door<P> {
         loop {
             let accepted = {
                 let listener = self.listener.borrow();
-                Io::new(listener.as_ref()?, &self.state, engine, budget).try_io(Interest::READABLE, P::accept)
+                Io::new(listener.as_ref()?, &self.state, engine, budget)
+                    .try_io(Interest::READABLE, |listener| self.accept_from(listener))
             };
             match accepted {
                 Ok(accepted) => return Some(accepted),
@@ -146,6 +152,14 @@ impl<P: SessionProtocol> Door<P> {
         }
     }
 
+    fn accept_from(&self, listener: &P::Listener) -> io::Result<(P::Stream, P::Endpoint)> {
+        let (stream, peer) = P::accept(listener)?;
+        if self.lingers {
+            forget_linger(&stream);
+        }
+        Ok((stream, peer))
+    }
+
     /// Gives up the reserve for a waiting client, and closes that one. Whether it worked, or nobody waits.
     fn shed_with_reserve(&self, error: &io::Error, budget: &Budget) -> bool {
         if !is_starvation(error) || self.reserve.borrow_mut().take().is_none() {
@@ -154,7 +168,8 @@ impl<P: SessionProtocol> Door<P> {
         let accepted = {
             let listener = self.listener.borrow();
             listener.as_ref().map(|listener| {
-                Io::new(listener, &self.state, &self.handle.engine, budget).try_io(Interest::READABLE, P::accept)
+                Io::new(listener, &self.state, &self.handle.engine, budget)
+                    .try_io(Interest::READABLE, |listener| self.accept_from(listener))
             })
         };
         let done = match &accepted {

@@ -44,6 +44,7 @@ pub(super) enum OurEnd {
     NotYet,
     /// To be sent when the queue is empty.
     Wanted,
+    /// Or left to the close, where that is next.
     Sent,
 }
 

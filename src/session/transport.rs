@@ -15,6 +15,7 @@ use mio::net::{TcpStream, UnixStream};
 use rustix::io::{Errno, ioctl_fionread};
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 /// The stream sockets that sessions run over. An enum, so that everything else is compiled once.
@@ -51,6 +52,11 @@ impl Transport {
             Transport::Wire(wire) => wire.send_vectored(state, slices),
         }
     }
+}
+
+/// A connection ends as its session says, and never blocks: what its socket was told of lingering does not count.
+pub(super) fn forget_linger(socket: &impl AsFd) {
+    let _ = socket2::SockRef::from(socket).set_linger(None); // If it fails, close decides.
 }
 
 // The socket's life.

@@ -120,7 +120,8 @@ impl Visit<'_> {
     fn do_duties(&self) {
         let link = self.link;
         loop {
-            self.settle();
+            let leaves = self.counted.get() && link.engine().must_leave();
+            self.settle(leaves);
             if link.flow.is_rest_wanted() {
                 link.state.end_doubt();
             }
@@ -130,7 +131,7 @@ impl Visit<'_> {
                 }
                 break;
             };
-            if self.counted.get() && link.engine().must_leave() {
+            if leaves {
                 link.state.demand_call();
                 break;
             }
@@ -154,8 +155,9 @@ impl Visit<'_> {
         }
     }
 
-    /// Brings the connection in line with what was asked of it: writes, ends, and says what to watch for.
-    fn settle(&self) {
+    /// Brings the connection in line with what was asked of it: writes, ends, and says what to watch for. `leaves`: whatever
+    /// else is due is for the next call.
+    fn settle(&self, leaves: bool) {
         let link = self.link;
         link.state.forget_demand();
         if link.flow.phase.get() == Phase::Connecting {
@@ -163,7 +165,7 @@ impl Visit<'_> {
         }
         self.write_queue();
         if link.flow.is_our_end_due() {
-            self.send_our_end();
+            self.send_our_end(leaves);
         }
         if link.flow.is_finished() {
             link.fail(Reason::Finished);
@@ -273,11 +275,11 @@ impl Visit<'_> {
         }
     }
 
-    /// Everything is sent, and no more will be. Where the peer's stream has ended too, the close that is next tells it so,
-    /// which spares a system call, and a timer for the peer to end in.
-    fn send_our_end(&self) {
+    /// Everything is sent, and no more will be. Where the peer's stream has ended too, the close tells it so, if that is next:
+    /// it spares a system call, and a timer for the peer to end in.
+    fn send_our_end(&self, leaves: bool) {
         self.link.flow.our_end.set(OurEnd::Sent);
-        if !self.link.flow.is_finished() {
+        if leaves || !self.link.flow.is_finished() {
             self.shut_down_sending();
         }
     }
