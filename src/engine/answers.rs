@@ -7,13 +7,31 @@
 //!
 //! The loop goes on spinning as long as an event takes no more than a quarter more of the processor, and at least half of
 //! the spins find one: where it is a tie, clients are answered sooner. Trials become rare where they fail. Where many come at
-//! once it sleeps seldom anyway. (When it spins, it finds smaller pieces of fast streams more often, and each looks
-//! cheap: then the processor works longer for a byte.)
+//! once it sleeps seldom anyway. Of a fast stream a loop that spins finds smaller pieces more often, and each looks cheap,
+//! while the processor works longer for a byte. So where most reads are large it does not.
 
 use super::caution::Caution;
 use super::clock::processor_time;
+use std::cell::Cell;
 use std::mem;
 use std::time::Duration;
+
+/// Reads so large that they were pieces of streams, counted by those who read.
+#[derive(Debug, Default)]
+pub(crate) struct LargeReads(Cell<u32>);
+
+impl LargeReads {
+    /// A smaller one may have been a message.
+    const LEAST: usize = 32 * 1024;
+
+    /// So many bytes were read at once.
+    #[inline(always)]
+    pub(crate) fn note(&self, bytes: usize) {
+        if bytes >= Self::LEAST {
+            self.0.set(self.0.get().saturating_add(1));
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
@@ -67,6 +85,9 @@ impl Answers {
     /// Events in crowds. Fewer, now and then, do not spoil a block.
     const MOST_CROWDED: usize = 2 * Self::BLOCK as usize;
 
+    /// More large reads than this, and streams are what a block was spent on.
+    const MOST_LARGE: u32 = Self::BLOCK / 2;
+
     /// More spins in vain than this, and it is not for the spins that a block was cheap.
     const IN_VAIN: u32 = Self::BLOCK / 2;
 
@@ -99,10 +120,10 @@ impl Answers {
     }
 
     /// A wait is about to begin that may sleep. Whether it should spin first.
-    pub(crate) fn advise_spin(&mut self) -> bool {
+    pub(crate) fn advise_spin(&mut self, large_reads: &LargeReads) -> bool {
         match mem::take(&mut self.pending) {
             0 => false, // A timer, or many events.
-            events @ 1..=Self::A_FEW => self.a_few_came(events, processor_time),
+            events @ 1..=Self::A_FEW => self.a_few_came(events, large_reads, processor_time),
             events => {
                 self.found_many(events);
                 false
@@ -110,11 +131,11 @@ impl Answers {
         }
     }
 
-    fn a_few_came(&mut self, events: usize, now: impl FnOnce() -> Option<Duration>) -> bool {
+    fn a_few_came(&mut self, events: usize, large_reads: &LargeReads, now: impl FnOnce() -> Option<Duration>) -> bool {
         self.events += events as u32; // Not more than a few.
         if self.left == 0 {
             match now() {
-                Some(now) => self.end_block(now),
+                Some(now) => self.end_block(now, large_reads.0.take() > Self::MOST_LARGE),
                 None => self.left = u32::MAX, // What is not counted cannot be judged.
             }
         }
@@ -122,7 +143,7 @@ impl Answers {
         matches!(self.phase, Phase::Spinning { .. })
     }
 
-    fn end_block(&mut self, now: Duration) {
+    fn end_block(&mut self, now: Duration, was_streaming: bool) {
         let spent = now.saturating_sub(mem::replace(&mut self.began_at, now));
         let crowded = mem::take(&mut self.crowded);
         let was_crowded = crowded > Self::MOST_CROWDED;
@@ -132,10 +153,10 @@ impl Answers {
         self.phase = match self.phase {
             Phase::Resting(0) => Phase::Sleeping,
             Phase::Resting(blocks) => Phase::Resting(blocks - 1),
-            Phase::Sleeping if was_crowded => self.rest(),
+            Phase::Sleeping if was_crowded || was_streaming => self.rest(),
             Phase::Sleeping => Phase::Spinning { asleep: cost, blocks: 0 },
             Phase::Spinning { asleep, blocks } => {
-                let has_paid = cost < asleep + asleep / 4 && !was_crowded && !was_in_vain;
+                let has_paid = cost < asleep + asleep / 4 && !(was_crowded || was_in_vain || was_streaming);
                 match blocks {
                     _ if has_paid => self.go_on(asleep, blocks + 1, cost < asleep),
                     0 => self.give_up(),
@@ -184,13 +205,14 @@ mod tests {
     #[derive(Default)]
     struct Loop {
         answers: Answers,
+        large_reads: LargeReads,
         worked: Duration,
     }
 
     impl Loop {
         /// A turn in which so many events cost so much each, after a sleep or after a spin. Returns whether it spins.
         fn turn(&mut self, events: usize, after_sleep: Duration, after_spin: Duration) -> bool {
-            let spins = self.answers.a_few_came(events, || Some(self.worked));
+            let spins = self.answers.a_few_came(events, &self.large_reads, || Some(self.worked));
             self.worked += (if spins { after_spin } else { after_sleep }) * events as u32;
             spins
         }
@@ -202,7 +224,7 @@ mod tests {
 
         fn crowd(&mut self) {
             self.answers.found_many(16);
-            assert!(!self.answers.might_advise_spin() && !self.answers.advise_spin());
+            assert!(!self.answers.might_advise_spin() && !self.answers.advise_spin(&self.large_reads));
         }
     }
 
@@ -255,6 +277,33 @@ mod tests {
             }
         }
         assert!((1..500).contains(&spins), "{spins}");
+    }
+
+    #[test]
+    fn where_most_reads_are_large_it_does_not_spin_however_cheap_that_looks() {
+        let mut streaming = Loop::default();
+        let spins = (0..100_000).filter(|_| {
+            streaming.large_reads.note(LargeReads::LEAST);
+            streaming.turn(1, DEAR, CHEAP)
+        });
+        assert_eq!(spins.count(), 0, "it need not even try");
+        let spins = streaming.turns(100_000, DEAR, CHEAP);
+        assert!(spins > 98_000, "{spins}: the stream is over");
+        let spins = (0..100_000).filter(|_| {
+            streaming.large_reads.note(LargeReads::LEAST);
+            streaming.turn(1, DEAR, CHEAP)
+        });
+        let spins = spins.count();
+        assert!(spins <= 2 * Answers::BLOCK as usize, "{spins}: until a block is mostly of the stream");
+    }
+
+    #[test]
+    fn what_may_be_a_message_is_no_large_read() {
+        let reads = LargeReads::default();
+        reads.note(LargeReads::LEAST - 1);
+        assert_eq!(reads.0.get(), 0);
+        reads.note(LargeReads::LEAST);
+        assert_eq!(reads.0.get(), 1);
     }
 
     #[test]
@@ -316,14 +365,14 @@ mod tests {
     #[test]
     fn where_nobody_counts_the_time_it_does_not_try() {
         let mut answers = Answers::default();
-        assert!((0..10_000).all(|_| !answers.a_few_came(1, || None)));
+        assert!((0..10_000).all(|_| !answers.a_few_came(1, &LargeReads::default(), || None)));
     }
 
     #[test]
     fn what_was_found_without_sleeping_counts_too() {
         let mut answers = Answers::default();
         [1, Answers::A_FEW].into_iter().for_each(|events| answers.found_a_few(events));
-        assert!(answers.might_advise_spin() && !answers.advise_spin());
+        assert!(answers.might_advise_spin() && !answers.advise_spin(&LargeReads::default()));
         assert_eq!(answers.crowded, 1 + Answers::A_FEW);
     }
 }

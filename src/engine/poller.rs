@@ -1,6 +1,6 @@
 //! The half of mio's poller that sleeps, and what it tells in the loop's own words.
 
-use super::answers::Answers;
+use super::answers::{Answers, LargeReads};
 use super::hunch::Hunch;
 use super::token::WAKER;
 use crate::config::Config;
@@ -51,10 +51,19 @@ impl Poller {
     }
 
     /// Waits until something happens, at most `timeout`. Returns how many events there are; being interrupted by a
-    /// signal counts as none. If there is a reason to spin before it sleeps, it does; `hunch` is of what comes and goes.
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>, hunch: &Hunch) -> io::Result<usize> {
+    /// signal counts as none. If there is a reason to spin before it sleeps, it does; `hunch` is of what comes and goes,
+    /// `large_reads` of streams.
+    pub(crate) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        hunch: &Hunch,
+        large_reads: &LargeReads,
+    ) -> io::Result<usize> {
         self.outcome = None;
-        let found = if self.might_spin(hunch) { self.spin_or_sleep(timeout, hunch)? } else { self.ask(timeout)? };
+        let found = match self.might_spin(hunch) {
+            true => self.spin_or_sleep(timeout, hunch, large_reads)?,
+            false => self.ask(timeout)?,
+        };
         // Also where nobody will ask for it: to look whether somebody will takes each turn longer.
         match found {
             1..=Answers::A_FEW => self.note_answers(),
@@ -84,14 +93,19 @@ impl Poller {
     }
 
     #[inline(never)] // It is for few, and would make the turn longer for all.
-    fn spin_or_sleep(&mut self, timeout: Option<Duration>, hunch: &Hunch) -> io::Result<usize> {
+    fn spin_or_sleep(
+        &mut self,
+        timeout: Option<Duration>,
+        hunch: &Hunch,
+        large_reads: &LargeReads,
+    ) -> io::Result<usize> {
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return self.ask(timeout);
         }
         if let Spin::Always(limit) = self.spin {
             return self.spin_then_sleep(limit, timeout);
         }
-        if self.answers.advise_spin() {
+        if self.answers.advise_spin(large_reads) {
             let found = self.spin_then_sleep(Answers::SPIN, timeout)?;
             if self.outcome == Some(false) || self.count_answers() == 0 {
                 self.answers.spun_in_vain();
@@ -235,6 +249,13 @@ mod tests {
         Ok((poller, waker))
     }
 
+    impl Poller {
+        /// While nobody reads.
+        fn wait_alone(&mut self, timeout: Option<Duration>, hunch: &Hunch) -> io::Result<usize> {
+            self.wait(timeout, hunch, &LargeReads::default())
+        }
+    }
+
     /// So often one event comes alone; how often it spins before the sleep that follows, in vain.
     fn spins_where_one_comes_alone(config: Config, times: u32) -> io::Result<u32> {
         spins_where_one_is_woken(configured(config)?, times)
@@ -244,8 +265,8 @@ mod tests {
         let mut spins = 0;
         for _ in 0..times {
             waker.wake()?;
-            assert_eq!(poller.wait(Some(Duration::ZERO), &Hunch::default())?, 1);
-            assert_eq!(poller.wait(Some(Duration::from_micros(100)), &Hunch::default())?, 0);
+            assert_eq!(poller.wait_alone(Some(Duration::ZERO), &Hunch::default())?, 1);
+            assert_eq!(poller.wait_alone(Some(Duration::from_micros(100)), &Hunch::default())?, 0);
             spins += u32::from(poller.outcome == Some(false));
         }
         Ok(spins)
@@ -260,7 +281,7 @@ mod tests {
             waker.wake().map(|()| waker) // Or it would be closed before the loop has seen it.
         });
         about_to_wait.send(()).expect("the other thread");
-        assert_eq!(poller.wait(None, &Hunch::default())?, 1);
+        assert_eq!(poller.wait_alone(None, &Hunch::default())?, 1);
         other.join().expect("no panic")?;
         Ok(())
     }
@@ -269,7 +290,7 @@ mod tests {
     fn what_is_there_already_needs_no_spin() -> io::Result<()> {
         let (mut poller, waker) = poller(LONG)?;
         waker.wake()?;
-        assert_eq!(poller.wait(Some(LONG), &Hunch::default())?, 1);
+        assert_eq!(poller.wait_alone(Some(LONG), &Hunch::default())?, 1);
         Ok(())
     }
 
@@ -279,7 +300,7 @@ mod tests {
         for spin in [Duration::ZERO, Duration::from_millis(1), timeout, LONG] {
             let (mut poller, _waker) = poller(spin)?;
             let begin = Instant::now();
-            assert_eq!(poller.wait(Some(timeout), &Hunch::default())?, 0);
+            assert_eq!(poller.wait_alone(Some(timeout), &Hunch::default())?, 0);
             assert!(begin.elapsed() >= timeout, "{spin:?}");
         }
         Ok(())
@@ -299,7 +320,7 @@ mod tests {
             // To open the file may be a sleep of its own, now and then.
             let as_it_should = (0..10).any(|_| {
                 let before = sleeps().expect("the count");
-                assert_eq!(poller.wait(Some(MOMENT), &Hunch::default()).expect("no error"), 0);
+                assert_eq!(poller.wait_alone(Some(MOMENT), &Hunch::default()).expect("no error"), 0);
                 (sleeps().expect("the count") > before) == falls_asleep
             });
             assert!(as_it_should, "{spin:?}");
@@ -313,13 +334,13 @@ mod tests {
         let hunch = Hunch::default();
         hunch.stir();
         waker.wake()?;
-        assert_eq!((poller.wait(None, &hunch)?, poller.outcome), (1, None), "found at once, as without a spin");
+        assert_eq!((poller.wait_alone(None, &hunch)?, poller.outcome), (1, None), "found at once, as without a spin");
         assert!(hunch.is_up(), "nothing was learned");
         let begin = Instant::now();
-        assert_eq!((poller.wait(Some(MOMENT), &hunch)?, poller.outcome), (0, Some(false)));
+        assert_eq!((poller.wait_alone(Some(MOMENT), &hunch)?, poller.outcome), (0, Some(false)));
         assert!(begin.elapsed() >= MOMENT);
         assert!(!hunch.is_up(), "it was wrong");
-        assert_eq!((poller.wait(Some(MOMENT), &hunch)?, poller.outcome), (0, None), "it does not spin any more");
+        assert_eq!((poller.wait_alone(Some(MOMENT), &hunch)?, poller.outcome), (0, None), "it does not spin any more");
         Ok(())
     }
 
@@ -330,7 +351,7 @@ mod tests {
             let hunch = Hunch::default();
             hunch.stir();
             poller.answers.found_a_few(1);
-            assert_eq!((poller.wait(Some(Duration::ZERO), &hunch)?, poller.outcome), (0, None));
+            assert_eq!((poller.wait_alone(Some(Duration::ZERO), &hunch)?, poller.outcome), (0, None));
             assert!(hunch.is_up() && poller.answers.might_advise_spin(), "nothing was learned, and nothing forgotten");
         }
         Ok(())
@@ -359,7 +380,7 @@ mod tests {
         let (mut poller, _waker) = configured(never)?;
         let hunch = Hunch::default();
         hunch.stir();
-        assert_eq!((poller.wait(Some(MOMENT), &hunch)?, poller.outcome), (0, None));
+        assert_eq!((poller.wait_alone(Some(MOMENT), &hunch)?, poller.outcome), (0, None));
         Ok(())
     }
 }

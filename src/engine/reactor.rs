@@ -12,6 +12,7 @@
 //! (an operation was started on it while it was ready), is put on the ready list, at most once. One whose last read was
 //! short without proving anything is looked at again when there is nothing else to do: a doubt.
 
+use super::answers::LargeReads;
 use super::hunch::Hunch;
 use super::ready_state::State;
 use super::token::{GENERATION_MASK, index, pack};
@@ -77,6 +78,8 @@ pub(crate) struct Reactor {
     unflushed: RefCell<VecDeque<Entry>>,
     /// Whether more is about to come, because something has come or gone.
     pub(crate) hunch: Hunch,
+    /// Whether what comes are pieces of streams.
+    pub(crate) large_reads: LargeReads,
 }
 
 impl Reactor {
@@ -96,6 +99,7 @@ impl Reactor {
             batch: batch.max(1),
             unflushed: RefCell::default(),
             hunch: Hunch::default(),
+            large_reads: LargeReads::default(),
         }
     }
 

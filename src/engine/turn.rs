@@ -5,7 +5,7 @@ use super::clock::deadline_after;
 use super::kept::Kept;
 use super::poller::{Poller, readiness};
 use super::progress::Step;
-use super::reactor::Entry;
+use super::reactor::{Entry, Reactor};
 use super::sleep::{Patience, Sleep};
 use super::state::{AtDeadline, Engine, Mail, Queued};
 use super::timer_queue::TimerKey;
@@ -106,9 +106,9 @@ impl Engine {
     fn wait(&self, poller: &mut Poller, sleep: Sleep) -> Result<(), Left> {
         tell!(self, "{sleep}");
         self.turn.enter(Step::Wait);
-        let (timeout, hunch) = (sleep.timeout(), &self.reactor.hunch);
+        let (timeout, Reactor { hunch, large_reads, .. }) = (sleep.timeout(), &self.reactor);
         let since = self.teller.tracing().then(Instant::now);
-        let waited = if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(timeout, hunch) };
+        let waited = if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(timeout, hunch, large_reads) };
         self.inbox.awake();
         match waited {
             Ok(events) => {

@@ -171,7 +171,7 @@ impl<'a, S: 'static> Tracked<'a, S> {
                 if n < asked {
                     self.note_short_read(n);
                 } else {
-                    self.pay(asked);
+                    self.pay_full_read(asked);
                 }
                 Ok(n)
             }
@@ -197,6 +197,15 @@ impl<'a, S: 'static> Tracked<'a, S> {
         } else {
             self.pay(n);
         }
+    }
+
+    /// A stream fills buffers of the usual size. To look at reads that fill none would cost each message.
+    #[inline(always)]
+    fn pay_full_read(&self, moved: usize) {
+        if self.budget.is_some() {
+            self.engine.reactor.large_reads.note(moved);
+        }
+        self.pay(moved);
     }
 
     /// For a transfer after which there may be another.
@@ -278,6 +287,9 @@ impl<S: Stream> Tracked<'_, S> {
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         let asked = buffer.len();
         let received = self.read_with(asked, || self.source.receive(buffer));
+        if let (Ok(n), None) = (received, self.budget) {
+            self.engine.reactor.large_reads.note(n); // The buffer may be larger than what a stream brings.
+        }
         self.look_behind_later(&received, asked);
         received
     }
