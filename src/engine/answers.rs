@@ -31,6 +31,11 @@ impl LargeReads {
             self.0.set(self.0.get().saturating_add(1));
         }
     }
+
+    #[cfg(test)]
+    pub(crate) fn so_many(&self) -> u32 {
+        self.0.get()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -301,9 +306,9 @@ mod tests {
     fn what_may_be_a_message_is_no_large_read() {
         let reads = LargeReads::default();
         reads.note(LargeReads::LEAST - 1);
-        assert_eq!(reads.0.get(), 0);
+        assert_eq!(reads.so_many(), 0);
         reads.note(LargeReads::LEAST);
-        assert_eq!(reads.0.get(), 1);
+        assert_eq!(reads.so_many(), 1);
     }
 
     #[test]

@@ -498,3 +498,66 @@ impl<S> fmt::Debug for Io<'_, S> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::IoContext;
+    use crate::local::stream::Socket;
+    use crate::session::{self, Connection, Session};
+    use mio::net::UnixStream;
+
+    const LARGE: usize = 40_000;
+
+    struct Reader;
+
+    impl Session for Reader {
+        fn received(&mut self, connection: &Connection, bytes: &[u8]) -> usize {
+            connection.abort();
+            bytes.len()
+        }
+    }
+
+    /// How many large reads there are when so many bytes come to what is begun on the loop, which reads once.
+    fn large_reads(bytes: usize, begin: impl FnOnce(&IoContext, UnixStream) -> io::Result<()>) -> io::Result<u32> {
+        let mut io = IoContext::new()?;
+        let (ours, mut theirs) = UnixStream::pair()?;
+        assert_eq!(theirs.write(&vec![b'x'; bytes])?, bytes);
+        begin(&io, ours)?;
+        io.run()?;
+        Ok(io.handle().engine.reactor.large_reads.so_many())
+    }
+
+    fn session(io: &IoContext, stream: UnixStream) -> io::Result<()> {
+        session::adopt(Socket::from_std(io, stream.into())?, Reader).map(drop)
+    }
+
+    fn operation(io: &IoContext, stream: UnixStream) -> io::Result<()> {
+        let socket = Socket::from_std(io, stream.into())?;
+        socket.async_read_some(vec![0; LARGE], |_| ());
+        Ok(())
+    }
+
+    fn readiness(io: &IoContext, stream: UnixStream) -> io::Result<()> {
+        let read_once = |stream: &Io<'_, UnixStream>, _: Ready| {
+            assert!(stream.read(&mut [0; LARGE]).is_ok());
+            crate::Next::Release
+        };
+        io.register(stream, Interest::READABLE, read_once).map(drop)
+    }
+
+    #[test]
+    fn a_session_counts_each_large_read() -> io::Result<()> {
+        assert_eq!((large_reads(LARGE, session)?, large_reads(1_000, session)?), (1, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn whoever_pays_counts_those_that_fill_the_buffer() -> io::Result<()> {
+        for layer in [operation, readiness] {
+            let reads = [1_000, LARGE - 1, LARGE].map(|bytes| large_reads(bytes, layer).expect("no error"));
+            assert_eq!(reads, [0, 0, 1]);
+        }
+        Ok(())
+    }
+}
