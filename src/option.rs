@@ -86,7 +86,7 @@ options! {
 ///
 /// `None`: the kernel goes on sending in the background. Zero: they are thrown away and the peer sees a reset.
 /// Longer: an explicit `close` blocks for up to that long; a drop never blocks.
-/// Sessions do not linger, nor do those that an acceptor gives to them: they end as their own methods say.
+/// A session does not linger, whatever its socket or its acceptor was told: it ends as its own methods say.
 /// `asio::socket_base::linger`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Linger(pub Option<Duration>);

@@ -287,7 +287,7 @@ impl<S: Stream> Tracked<'_, S> {
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         let asked = buffer.len();
         let received = self.read_with(asked, || self.source.receive(buffer));
-        if let (Ok(n), None) = (received, self.budget) {
+        if let Ok(n) = received {
             self.engine.reactor.large_reads.note(n); // The buffer may be larger than what a stream brings.
         }
         self.look_behind_later(&received, asked);

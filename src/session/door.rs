@@ -48,7 +48,7 @@ pub(super) struct Door<P: SessionProtocol> {
     listener: RefCell<Option<P::Listener>>,
     /// Borrowed while it runs.
     factory: RefCell<Option<Factory<P>>>,
-    /// Whoever is accepted has that from the acceptor.
+    /// The acceptor was told to linger: whoever is accepted inherits that, and is to forget it.
     lingers: bool,
     roster: Rc<Roster<Link>>,
     max_connections: Cell<usize>,
