@@ -360,8 +360,8 @@ mod tests {
     #[test]
     fn where_events_come_alone_it_tries_whether_to_spin() -> io::Result<()> {
         assert_eq!(spins_where_one_comes_alone(Config::new(), 64)?, 0);
-        assert_eq!(spins_where_one_comes_alone(Config::new(), 96)?, 32, "which was in vain");
-        assert_eq!(spins_where_one_comes_alone(Config::new(), 128)?, 32);
+        assert_eq!(spins_where_one_comes_alone(Config::new(), 96)?, 4, "which was in vain");
+        assert_eq!(spins_where_one_comes_alone(Config::new(), 128)?, 4);
         Ok(())
     }
 
