@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::rc::Rc;
+use std::time::Duration;
 use util::{Record, context, send_with_descriptor, tcp_pair, unix_pair};
 
 /// A callback that makes one read per call, into a buffer of this size, and releases at the end of the stream.
@@ -167,6 +168,85 @@ fn what_is_behind_a_descriptor_arrives_without_another_event() -> io::Result<()>
         assert_eq!(*got.borrow(), b"beforewithbehind");
         assert!(turns.get() < 200, "{} turns", turns.get());
     }
+    Ok(())
+}
+
+/// P18: what may be behind a short read of a Unix socket is looked at when there is nothing else to do, not in each turn.
+#[test]
+#[cfg(not(mio_unsupported_force_poll_poll))] // There, each short read is followed by another.
+fn a_callback_that_reads_once_is_called_again_when_there_is_nothing_else_to_do() -> io::Result<()> {
+    let mut io = context();
+    let reads = [Record::new(), Record::new()];
+    let mut peers = Vec::new();
+    for seen in &reads {
+        let (seen, (ours, theirs)) = (seen.clone(), unix_pair());
+        io.register(ours, Interest::READABLE, move |stream: &Io<UnixStream>, _| {
+            seen.push(stream.read(&mut [0; 64]).ok());
+            Next::Keep
+        })?;
+        peers.push(theirs);
+    }
+    for _ in 0..10 {
+        for peer in &mut peers {
+            peer.write_all(b"x")?;
+            assert_eq!(io.poll()?, 1, "the other one is not called for what it may have missed");
+        }
+    }
+    assert_eq!((io.poll()?, io.poll()?), (2, 0), "both are, once, when no event comes");
+    peers[0].write_all(b"x")?;
+    assert_eq!(io.poll()?, 1);
+    drop(peers.remove(0));
+    assert_eq!((io.poll()?, io.poll()?), (1, 0), "after the end there is nothing to look for");
+    let [first, second] = reads.map(|seen| seen.take());
+    assert_eq!((&first[..10], &first[10..]), (&[Some(1); 10][..], &[None, Some(1), Some(0)][..]));
+    assert_eq!((&second[..10], &second[10..]), (&[Some(1); 10][..], &[None][..]));
+    Ok(())
+}
+
+/// P18: a callback that reads until there is nothing gets what is behind a descriptor in the same call, and is not called
+/// again.
+#[test]
+fn who_reads_on_after_a_short_read_has_seen_everything() -> io::Result<()> {
+    let mut io = context();
+    let (ours, mut theirs) = unix_pair();
+    let got = Record::new();
+    let seen = got.clone();
+    io.register(ours, Interest::READABLE, move |stream: &Io<UnixStream>, _| {
+        seen.push(util::drain(stream).expect("a read"));
+        Next::Keep
+    })?;
+    io.poll()?; // The first edge, writable, calls nobody.
+    for _ in 0..3 {
+        send_with_descriptor(&theirs, b"with");
+        theirs.write_all(b"behind")?;
+        assert_eq!(io.poll()?, 1);
+        assert_ne!(io.next_timeout(), Some(Duration::ZERO), "nothing is left to look at");
+        assert_eq!(got.take(), [(b"withbehind".to_vec(), false)]);
+    }
+    theirs.write_all(b"last")?;
+    drop(theirs);
+    assert_eq!(io.poll()?, 1);
+    assert_eq!((got.take(), io.poll()?), (vec![(b"last".to_vec(), true)], 0));
+    Ok(())
+}
+
+/// P18: the same, where the next call is one of the source's own, as to receive the descriptor would be.
+#[test]
+fn a_call_after_a_short_read_is_made() -> io::Result<()> {
+    let mut io = context();
+    let (ours, mut theirs) = unix_pair();
+    send_with_descriptor(&theirs, b"with");
+    theirs.write_all(b"behind")?;
+    let got = Record::new();
+    let seen = got.clone();
+    io.register(ours, Interest::READABLE, move |stream: &Io<UnixStream>, _| {
+        let mut bytes = [0; 64];
+        seen.push(stream.read(&mut bytes).ok());
+        seen.push(stream.try_io(Interest::READABLE, |mut stream| stream.read(&mut bytes)).ok());
+        Next::Release
+    })?;
+    io.run()?;
+    assert_eq!(got.take(), [Some(4), Some(6)]);
     Ok(())
 }
 

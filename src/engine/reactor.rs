@@ -250,6 +250,16 @@ impl Reactor {
         }
     }
 
+    /// Another read has shown what is behind. Nearly always that was the next thing to happen; if not, the doubt stays listed,
+    /// and means nothing when its time comes.
+    pub(crate) fn doubt_no_more(&self, state: &State) {
+        let mut doubts = self.doubts.borrow_mut();
+        if state.token().is_some_and(|token| doubts.back() == Some(&token)) {
+            doubts.pop_back();
+            self.listed.set(self.listed.get() - 1);
+        }
+    }
+
     /// Doubts are settled when nothing else is to be done, and at the latest after [`DOUBT_TURNS`] turns, so that what is
     /// behind a short read waits for no more than that; a batch of them in a turn.
     fn settle_doubts(&self, quiet: bool) {

@@ -163,9 +163,13 @@ impl State {
         !ready.contains(Ready::DOUBTFUL)
     }
 
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.ready.get().contains(Ready::DOUBTFUL)
+    }
+
     /// If nothing has shown since whether there is more to read, a read shall.
     pub(crate) fn end_doubt(&self) {
-        if self.ready.get().contains(Ready::DOUBTFUL) {
+        if self.is_in_doubt() {
             self.ready.set(self.ready.get().without(Ready::DOUBTFUL) | Ready::READABLE);
         }
     }

@@ -77,8 +77,12 @@ impl<'a, S: 'static> Io<'a, S> {
         if let Some(stream) = as_tcp(self.tracked.source) {
             return self.read_with(buffer.len(), || stream.receive(buffer));
         }
-        let mut source = self.tracked.source;
-        self.read_with(buffer.len(), || source.read(buffer))
+        let (mut source, asked) = (self.tracked.source, buffer.len());
+        self.tracked.look_behind_now(|| {
+            let read = self.read_with(asked, || source.read(buffer));
+            self.tracked.look_behind_later(&read, asked);
+            read
+        })
     }
 
     #[inline(always)]
@@ -134,7 +138,12 @@ impl<'a, S: 'static> Io<'a, S> {
     /// # Errors
     ///
     /// `WouldBlock`: not ready, or the accept budget of this dispatch is spent. Others as the call itself.
-    pub fn try_io<R>(&self, direction: Interest, mut call: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
+    pub fn try_io<R>(&self, direction: Interest, call: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
+        let attempt = || self.attempt(direction, call);
+        if direction.is_readable() { self.tracked.look_behind_now(attempt) } else { attempt() }
+    }
+
+    fn attempt<R>(&self, direction: Interest, mut call: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
         let Tracked { source, state, engine, .. } = &self.tracked;
         if state.ready().of(direction).is_none() || self.budget.is_spent() {
             return Err(not_now());
@@ -189,7 +198,7 @@ impl<'a, S: 'static> Tracked<'a, S> {
             // Elsewhere nothing may be an empty datagram, or a ^D with more behind it.
             if ends_with_nothing::<S>() || self.state.ready().is_read_closed() {
                 self.state.set(Ready::READ_CLOSED);
-                self.state.clear(Ready::READABLE);
+                self.state.clear(Ready::READABLE | Ready::DOUBTFUL);
             }
             self.pay(n); // The end of a stream is shown to whoever asks anew, again and again.
         } else if short_transfer_drains::<S>() && !self.has_more_behind_a_short_read() {
@@ -253,6 +262,29 @@ impl<'a, S: 'static> Tracked<'a, S> {
         }
     }
 
+    /// A short read of a Unix socket proves nothing, and yet nothing is behind it, nearly always.
+    #[inline(always)]
+    fn look_behind_later<E>(&self, received: &Result<usize, E>, asked: usize) {
+        let is_doubtful = short_read_nearly_always_drains::<S>();
+        if is_doubtful && matches!(received, Ok(n) if (1..asked).contains(n)) && !self.has_more_behind_a_short_read() {
+            self.engine.reactor.doubt(self.state);
+        }
+    }
+
+    /// A callback that reads on after a short read does not wait to be called for it: its own read shows what is behind.
+    #[inline(always)]
+    fn look_behind_now<R>(&self, read: impl FnOnce() -> R) -> R {
+        if !short_read_nearly_always_drains::<S>() || !self.state.is_in_doubt() {
+            return read();
+        }
+        self.state.set(Ready::READABLE);
+        let read = read();
+        if !self.state.is_in_doubt() {
+            self.engine.reactor.doubt_no_more(self.state);
+        }
+        read
+    }
+
     #[inline]
     fn note_error(&self, error: &impl Failure, bits: Ready) {
         if error.is_would_block() {
@@ -292,15 +324,6 @@ impl<S: Stream> Tracked<'_, S> {
         }
         self.look_behind_later(&received, asked);
         received
-    }
-
-    /// A short read of a Unix socket proves nothing, and yet nothing is behind it, nearly always.
-    #[inline(always)]
-    fn look_behind_later<E>(&self, received: &Result<usize, E>, asked: usize) {
-        let is_doubtful = short_read_nearly_always_drains::<S>();
-        if is_doubtful && matches!(received, Ok(n) if (1..asked).contains(n)) && !self.has_more_behind_a_short_read() {
-            self.engine.reactor.doubt(self.state);
-        }
     }
 
     #[inline(always)]
