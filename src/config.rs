@@ -79,11 +79,11 @@ impl Config {
     /// - Events come a few at a time, eight at most, as those of clients do that wait for each answer. The loop tries what an
     ///   event takes of this thread's processor time with sleeps, and with spins of 50 µs at most, and looks again after 8 to
     ///   256 times 32 waits. As long as it is less than a quarter more with spins, and at least half of them find something, it
-    ///   spins. A trial in vain takes four spins, 0.2 ms of the processor, where nothing is found at all, and 32 at most,
-    ///   1.6 ms; each doubles the time until the next, up to 1,024 times 32 waits. Where there is a read of 32 KiB or more
-    ///   for every second wait, as of fast streams, it does not spin (at the readiness layer and for operations, if that
-    ///   fills the buffer): it would find smaller pieces, and take more of the processor for a byte. Messages from other
-    ///   threads are not counted.
+    ///   spins; once four more of 32 have found nothing than something, that is over. So a trial in vain takes four spins,
+    ///   0.2 ms of the processor, where nothing is found at all, and 32 at most, 1.6 ms; each doubles the time until the
+    ///   next, up to 1,024 times 32 waits. Where there is a read of 32 KiB or more for every second wait, as of fast
+    ///   streams, it does not spin (at the readiness layer and for operations, if that fills the buffer): it would find
+    ///   smaller pieces, and take more of the processor for a byte. Messages from other threads are not counted.
     /// - Connections come and go: a client on the same machine sends as soon as it is connected. It spins for 20 µs at most, up
     ///   to three times for each that has come or gone, as long as that finds something, and tries again as seldom if not.
     ///

@@ -251,12 +251,15 @@ impl Reactor {
     }
 
     /// Another read has shown what is behind. Nearly always that was the next thing to happen; if not, the doubt stays listed,
-    /// and means nothing when its time comes.
+    /// and at most has a later one settled earlier.
     pub(crate) fn doubt_no_more(&self, state: &State) {
         let mut doubts = self.doubts.borrow_mut();
         if state.token().is_some_and(|token| doubts.back() == Some(&token)) {
             doubts.pop_back();
             self.listed.set(self.listed.get() - 1);
+            if doubts.is_empty() {
+                self.doubtful_turns.set(0);
+            }
         }
     }
 

@@ -59,7 +59,8 @@ impl<'a, S: 'static> Io<'a, S> {
         self.tracked.source
     }
 
-    /// What the source is known to be ready for, whatever the interest.
+    /// What the source is known to be ready for, whatever the interest. After a read of a Unix socket that did not fill its
+    /// buffer it is not known to be readable, and nearly never is; another read asks the system all the same.
     pub fn ready(&self) -> Ready {
         self.tracked.state.ready()
     }
@@ -151,7 +152,8 @@ impl<'a, S: 'static> Io<'a, S> {
         self.budget.pay_call(&engine.config);
         let result = uninterrupted(|| call(source));
         if let Err(error) = &result {
-            self.tracked.note_error(error, direction.as_ready());
+            let doubt = if direction.is_readable() { Ready::DOUBTFUL } else { Ready::NONE };
+            self.tracked.note_error(error, direction.as_ready() | doubt);
             state.note_unseen();
         }
         tell!(engine, "token {} call {}", self.tracked.slot(), outcome(&result));
