@@ -152,8 +152,7 @@ impl<'a, S: 'static> Io<'a, S> {
         self.budget.pay_call(&engine.config);
         let result = uninterrupted(|| call(source));
         if let Err(error) = &result {
-            let doubt = if direction.is_readable() { Ready::DOUBTFUL } else { Ready::NONE };
-            self.tracked.note_error(error, direction.as_ready() | doubt);
+            self.tracked.note_error(error, direction.as_ready());
             state.note_unseen();
         }
         tell!(engine, "token {} call {}", self.tracked.slot(), outcome(&result));
@@ -187,7 +186,7 @@ impl<'a, S: 'static> Tracked<'a, S> {
                 Ok(n)
             }
             Err(error) => {
-                self.note_error(&error, Ready::READABLE | Ready::PRIORITY | Ready::DOUBTFUL);
+                self.note_error(&error, Ready::READABLE | Ready::PRIORITY);
                 self.tell_failed("read", &error);
                 Err(error)
             }
@@ -407,6 +406,9 @@ impl Failure for Errno {
 #[inline(never)]
 fn would_block(state: &State, bits: Ready) {
     state.clear(bits);
+    if bits.is_readable() {
+        state.clear(Ready::DOUBTFUL); // Nothing is behind the last read.
+    }
 }
 
 // Out of line, and given plain values. Were the source or the outcome itself handed to them, it would have to be in
