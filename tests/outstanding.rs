@@ -99,17 +99,20 @@ fn what_a_handler_starts_is_young_however_long_the_loop_has_slept() -> io::Resul
     let mut io = IoContext::new()?;
     let (ours, mut theirs) = unix_pair();
     let handle = io.handle().clone();
+    let (tell_end, end) = std::sync::mpsc::channel();
     io.register(ours, Interest::READABLE, move |stream, _| {
         if stream.read(&mut [0; 8]).is_ok() {
             handle.post(|| {});
             let ages: Vec<Duration> = handle.outstanding().iter().map(Work::age).collect();
-            assert!(ages.iter().min() < Some(&(PAUSE / 2)) && ages.iter().max() >= Some(&PAUSE), "{ages:?}");
+            let end: Instant = end.recv().expect("the writer tells before it writes");
+            assert!(ages.iter().min() <= Some(&end.elapsed()) && ages.iter().max() >= Some(&PAUSE), "{ages:?}");
             return Next::Release;
         }
         Next::Keep
     })?;
     let other = std::thread::spawn(move || {
         std::thread::sleep(PAUSE);
+        tell_end.send(Instant::now()).expect("the loop runs");
         theirs.write_all(b"x")
     });
     io.run()?;

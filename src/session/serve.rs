@@ -7,7 +7,7 @@ use super::outcome::Reason;
 use super::transport::Transport;
 use crate::engine::buffers::Buffers;
 use crate::engine::state::Engine;
-use crate::readiness::io::Tracked;
+use crate::readiness::tracked::Tracked;
 use rustix::io::Errno;
 use std::rc::Rc;
 

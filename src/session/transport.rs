@@ -7,7 +7,7 @@ use crate::engine::state::Engine;
 use crate::ip::tcp;
 use crate::local;
 use crate::readiness::callback::{STREAM, UNIX_STREAM, UNIX_STREAM_FOR_ROOM};
-use crate::readiness::io::Tracked;
+use crate::readiness::tracked::Tracked;
 use crate::socket::connect::connected;
 use crate::socket::descriptor::{local_endpoint, remote_endpoint};
 use mio::Token;
