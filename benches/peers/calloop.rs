@@ -272,8 +272,9 @@ impl Ring {
     /// One read: the loop tells again if there is more.
     fn read(&mut self, pair: usize, mut stream: &UnixStream) -> io::Result<PostAction> {
         let read = stream.read(&mut self.buffer)?;
+        let next = &mut self.writing[self.pipes.next(pair)];
         for _ in 0..self.count.note_read(read, &self.pipes) {
-            self.writing[self.pipes.next(pair)].write_all(b"e")?;
+            next.write_all(b"e")?;
         }
         Ok(PostAction::Continue)
     }

@@ -180,8 +180,9 @@ impl Ring {
 
     fn pass_on(&self, pair: usize, bytes: usize) {
         let mut count = self.count.get();
+        let next = &self.writing[self.pipes.next(pair)];
         for _ in 0..count.note_read(bytes, &self.pipes) {
-            done("write", self.writing[self.pipes.next(pair)].write_some(b"e"));
+            done("write", next.write_some(b"e"));
         }
         self.count.set(count);
         if count.read >= self.pipes.total() {

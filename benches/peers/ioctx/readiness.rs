@@ -174,8 +174,9 @@ impl Ring {
     fn read(&self, pair: usize, stream: &Io<UnixStream>) -> io::Result<Next> {
         let mut count = self.count.get();
         let bytes = stream.read(&mut self.buffer.borrow_mut())?;
+        let mut next = &self.writing[self.pipes.next(pair)];
         for _ in 0..count.note_read(bytes, &self.pipes) {
-            (&self.writing[self.pipes.next(pair)]).write_all(b"e").unwrap_or_else(|error| common::fail("write", error));
+            next.write_all(b"e").unwrap_or_else(|error| common::fail("write", error));
         }
         self.count.set(count);
         if count.read >= self.pipes.total() {

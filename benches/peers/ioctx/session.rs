@@ -98,8 +98,8 @@ impl Session for Reader {
     fn received(&mut self, _connection: &Connection, bytes: &[u8]) -> usize {
         let ring = &*self.ring;
         let mut count = ring.count.get();
+        let mut next = &ring.writing[ring.pipes.next(self.pair)];
         for _ in 0..count.note_read(bytes.len(), &ring.pipes) {
-            let mut next = &ring.writing[ring.pipes.next(self.pair)];
             next.write_all(b"e").unwrap_or_else(|error| common::fail("write", error));
         }
         ring.count.set(count);
