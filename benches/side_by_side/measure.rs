@@ -48,13 +48,14 @@ pub struct Server<'a> {
     load: &'a [String],
     /// Where the load generator runs.
     place: Place,
+    settles: f64,
 }
 
 impl<'a> Server<'a> {
     pub fn start(lab: &Lab, workload: &'a Workload, peer: &'static Peer) -> Outcome<Self> {
-        let (workload, load, place, sleeps) = match &workload.task {
-            Task::Served { workload, load, place, sleeps } => (*workload, load, *place, *sleeps),
-            Task::ServedOnce { load } => ("echo", load, Place::Load, Sleeps::AsByDefault),
+        let (workload, load, place, sleeps, settles) = match &workload.task {
+            Task::Served { workload, load, place, sleeps, settles } => (*workload, load, *place, *sleeps, *settles),
+            Task::ServedOnce { load } => ("echo", load, Place::Load, Sleeps::AsByDefault, 0.0),
             _ => return failed("no server is measured in this"),
         };
         if place == Place::Server && !lab.processors.pinned() {
@@ -66,12 +67,13 @@ impl<'a> Server<'a> {
         }
         let mut process = Running::start(command, peer.title, &lab.scratch)?;
         let port = process.port()?;
-        Ok(Server { peer, process, port, load, place })
+        Ok(Server { peer, process, port, load, place, settles })
     }
 
     /// Loads it for so long, with connections of its own each time.
     pub fn measure(&self, lab: &Lab, seconds: f64) -> Outcome<Figures> {
-        self.load(lab, &["--seconds".into(), seconds.to_string(), "--warm-up".into(), (WARM_UP * seconds).to_string()])
+        let warm_up = self.settles + WARM_UP * seconds;
+        self.load(lab, &["--seconds".into(), seconds.to_string(), "--warm-up".into(), warm_up.to_string()])
     }
 
     fn load(&self, lab: &Lab, options: &[String]) -> Outcome<Figures> {

@@ -34,8 +34,8 @@ pub enum Sleeps {
 
 /// What one measurement does.
 pub enum Task {
-    /// The peer is a server; the load generator measures it for the seconds of the run.
-    Served { workload: &'static str, load: Vec<String>, place: Place, sleeps: Sleeps },
+    /// The peer is a server; the load generator measures it for the seconds of the run, after as many as it takes to settle.
+    Served { workload: &'static str, load: Vec<String>, place: Place, sleeps: Sleeps, settles: f64 },
     /// The same for a fixed time, and once, not in every round: nothing in it varies with speed.
     ServedOnce { load: Vec<String> },
     /// The peer is the client of the load generator's sink.
@@ -67,6 +67,9 @@ pub const TIMERS: [usize; 3] = [1_000, 100_000, 1_000_000];
 
 /// So much of the measured time of a server comes before it, unmeasured.
 pub const WARM_UP: f64 = 0.6;
+
+/// So long the kernel's buffers of a fast stream grow, and how quick it is changes with them.
+const SETTLING: f64 = 2.0;
 
 /// The measured time of a server comes in so many pieces, between which the other peers have theirs.
 const PIECES: u32 = 4;
@@ -104,11 +107,12 @@ const PIPES: [(usize, usize); 4] = [(100, 100), (1_000, 100), (9_000, 100), (1_0
 pub fn all() -> Vec<Workload> {
     let mut list = Vec::new();
     list.extend(SIZES.into_iter().flat_map(|size| CONNECTIONS.map(|connections| echo(connections, size))));
-    list.push(stream_of_mebibytes());
+    list.push(settled(stream_of_mebibytes()));
+    list.push(at_first(stream_of_mebibytes()));
     list.extend(WINDOWS.into_iter().flat_map(|window| STREAMS.map(|streams| ping_pong(streams, window))));
     list.push(ping_pong(MANY_STREAMS, WINDOWS[1]));
     list.push(in_small_reads(ping_pong(1, WINDOWS[1]), "echo-4k", 4));
-    list.push(in_small_reads(stream_of_mebibytes(), "echo-64k", 64));
+    list.push(in_small_reads(settled(stream_of_mebibytes()), "echo-64k", 64));
     list.extend(IDLE.map(idle));
     list.extend(CHURN.map(|connections| churn(connections, 64)));
     list.extend(CHURN.map(|connections| together(churn(connections, 64))));
@@ -147,11 +151,27 @@ fn stream_of_mebibytes() -> Workload {
     stream("stream-8x1MiB", Family::Stream, 8, 1 << 20)
 }
 
+/// Measured when it has gone on for a while.
+fn settled(stream: Workload) -> Workload {
+    let task = match stream.task {
+        Task::Served { workload, load, place, sleeps, .. } => {
+            Task::Served { workload, load, place, sleeps, settles: SETTLING }
+        }
+        other => other,
+    };
+    Workload { task, extra_seconds: stream.extra_seconds + SETTLING, ..stream }
+}
+
+/// Measured right after it has begun, over and over.
+fn at_first(stream: Workload) -> Workload {
+    Workload { name: format!("{}-at-first", stream.name), label: format!("{}, at first", stream.label), ..stream }
+}
+
 /// How a stream does where no server reads more at a time. Otherwise our sessions do, up to 256 KiB, which decides one
 /// workload; and all but libevent, which makes it the quickest in another. (It never reads more than 4 KiB.)
 fn in_small_reads(stream: Workload, workload: &'static str, kibibytes: usize) -> Workload {
     let task = match stream.task {
-        Task::Served { load, .. } => served(workload, load),
+        Task::Served { load, place, sleeps, settles, .. } => Task::Served { workload, load, place, sleeps, settles },
         other => other,
     };
     Workload {
@@ -201,7 +221,9 @@ fn churn(connections: usize, size: usize) -> Workload {
 /// processors a costly server can look quick. Here the rate is told by what both take.
 fn together(churn: Workload) -> Workload {
     let task = match churn.task {
-        Task::Served { workload, load, sleeps, .. } => Task::Served { workload, load, place: Place::Server, sleeps },
+        Task::Served { workload, load, sleeps, settles, .. } => {
+            Task::Served { workload, load, place: Place::Server, sleeps, settles }
+        }
         other => other,
     };
     Workload { name: format!("{}-together", churn.name), family: Family::ChurnTogether, task, ..churn }
@@ -210,7 +232,9 @@ fn together(churn: Workload) -> Workload {
 /// What it costs ours to fall asleep at once, as the others do.
 fn asleep(other: Workload) -> Workload {
     let task = match other.task {
-        Task::Served { workload, load, place, .. } => Task::Served { workload, load, place, sleeps: Sleeps::AtOnce },
+        Task::Served { workload, load, place, settles, .. } => {
+            Task::Served { workload, load, place, sleeps: Sleeps::AtOnce, settles }
+        }
         other => other,
     };
     let kind = if other.family == Family::Churn { "churn" } else { "echo" };
@@ -309,9 +333,9 @@ impl Workload {
             return (1, seconds);
         }
         match self.crowding() {
+            0 if self.extra_seconds >= COSTLY => (rounds, seconds * LONGER),
             0 if self.is_unsteady() => (MORE * rounds, seconds),
-            0 if self.extra_seconds < COSTLY => (rounds, seconds),
-            0 => (rounds, seconds * LONGER),
+            0 => (rounds, seconds),
             crowding => (rounds, seconds * LONGER * LONGER.powi(crowding)),
         }
     }
@@ -325,7 +349,8 @@ impl Workload {
         i32::from(self.at >= CROWD) + i32::from(self.at >= GREAT_CROWD)
     }
 
-    /// Whether its rounds differ most: where the two sides of one connection wait for each other, and with large streams.
+    /// Whether its rounds differ most: where the two sides of one connection wait for each other, and where large streams
+    /// have just begun.
     fn is_unsteady(&self) -> bool {
         use Family::{Asleep, Echo, PingPong, SmallReads, Stream};
         match self.family {
@@ -352,7 +377,7 @@ impl Workload {
 
 /// A server on one processor, and the load on another.
 fn served(workload: &'static str, load: Vec<String>) -> Task {
-    Task::Served { workload, load, place: Place::Load, sleeps: Sleeps::AsByDefault }
+    Task::Served { workload, load, place: Place::Load, sleeps: Sleeps::AsByDefault, settles: 0.0 }
 }
 
 fn load(workload: &str, options: &[(&str, usize)]) -> Vec<String> {
@@ -389,7 +414,9 @@ mod tests {
     fn costly_rounds_are_longer_and_unsteady_ones_more() {
         assert_eq!(echo(16, 64).rounds(30, 0.1), (30, 0.1));
         assert_eq!(echo(1, 64).rounds(30, 0.1), (90, 0.1));
-        assert_eq!(stream_of_mebibytes().rounds(30, 0.1), (90, 0.1));
+        assert_eq!(at_first(stream_of_mebibytes()).rounds(30, 0.1), (90, 0.1));
+        assert_eq!(settled(stream_of_mebibytes()).rounds(30, 0.1), (30, 0.2));
+        assert_eq!(settled(stream_of_mebibytes()).pieces(), 1);
         assert_eq!(idle(MANY_IDLE).rounds(30, 0.1), (30, 0.2));
         assert_eq!(idle(MANY_IDLE).rounds(1, 0.1), (1, 0.2));
         assert_eq!(timeout("echo").rounds(30, 0.1), (30, 0.8));
