@@ -62,33 +62,37 @@ pub struct Connection {
     pub(super) link: Rc<Link>,
 }
 
+// In this order: what each message touches comes first, within three lines of the cache. Among thousands of connections
+// each line is one that no cache holds.
+#[repr(C)]
 pub(crate) struct Link {
     pub(super) state: State,
     pub(super) handle: Handle,
-    pub(super) origin: Origin,
-    pub(super) id: u64,
-    pub(super) remote: Option<Endpoint>,
-    pub(super) flow: Flow,
-    /// `None` when the connection has ended, or its socket was taken out. Borrowed for single system calls only.
-    pub(super) transport: RefCell<Option<Transport>>,
-    /// Whether the poller tells when there is room: from the first write on that finds none.
-    is_watched_for_room: Cell<bool>,
-    /// `None` when the connection has ended. Borrowed while a method of the session runs.
-    pub(super) body: RefCell<Option<Body>>,
     /// Not 0 while nothing is to be done but to read: what a method of the session may then gather, in bytes.
     pub(super) calm: Cell<u16>,
     /// Not 0 while a method of the session runs and nothing but small sends has happened in it: what it may gather.
     /// So `send` has one thing to look at.
     pub(super) room: Cell<u16>,
+    /// Whether the poller tells when there is room: from the first write on that finds none.
+    is_watched_for_room: Cell<bool>,
     /// What is queued is written when the dispatch in progress, another's, is over.
     pub(super) is_to_be_flushed: Cell<bool>,
+    /// `None` when the connection has ended, or its socket was taken out. Borrowed for single system calls only.
+    pub(super) transport: RefCell<Option<Transport>>,
+    /// `None` when the connection has ended. Borrowed while a method of the session runs.
+    pub(super) body: RefCell<Option<Body>>,
+    pub(super) timing: OnceCell<Box<Timing>>,
+    /// The roster of its server.
+    pub(super) roster: Option<Rc<Roster<Link>>>,
     /// Bytes that `send` has written straight to the socket, and the turn in which it did.
     pub(super) straight: Cell<(u32, u32)>,
+    pub(super) flow: Flow,
     /// Why it ends; set with `Phase::Ending` and `Phase::Broken`.
     pub(super) reason: Cell<Option<Reason>>,
-    pub(super) timing: OnceCell<Box<Timing>>,
-    /// The roster of its server, and its key there.
-    pub(super) roster: Option<Rc<Roster<Link>>>,
+    pub(super) origin: Origin,
+    pub(super) id: u64,
+    pub(super) remote: Option<Endpoint>,
+    /// Its key in the roster.
     pub(super) roster_key: Cell<usize>,
 }
 
