@@ -327,7 +327,7 @@ fn counts() -> Workload {
 impl Workload {
     /// How many rounds it has, and how long a server is measured in each. Many short ones tell two peers apart better
     /// than a few long ones, because what happens on the machine meanwhile meets both. Where much has to be prepared
-    /// each time, they are longer; what is unsteady has more of them.
+    /// each time, they are longer; what else is unsteady has more of them.
     pub fn rounds(&self, rounds: u32, seconds: f64) -> (u32, f64) {
         if matches!(self.task, Task::ServedOnce { .. } | Task::Counted) {
             return (1, seconds);
