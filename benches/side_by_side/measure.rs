@@ -48,6 +48,7 @@ pub struct Server<'a> {
     load: &'a [String],
     /// Where the load generator runs.
     place: Place,
+    /// So many seconds it is loaded before its warm-up.
     settles: f64,
 }
 

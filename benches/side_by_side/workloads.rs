@@ -152,14 +152,11 @@ fn stream_of_mebibytes() -> Workload {
 }
 
 /// Measured when it has gone on for a while.
-fn settled(stream: Workload) -> Workload {
-    let task = match stream.task {
-        Task::Served { workload, load, place, sleeps, .. } => {
-            Task::Served { workload, load, place, sleeps, settles: SETTLING }
-        }
-        other => other,
-    };
-    Workload { task, extra_seconds: stream.extra_seconds + SETTLING, ..stream }
+fn settled(mut stream: Workload) -> Workload {
+    if let Task::Served { settles, .. } = &mut stream.task {
+        *settles = SETTLING;
+    }
+    Workload { extra_seconds: stream.extra_seconds + SETTLING, ..stream }
 }
 
 /// Measured right after it has begun, over and over.
@@ -169,16 +166,14 @@ fn at_first(stream: Workload) -> Workload {
 
 /// How a stream does where no server reads more at a time. Otherwise our sessions do, up to 256 KiB, which decides one
 /// workload; and all but libevent, which makes it the quickest in another. (It never reads more than 4 KiB.)
-fn in_small_reads(stream: Workload, workload: &'static str, kibibytes: usize) -> Workload {
-    let task = match stream.task {
-        Task::Served { load, place, sleeps, settles, .. } => Task::Served { workload, load, place, sleeps, settles },
-        other => other,
-    };
+fn in_small_reads(mut stream: Workload, served: &'static str, kibibytes: usize) -> Workload {
+    if let Task::Served { workload, .. } = &mut stream.task {
+        *workload = served;
+    }
     Workload {
         name: format!("{}-by-{}", stream.name, kibibytes * 1024),
         family: Family::SmallReads,
         label: format!("{}, by {kibibytes} KiB", stream.label),
-        task,
         ..stream
     }
 }
@@ -219,27 +214,21 @@ fn churn(connections: usize, size: usize) -> Workload {
 /// How connections come and go where the server and the load share a processor. To open a connection takes more of the
 /// load's than of any server's, and the sooner a server sleeps again, the oftener the load has to wake it: so on two
 /// processors a costly server can look quick. Here the rate is told by what both take.
-fn together(churn: Workload) -> Workload {
-    let task = match churn.task {
-        Task::Served { workload, load, sleeps, settles, .. } => {
-            Task::Served { workload, load, place: Place::Server, sleeps, settles }
-        }
-        other => other,
-    };
-    Workload { name: format!("{}-together", churn.name), family: Family::ChurnTogether, task, ..churn }
+fn together(mut churn: Workload) -> Workload {
+    if let Task::Served { place, .. } = &mut churn.task {
+        *place = Place::Server;
+    }
+    Workload { name: format!("{}-together", churn.name), family: Family::ChurnTogether, ..churn }
 }
 
 /// What it costs ours to fall asleep at once, as the others do.
-fn asleep(other: Workload) -> Workload {
-    let task = match other.task {
-        Task::Served { workload, load, place, settles, .. } => {
-            Task::Served { workload, load, place, sleeps: Sleeps::AtOnce, settles }
-        }
-        other => other,
-    };
+fn asleep(mut other: Workload) -> Workload {
+    if let Task::Served { sleeps, .. } = &mut other.task {
+        *sleeps = Sleeps::AtOnce;
+    }
     let kind = if other.family == Family::Churn { "churn" } else { "echo" };
     let label = format!("{kind}, {}", other.label);
-    Workload { name: format!("{}-asleep", other.name), family: Family::Asleep, label, task, ..other }
+    Workload { name: format!("{}-asleep", other.name), family: Family::Asleep, label, ..other }
 }
 
 /// The seconds that it takes to start a server and open so many connections.
