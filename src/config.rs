@@ -143,7 +143,7 @@ impl Config {
     /// The loop's one read buffer, which sessions are lent in turn; at most this much is shown to a session at once.
     /// Default 64 KiB, which is more than most messages have, and stays in the processor's cache. Where as much is waiting
     /// when a connection's turn is over, the default becomes 128 KiB, then 256 KiB, for good: a stream gets through faster
-    /// when its peer is woken less often. A buffer whose size is set here keeps it: choose it if a session answers with many
+    /// when its peer is woken less often. It is filled by as many reads of 64 KiB as it takes. A buffer whose size is set here keeps it: choose it if a session answers with many
     /// times what it is shown.
     #[must_use]
     pub fn read_buffer(mut self, bytes: usize) -> Self {

@@ -6,7 +6,7 @@ mod util;
 
 use ioctx::session::{self, Connection, Endpoint, Sent, Session};
 use ioctx::testing::Harness;
-use ioctx::{IoContext, local};
+use ioctx::{Config, IoContext, local};
 use net::finish;
 use scripted::{SOON, Script, pattern};
 use std::io::{self, Read, Write};
@@ -35,6 +35,32 @@ fn the_last_words_of_a_peer_that_vanished_meanwhile_are_received() -> io::Result
     finish(&mut io);
     let told = told.take();
     assert_eq!(told[1..3], ["received first", "received last words"], "{told:?}");
+    Ok(())
+}
+
+/// P18: an end, or a reset, that a read of several pieces comes upon is told after all of its bytes, which are shown at once.
+#[test]
+fn what_is_behind_whole_pieces_is_told_after_them() -> io::Result<()> {
+    const PIECES: usize = 128 * 1024;
+    for resets in [false, true] {
+        let mut io = IoContext::with_config(Config::new().read_buffer(2 * PIECES))?;
+        util::watch(&io);
+        let (ours, mut peer) = UnixStream::pair()?;
+        let told = Record::new();
+        let connection = session::adopt(local::stream::Socket::from_std(&io, ours)?, Script::new(&told))?;
+        connection.pause();
+        run_until(&mut io, || told.len() == 1);
+        if resets {
+            connection.send(b"who leaves this unread resets");
+            io.poll()?;
+        }
+        peer.write_all(&pattern(0, PIECES))?;
+        drop(peer);
+        connection.resume();
+        finish(&mut io);
+        let ends: &[&str] = if resets { &["closed ConnectionReset"] } else { &["eof", "closed Finished"] };
+        assert_eq!(told.take(), [&["opened", "received 131072 bytes"], ends, &["dropped"]].concat());
+    }
     Ok(())
 }
 

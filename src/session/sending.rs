@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   own method, small ------------------> gathered --(the method returns: serve.rs)--> one write
-//!   16 KiB or more, nothing queued -----> one write now, with what was gathered before it
+//!   16 KiB or more, nothing queued -----> now, with what was gathered before it -------> one write, or in pieces
 //!   from another's `received` ----------> queued ----(that method returns: flush)----> one write
 //!   from elsewhere, shared, or behind
 //!   what is queued already -------------> queued ----(the next dispatch: visit.rs)---> writes
@@ -11,6 +11,7 @@
 use super::flow::Phase;
 use super::link::Link;
 use super::outcome::{Reason, Sent};
+use super::transport::PIECE;
 use super::write_queue::SLICES;
 use rustix::io::Errno;
 use std::io::IoSlice;
@@ -190,8 +191,24 @@ impl Link {
         self.write(&slices[..count])
     }
 
-    /// One system call, at most; an error breaks the connection off. Returns how many bytes it took.
+    /// Writes one slice in pieces, several in one system call. An error breaks the connection off. Returns how many bytes the
+    /// socket took.
     pub(super) fn write(&self, slices: &[IoSlice<'_>]) -> usize {
+        let [large] = slices else {
+            return self.write_piece(slices);
+        };
+        let mut written = 0;
+        for piece in large.chunks(PIECE) {
+            let taken = self.write_piece(&[IoSlice::new(piece)]);
+            written += taken;
+            if taken < piece.len() {
+                break;
+            }
+        }
+        written
+    }
+
+    fn write_piece(&self, slices: &[IoSlice<'_>]) -> usize {
         if !self.state.ready().is_writable() {
             return 0;
         }

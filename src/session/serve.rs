@@ -4,7 +4,7 @@ use super::Session;
 use super::flow::Phase;
 use super::link::{Body, Connection, Link};
 use super::outcome::Reason;
-use super::transport::Transport;
+use super::transport::{PIECE, Transport, first_piece};
 use crate::engine::buffers::Buffers;
 use crate::engine::state::Engine;
 use crate::readiness::tracked::Tracked;
@@ -23,7 +23,7 @@ pub(super) enum Served {
 }
 
 impl Link {
-    /// Reads once, shows the bytes to the session, and writes what it sends. Only while nothing else is to be done, and
+    /// Reads, shows the bytes to the session, and writes what it sends. Only while nothing else is to be done, and
     /// while nobody listens to the trace. Each test that is not made here is one that every message is spared; and they
     /// stand apart, because the compiler makes one slower test of several in a row.
     ///
@@ -38,12 +38,15 @@ impl Link {
         }
         let received = match &*self.transport.borrow_mut() {
             Some(Transport::Tcp(source)) if TCP && !engine.teller.watches_calls() => {
-                Tracked::unpaid(source, &self.state, engine, false).receive(buffer)
+                Tracked::unpaid(source, &self.state, engine, false).receive(first_piece(buffer))
             }
-            Some(other) if !TCP && !engine.teller.watches_calls() => other.receive(&self.state, engine, buffer),
+            Some(other) if !TCP && !engine.teller.watches_calls() => {
+                other.receive(&self.state, engine, first_piece(buffer))
+            }
             _ => return Served::Not,
         };
         let bytes = match received {
+            Ok(n) if n >= PIECE => self.read_on(engine, buffer, n),
             Ok(n) if n > 0 => &buffer[..n],
             Err(Errno::AGAIN) => return Served::Wholly,
             nothing => {
@@ -66,6 +69,35 @@ impl Link {
         };
         debug_assert!(consumed <= bytes.len(), "received was lent {} bytes and took {consumed}", bytes.len());
         served
+    }
+
+    /// So many bytes of a stream were read, which is a whole piece. Reads more of them, as long as there is more, and room
+    /// for it: what is shown is all of it at once. An end or an error that comes behind is noted already, and is told to the
+    /// session after these bytes.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn read_on<'a>(&self, engine: &Engine, buffer: &'a mut [u8], mut read: usize) -> &'a [u8] {
+        while read < buffer.len() {
+            let rest = first_piece(&mut buffer[read..]);
+            let asked = rest.len();
+            let received = match &*self.transport.borrow() {
+                Some(transport) => transport.receive(&self.state, engine, rest),
+                None => break,
+            };
+            match received {
+                Ok(n) if n > 0 => {
+                    read += n;
+                    if n < asked {
+                        break;
+                    }
+                }
+                nothing => {
+                    self.look_at_end(nothing.err());
+                    break;
+                }
+            }
+        }
+        &buffer[..read]
     }
 
     /// Writes what the session has answered to so many bytes. Returns whether all of it was written.

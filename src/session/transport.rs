@@ -18,6 +18,17 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
+/// What one call moves of a stream, at most, in bytes. With larger calls, one after the other, a fast stream got through
+/// more slowly, above all because its peer had more to do: see `docs/what-was-tried.md`.
+pub(super) const PIECE: usize = 64 * 1024;
+
+/// Where the first piece of a read lands.
+#[inline(always)]
+pub(super) fn first_piece(buffer: &mut [u8]) -> &mut [u8] {
+    let len = buffer.len().min(PIECE);
+    &mut buffer[..len]
+}
+
 /// The stream sockets that sessions run over. An enum, so that everything else is compiled once.
 #[derive(Debug)]
 pub enum Transport {

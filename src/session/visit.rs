@@ -9,6 +9,7 @@ use super::flow::{Asked, Duty, OurEnd, Phase};
 use super::link::{Body, Connection, Link};
 use super::outcome::{Idle, Reason};
 use super::serve::Served;
+use super::transport::{PIECE, first_piece};
 use crate::engine::dispatch::Dispatch;
 use crate::engine::reactor::Reactor;
 use crate::engine::ready_state::State;
@@ -199,10 +200,11 @@ impl Visit<'_> {
         let link = self.link;
         let mut buffer = link.engine().buffers.read.borrow_mut();
         let received = match &*link.transport.borrow() {
-            Some(transport) => transport.receive(&link.state, link.engine(), &mut buffer),
+            Some(transport) => transport.receive(&link.state, link.engine(), first_piece(&mut buffer)),
             None => return,
         };
         let bytes = match received {
+            Ok(n) if n >= PIECE => link.read_on(link.engine(), &mut buffer, n),
             Ok(n) if n > 0 => &buffer[..n],
             nothing => {
                 drop(buffer);
