@@ -49,6 +49,11 @@ impl Link {
         }
     }
 
+    /// Connections are counted from 0.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
     /// Adds a message to the stream. `send` sends it.
     #[inline]
     pub fn add(&mut self, bytes: u64) {

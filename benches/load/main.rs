@@ -14,6 +14,7 @@ mod doors;
 mod link;
 mod wire;
 mod process;
+mod turns;
 mod window;
 mod report;
 mod poller;

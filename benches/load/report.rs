@@ -1,6 +1,7 @@
 //! The output: `name=value` lines.
 
 use crate::process::Usage;
+use crate::turns::Evenness;
 use hdrhistogram::Histogram;
 use std::fmt::{self, Display, Formatter};
 use std::io::Write;
@@ -9,6 +10,7 @@ use std::io::Write;
 pub struct Outcome {
     pub measured: Amount,
     pub latency: Option<Latency>,
+    pub evenness: Option<Evenness>,
     /// What both programs have used the processor for.
     pub metered: Amount,
     /// Of the load generator itself. Near the wall clock's, it was the bottleneck.
@@ -65,6 +67,9 @@ impl Display for Outcome {
             if let Some(p999_ns) = p999_ns {
                 write!(f, "\np999_ns={p999_ns}")?;
             }
+        }
+        if let Some(evenness) = &self.evenness {
+            write!(f, "\n{evenness}")?;
         }
         if let Some(Usage { cpu_ns, split, .. }) = self.server {
             write!(f, "\ncpu_ns={cpu_ns}")?;

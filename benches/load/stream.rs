@@ -18,7 +18,7 @@ pub fn run(job: &Job) -> Result<Outcome, Failure> {
         Length::Rounds(rounds) => rounds::exchange(&mut wire, job, rounds)?,
         Length::Time { warm_up, measured } => {
             wire.open_and_greet(job.connections + job.idle, job.size)?;
-            let window = Window::new(warm_up, measured, job.server())?;
+            let window = Window::new(warm_up, measured, job.server())?.with_turns(job.connections);
             let outcome = drive(&mut wire, job.connections, &mut Stream { window: job.size }, window)?.outcome()?;
             let [measured, metered] = [outcome.measured, outcome.metered].map(|amount| amount.in_messages_of(job.size));
             Outcome { measured, metered, ..outcome }
@@ -48,7 +48,7 @@ impl Workload for Stream {
         window: &mut Window,
     ) -> Result<Next, Failure> {
         window.pass(arrival.at)?;
-        window.count(0, arrival.bytes as u64);
+        window.came(link.number(), arrival.at, arrival.bytes as u64);
         if window.is_over() {
             return Ok(if link.complete() { Next::Done } else { Next::Wait });
         }

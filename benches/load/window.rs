@@ -14,6 +14,7 @@ use crate::clock;
 use crate::failure::{Failure, failed};
 use crate::process::{Figures, Process, Usage};
 use crate::report::{Amount, Latency, Outcome};
+use crate::turns::Turns;
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub struct Window {
     at_reading: Mark,
     at_begin: Mark,
     latency: Histogram<u64>,
+    turns: Turns,
     outcome: Option<Outcome>,
 }
 
@@ -80,8 +82,14 @@ impl Window {
             at_reading: Mark::default(),
             at_begin: Mark::default(),
             latency: Histogram::new_with_bounds(1, LONGEST, 3).map_err(failed("histogram"))?,
+            turns: Turns::default(),
             outcome: None,
         })
+    }
+
+    /// Also tells how evenly so many connections are served.
+    pub fn with_turns(self, connections: usize) -> Self {
+        Window { turns: Turns::of(connections), ..self }
     }
 
     /// It is so late: to be told before anything that happened then is counted.
@@ -105,6 +113,15 @@ impl Window {
         self.bytes += bytes;
     }
 
+    /// So many bytes came on one connection, of those whose turns are told.
+    #[inline]
+    pub fn came(&mut self, connection: usize, arrived: u64, bytes: u64) {
+        if self.phase == Phase::Measuring {
+            self.turns.served(connection, arrived, bytes);
+        }
+        self.count(0, bytes);
+    }
+
     #[inline]
     pub fn is_over(&self) -> bool {
         self.outcome.is_some()
@@ -125,13 +142,15 @@ impl Window {
             }
             Phase::Recovering => {
                 self.at_begin = self.mark(now);
+                self.turns.begin(now);
                 (self.phase, self.boundary) = (Phase::Measuring, now + self.length);
             }
             Phase::Measuring => {
                 let latency = (!self.latency.is_empty()).then(|| Latency::of(&self.latency));
                 let (measured, metered) = (self.since(&self.at_begin, now), self.since(&self.at_reading, now));
                 (self.phase, self.boundary) = (Phase::Over, u64::MAX);
-                self.outcome = Some(self.meter.end(measured, metered, latency)?);
+                let evenness = self.turns.end(now);
+                self.outcome = Some(Outcome { evenness, ..self.meter.end(measured, metered, latency)? });
             }
             Phase::Over => {}
         }
@@ -172,7 +191,7 @@ impl Meter {
 
     pub fn end(&self, measured: Amount, metered: Amount, latency: Option<Latency>) -> Result<Outcome, Failure> {
         let own_cpu_ns = clock::of_processor() - self.own_before;
-        Ok(Outcome { measured, latency, metered, own_cpu_ns, server: self.usage()? })
+        Ok(Outcome { measured, latency, evenness: None, metered, own_cpu_ns, server: self.usage()? })
     }
 
     fn usage(&self) -> Result<Option<Usage>, Failure> {
@@ -238,6 +257,22 @@ mod tests {
         assert_eq!((window.latency.len(), window.latency.max()), (3, 700));
         arrives(&mut window, 1_400, 1_600); // received after
         assert_eq!(window.latency.len(), 3);
+    }
+
+    #[test]
+    fn turns_are_those_within() {
+        let mut window = window(0, 500).with_turns(2);
+        window.pass(1_000).unwrap();
+        window.came(0, 900, 10); // The figures are being read.
+        window.pass(1_000).unwrap();
+        for (connection, at) in [(0, 1_100), (1, 1_300), (0, 1_350)] {
+            window.pass(at).unwrap();
+            window.came(connection, at, 10);
+        }
+        window.pass(1_500).unwrap();
+        window.came(1, 1_500, 10);
+        let told = window.outcome().unwrap().to_string();
+        assert!(told.contains("\nlongest_wait_ns=300\nleast_share=0.6667"), "{told}");
     }
 
     #[test]

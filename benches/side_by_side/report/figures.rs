@@ -15,6 +15,10 @@ pub enum Figure {
     Median,
     P99,
     P999,
+    /// The longest that a connection got nothing, in ms.
+    LongestWait,
+    /// What the connection got that got least, in hundredths of an equal share.
+    LeastShare,
     /// Processor time of the server, user and system.
     CpuPerMessage,
     /// The parts of it, as far as the ticks of the system tell.
@@ -45,6 +49,8 @@ impl Figure {
             Median => "p50 µs",
             P99 => "p99 µs",
             P999 => "p99.9 µs",
+            LongestWait => "longest wait ms",
+            LeastShare => "least served %",
             CpuPerMessage => "CPU ns/message",
             UserPerMessage | UserPerKibibyte => "user",
             SystemPerMessage | SystemPerKibibyte => "system",
@@ -81,6 +87,8 @@ impl Figure {
             Median => microseconds("p50_ns"),
             P99 => microseconds("p99_ns"),
             P999 => microseconds("p999_ns"),
+            LongestWait => all("longest_wait_ns").iter().map(|ns| ns / 1e6).collect(),
+            LeastShare => all("least_share").iter().map(|share| share * 100.0).collect(),
             CpuPerMessage => per("cpu_ns", "metered_messages", 1.0),
             CpuPerKibibyte => per("cpu_ns", "metered_bytes", 1024.0),
             UserPerMessage | SystemPerMessage | UserPerKibibyte | SystemPerKibibyte => vec![], // Only of all rounds.
@@ -211,7 +219,8 @@ pub struct Telling {
 
 const OF_SERVERS: &[Figure] =
     &[Median, P99, P999, CpuPerMessage, UserPerMessage, SystemPerMessage, ServerBusy, LoadBusy];
-const OF_STREAMS: &[Figure] = &[CpuPerKibibyte, UserPerKibibyte, SystemPerKibibyte, ServerBusy, LoadBusy];
+const OF_STREAMS: &[Figure] =
+    &[LongestWait, LeastShare, CpuPerKibibyte, UserPerKibibyte, SystemPerKibibyte, ServerBusy, LoadBusy];
 
 const fn telling(
     family: Family,
@@ -299,7 +308,8 @@ mod tests {
         let mut records = Records::default();
         for (round, messages) in [(0, 1_000.0), (1, 3_000.0)] {
             let metered = [("metered_messages", 1.1 * messages), ("cpu_ns", 275e6)];
-            let measured = [("messages", messages), ("seconds", 0.5), ("p99_ns", 1_500.0)];
+            let turns = [("longest_wait_ns", 2_500_000.0), ("least_share", 0.9)];
+            let measured = [("messages", messages), ("seconds", 0.5), ("p99_ns", 1_500.0)].into_iter().chain(turns);
             for (figure, value) in metered.into_iter().chain(measured) {
                 records.record("echo", "epoll", round, figure, value).unwrap();
             }
@@ -309,6 +319,8 @@ mod tests {
         assert_eq!(series(MessagesPerSecond), Some(Series { median: 4_000.0, lowest: 2_000.0, highest: 6_000.0 }));
         assert_eq!(series(ServerBusy).map(|series| series.median.round()), Some(50.0));
         assert_eq!(series(P99).map(|series| series.median), Some(1.5));
+        let medians = [LongestWait, LeastShare].map(|figure| series(figure).map(|series| series.median));
+        assert_eq!(medians, [Some(2.5), Some(90.0)]);
         assert_eq!(series(LoadBusy), None);
         assert_eq!(series(P999), None, "of one round only");
         records.record("echo", "epoll", 0, "p999_ns", 3_500.0).unwrap();

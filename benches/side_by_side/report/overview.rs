@@ -1,6 +1,6 @@
 //! One table for each family of workloads: peers by workloads.
 
-use super::figures::{TELLINGS, Telling, number};
+use super::figures::{Figure, TELLINGS, Telling, number};
 use super::{Section, View};
 use crate::peers::Peer;
 use crate::records::Lack;
@@ -11,7 +11,7 @@ use crate::workloads::{Family, Workload};
 pub const ABSENT: &str = "–";
 
 pub fn sections(view: &View) -> Vec<Section> {
-    TELLINGS.iter().filter_map(|telling| section(view, telling)).collect()
+    TELLINGS.iter().filter_map(|telling| section(view, telling)).chain(turns(view)).collect()
 }
 
 fn section(view: &View, telling: &Telling) -> Option<Section> {
@@ -29,6 +29,24 @@ fn section(view: &View, telling: &Telling) -> Option<Section> {
     };
     let text = table.text() + &gaps(view, &workloads);
     (!table.is_empty()).then(|| Section { name: telling.block.into(), title, text })
+}
+
+/// How evenly a server lets the connections of large streams have their turns: what moves most may move one of them alone.
+fn turns(view: &View) -> Option<Section> {
+    let figures = [Figure::LongestWait, Figure::LeastShare];
+    let columns: Vec<_> =
+        view.of(Family::Stream).into_iter().flat_map(|one| figures.map(|figure| (one, figure))).collect();
+    let title = |(workload, figure): &(&Workload, Figure)| format!("{}: {}", workload.label, figure.title());
+    let mut table = Table::new(1, ["peer".to_string()].into_iter().chain(columns.iter().map(title)));
+    for peer in view.peers {
+        let series = |(workload, figure): &(&Workload, Figure)| figure.series(view.records, &workload.name, peer.name);
+        let cells: Vec<_> = columns.iter().map(|column| series(column).map(|series| number(series.median))).collect();
+        if cells.iter().any(Option::is_some) {
+            table.row([peer.title.to_string()].into_iter().chain(cells.into_iter().map(Option::unwrap_or_default)));
+        }
+    }
+    let (name, title) = ("stream-turns".into(), "Stream: how evenly connections have their turns".into());
+    (!table.is_empty()).then(|| Section { name, title, text: table.text() })
 }
 
 fn cell(view: &View, telling: &Telling, workload: &Workload, peer: &Peer) -> String {
