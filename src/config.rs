@@ -53,7 +53,7 @@ impl Config {
             handlers_per_dispatch: 16,
             accept_retry: Duration::from_millis(100),
             read_buffer: 64 * 1024,
-            largest_read: 256 * 1024,
+            largest_read: 512 * 1024,
             low_watermark: 16 * 1024,
             high_watermark: 64 * 1024,
             write_limit: 16 * 1024 * 1024,
@@ -140,10 +140,11 @@ impl Config {
         self
     }
 
-    /// The loop's one read buffer, which sessions are lent in turn; at most this much is shown to a session at once.
+    /// The loop's one read buffer, which sessions are lent in turn; at most this much is shown to a session at once,
+    /// and read by calls of 64 KiB at most, which count as one transfer.
     /// Default 64 KiB, which is more than most messages have, and stays in the processor's cache. Where as much is waiting
-    /// when a connection's turn is over, the default becomes 128 KiB, then 256 KiB, for good: a stream gets through faster
-    /// when its peer is woken less often. It is filled by as many reads of 64 KiB as it takes. A buffer whose size is set here keeps it: choose it if a session answers with many
+    /// when a connection's turn is over, the default doubles, up to 512 KiB, for good: a stream gets through faster
+    /// when its peer is woken less often. A buffer whose size is set here keeps it: choose it if a session answers with many
     /// times what it is shown.
     #[must_use]
     pub fn read_buffer(mut self, bytes: usize) -> Self {

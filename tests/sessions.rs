@@ -70,12 +70,12 @@ fn lines_arrive_whole_however_they_are_cut() -> io::Result<()> {
     Ok(())
 }
 
-/// P27: where as much waits as the loop's buffer takes, it becomes larger, up to 256 KiB, so that a stream is shown in
+/// P27: where as much waits as the loop's buffer takes, it becomes larger, up to 512 KiB, so that a stream is shown in
 /// fewer and larger pieces; a buffer whose size was set keeps it.
 #[test]
 fn a_stream_is_shown_in_larger_pieces() -> io::Result<()> {
     const KIB: usize = 1024;
-    for (config, least, most) in [(Config::new(), 65 * KIB, 256 * KIB), (Config::new().read_buffer(KIB), KIB, KIB)] {
+    for (config, least, most) in [(Config::new(), 65 * KIB, 512 * KIB), (Config::new().read_buffer(KIB), KIB, KIB)] {
         let mut io = IoContext::with_config(config)?;
         util::watch(&io);
         let (sizes, received) = (Record::new(), Rc::new(RefCell::new(Vec::new())));

@@ -38,29 +38,65 @@ fn the_last_words_of_a_peer_that_vanished_meanwhile_are_received() -> io::Result
     Ok(())
 }
 
-/// P18: an end, or a reset, that a read of several pieces comes upon is told after all of its bytes, which are shown at once.
+/// P18: an end, or a reset, that a read of several pieces comes upon is told after all of its bytes, which are shown at once;
+/// and no end is known of before that.
 #[test]
 fn what_is_behind_whole_pieces_is_told_after_them() -> io::Result<()> {
     const PIECES: usize = 128 * 1024;
-    for resets in [false, true] {
+    for (resets, pauses) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut io = IoContext::with_config(Config::new().read_buffer(2 * PIECES))?;
         util::watch(&io);
         let (ours, mut peer) = UnixStream::pair()?;
         let told = Record::new();
-        let connection = session::adopt(local::stream::Socket::from_std(&io, ours)?, Script::new(&told))?;
-        connection.pause();
+        let script = Script::new(&told).on_received(move |connection, bytes| {
+            assert!(!connection.peer_has_ended());
+            let answer = connection.send(b"an answer");
+            assert_eq!((answer == Sent::Gone, connection.is_open()), (resets, !resets));
+            bytes.len()
+        });
+        let connection = session::adopt(local::stream::Socket::from_std(&io, ours)?, script)?;
         run_until(&mut io, || told.len() == 1);
+        if pauses {
+            connection.pause();
+        }
         if resets {
             connection.send(b"who leaves this unread resets");
             io.poll()?;
         }
         peer.write_all(&pattern(0, PIECES))?;
-        drop(peer);
-        connection.resume();
+        let _peer = if resets {
+            drop(peer);
+            None
+        } else {
+            peer.shutdown(Shutdown::Write)?;
+            Some(peer)
+        };
+        if pauses {
+            connection.resume(); // Else it is the short way of a message that comes upon it.
+        }
         finish(&mut io);
         let ends: &[&str] = if resets { &["closed ConnectionReset"] } else { &["eof", "closed Finished"] };
         assert_eq!(told.take(), [&["opened", "received 131072 bytes"], ends, &["dropped"]].concat());
     }
+    Ok(())
+}
+
+/// P29: what a connection that closes comes upon is thrown away, also in front of a reset.
+#[test]
+fn nobody_is_shown_what_arrives_in_front_of_a_reset_while_closing() -> io::Result<()> {
+    let mut io = IoContext::with_config(Config::new().read_buffer(256 * 1024))?;
+    util::watch(&io);
+    let (ours, mut peer) = UnixStream::pair()?;
+    let told = Record::new();
+    let connection = session::adopt(local::stream::Socket::from_std(&io, ours)?, Script::new(&told))?;
+    run_until(&mut io, || told.len() == 1);
+    connection.send(b"who leaves this unread resets");
+    io.poll()?;
+    peer.write_all(&[7; 128 * 1024])?;
+    drop(peer);
+    connection.close_after_flush(SOON);
+    finish(&mut io);
+    assert_eq!(told.take(), ["opened", "closed ConnectionReset", "dropped"]);
     Ok(())
 }
 

@@ -32,7 +32,7 @@ pub fn note_down(lab: &Lab, options: &Options, peers: &[&Peer], records: &mut Re
     records.fact("rounds", &options.rounds.to_string())?;
     records.fact("seconds", &options.seconds.to_string())?;
     records.fact("processors", &lab.processors.describe())?;
-    records.fact("read buffer", "64 KiB (of sessions up to 256 KiB, as by default)")?;
+    records.fact("read buffer", "64 KiB (of sessions up to 512 KiB, as by default)")?;
     let mut ours_told = false;
     for peer in peers {
         let ours = peer.role == Role::Ours;

@@ -15,7 +15,7 @@ pub(crate) struct Buffers {
 }
 
 /// A spare larger than this is given back to the system. What was left unconsumed and another read fit.
-const SPARE: usize = 512 * 1024;
+const SPARE: usize = 1024 * 1024;
 
 impl Buffers {
     /// The read buffer comes with the first connection: a loop without any pays nothing for it. What it may grow to is

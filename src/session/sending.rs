@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   own method, small ------------------> gathered --(the method returns: serve.rs)--> one write
-//!   16 KiB or more, nothing queued -----> now, with what was gathered before it -------> one write, or in pieces
+//!   16 KiB or more, nothing queued -----> now, with what was gathered before it in one
+//!                                         write, else in pieces
 //!   from another's `received` ----------> queued ----(that method returns: flush)----> one write
 //!   from elsewhere, shared, or behind
 //!   what is queued already -------------> queued ----(the next dispatch: visit.rs)---> writes
@@ -116,7 +117,7 @@ impl Link {
         may_be
     }
 
-    /// Writes what is queued, once; what is left after that is for a dispatch, and so is whatever else was asked meanwhile.
+    /// Writes what is queued, with one call of `write`; what is left after that is for a dispatch, and so is whatever else was asked meanwhile.
     pub(super) fn flush_queue(self: &Rc<Self>) {
         self.is_to_be_flushed.set(false);
         if self.calm.get() > 0 {
@@ -191,14 +192,17 @@ impl Link {
         self.write(&slices[..count])
     }
 
-    /// Writes one slice in pieces, several in one system call. An error breaks the connection off. Returns how many bytes the
-    /// socket took.
+    /// Writes one slice in pieces, as many as a dispatch may, and several slices in one system call. An error breaks the
+    /// connection off. Returns how many bytes the socket took.
     pub(super) fn write(&self, slices: &[IoSlice<'_>]) -> usize {
         let [large] = slices else {
             return self.write_piece(slices);
         };
+        if self.engine().teller.watches_calls() {
+            return self.write_piece(slices); // Who is told of a piece might send something before the next.
+        }
         let mut written = 0;
-        for piece in large.chunks(PIECE) {
+        for piece in large.chunks(PIECE).take(self.config().dispatch_bytes.div_ceil(PIECE)) {
             let taken = self.write_piece(&[IoSlice::new(piece)]);
             written += taken;
             if taken < piece.len() {

@@ -8,6 +8,7 @@ use super::transport::{PIECE, Transport, first_piece};
 use crate::engine::buffers::Buffers;
 use crate::engine::state::Engine;
 use crate::readiness::tracked::Tracked;
+use crate::ready::Ready;
 use rustix::io::Errno;
 use std::rc::Rc;
 
@@ -32,7 +33,7 @@ impl Link {
     pub(super) fn serve<const TCP: bool>(&self, engine: &Engine) -> Served {
         let mut buffer = engine.buffers.read.borrow_mut();
         let buffer = &mut **buffer;
-        let room = self.calm.get();
+        let mut room = self.calm.get();
         if room == 0 {
             return Served::Not;
         }
@@ -46,7 +47,11 @@ impl Link {
             _ => return Served::Not,
         };
         let bytes = match received {
-            Ok(n) if n >= PIECE => self.read_on(engine, buffer, n),
+            Ok(n) if n >= PIECE => {
+                let bytes = self.read_on(engine, buffer, n);
+                room = self.calm.get(); // None, if an error was behind them.
+                bytes
+            }
             Ok(n) if n > 0 => &buffer[..n],
             Err(Errno::AGAIN) => return Served::Wholly,
             nothing => {
@@ -72,8 +77,8 @@ impl Link {
     }
 
     /// So many bytes of a stream were read, which is a whole piece. Reads more of them, as long as there is more, and room
-    /// for it: what is shown is all of it at once. An end or an error that comes behind is noted already, and is told to the
-    /// session after these bytes.
+    /// for it: what is shown is all of it at once. The end of the stream is left to the next dispatch, which comes upon it
+    /// again. An error is noted, because the kernel tells it once, and told to the session after these bytes.
     #[cold]
     #[inline(never)]
     pub(super) fn read_on<'a>(&self, engine: &Engine, buffer: &'a mut [u8], mut read: usize) -> &'a [u8] {
@@ -91,8 +96,13 @@ impl Link {
                         break;
                     }
                 }
-                nothing => {
-                    self.look_at_end(nothing.err());
+                Ok(_) => {
+                    self.state.set(Ready::READABLE);
+                    break;
+                }
+                Err(Errno::AGAIN) => break,
+                error => {
+                    self.look_at_end(error.err());
                     break;
                 }
             }

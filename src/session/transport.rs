@@ -18,8 +18,8 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
-/// What one call moves of a stream, at most, in bytes. With larger calls, one after the other, a fast stream got through
-/// more slowly, above all because its peer had more to do: see `docs/what-was-tried.md`.
+/// What one call moves of a stream, at most, in bytes. With larger calls, streams of a MiB on their way got through more
+/// slowly, and their peer had more to do: see `docs/what-was-tried.md`.
 pub(super) const PIECE: usize = 64 * 1024;
 
 /// Where the first piece of a read lands.

@@ -42,7 +42,7 @@ impl Dispatch for Link {
         }
     }
 
-    /// Where so much waits that the next read will fill the buffer too, a larger one is lent from then on.
+    /// Where so much waits that the next reads will fill the buffer too, a larger one is lent from then on.
     fn goes_on(&self) {
         let engine = self.engine();
         let waiting = || self.transport.borrow().as_ref().map_or(0, |transport| transport.unread());
@@ -198,6 +198,8 @@ impl Visit<'_> {
 
     fn read(&self) {
         let link = self.link;
+        let closes = || link.flow.phase.get() == Phase::Closing;
+        let was_closing = closes(); // An error behind the bytes may end that.
         let mut buffer = link.engine().buffers.read.borrow_mut();
         let received = match &*link.transport.borrow() {
             Some(transport) => transport.receive(&link.state, link.engine(), first_piece(&mut buffer)),
@@ -214,7 +216,7 @@ impl Visit<'_> {
             }
         };
         link.flow.note_read(bytes.len());
-        if link.flow.phase.get() == Phase::Closing {
+        if was_closing || closes() {
             return link.note_moved(bytes.len(), 0); // Thrown away.
         }
         if !link.flow.tail.borrow().is_empty() {

@@ -65,7 +65,7 @@ impl Figure {
     }
 
     pub fn more_is_better(self) -> bool {
-        matches!(self, MessagesPerSecond | MebibytesPerSecond)
+        matches!(self, MessagesPerSecond | MebibytesPerSecond | LeastShare)
     }
 
     /// Its values in the records of one round; several where a round repeats, or comes in pieces.

@@ -42,7 +42,9 @@ fn turns(view: &View) -> Option<Section> {
         let series = |(workload, figure): &(&Workload, Figure)| figure.series(view.records, &workload.name, peer.name);
         let cells: Vec<_> = columns.iter().map(|column| series(column).map(|series| number(series.median))).collect();
         if cells.iter().any(Option::is_some) {
-            table.row([peer.title.to_string()].into_iter().chain(cells.into_iter().map(Option::unwrap_or_default)));
+            table.row(
+                [peer.title.to_string()].into_iter().chain(cells.into_iter().map(|cell| cell.unwrap_or(ABSENT.into()))),
+            );
         }
     }
     let (name, title) = ("stream-turns".into(), "Stream: how evenly connections have their turns".into());
