@@ -107,7 +107,8 @@ impl Config {
     /// Reads and writes of one source in one dispatch. Default 16 of them or 1 MiB, whichever comes first: enough that
     /// a fast stream pays for a turn only now and then, little enough that the others hardly wait. One that has shown that
     /// the source is not ready any more, as a short read of a TCP socket does, is not counted. Calls of `Io::try_io` are
-    /// paid from the same purse, each with its share.
+    /// paid from the same purse, each with its share. What a session is shown at once, and what it sends at once, counts as
+    /// one transfer, though it is read and written in pieces of 64 KiB, as many as the bytes allow.
     #[must_use]
     pub fn read_budget(mut self, transfers: usize, bytes: usize) -> Self {
         self.dispatch_bytes = bytes.max(1);
@@ -140,12 +141,11 @@ impl Config {
         self
     }
 
-    /// The loop's one read buffer, which sessions are lent in turn; at most this much is shown to a session at once,
-    /// and read by calls of 64 KiB at most, which count as one transfer.
+    /// The loop's one read buffer, which sessions are lent in turn; at most this much is shown to a session at once.
     /// Default 64 KiB, which is more than most messages have, and stays in the processor's cache. Where as much is waiting
-    /// when a connection's turn is over, the default doubles, up to 512 KiB, for good: a stream gets through faster
-    /// when its peer is woken less often. A buffer whose size is set here keeps it: choose it if a session answers with many
-    /// times what it is shown.
+    /// when a connection's turn is over, the default doubles, up to 512 KiB, for good: a stream gets through faster when more
+    /// of it is shown at once. A buffer whose size is set here keeps it: choose it if a session answers with many times what
+    /// it is shown.
     #[must_use]
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.read_buffer = bytes.max(1);

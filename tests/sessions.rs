@@ -71,11 +71,15 @@ fn lines_arrive_whole_however_they_are_cut() -> io::Result<()> {
 }
 
 /// P27: where as much waits as the loop's buffer takes, it becomes larger, up to 512 KiB, so that a stream is shown in
-/// fewer and larger pieces; a buffer whose size was set keeps it.
+/// fewer and larger pieces; a buffer whose size was set keeps it. P30: no more is read than the budget of a dispatch allows.
 #[test]
 fn a_stream_is_shown_in_larger_pieces() -> io::Result<()> {
     const KIB: usize = 1024;
-    for (config, least, most) in [(Config::new(), 65 * KIB, 512 * KIB), (Config::new().read_buffer(KIB), KIB, KIB)] {
+    let (small, bounded) = (Config::new().read_buffer(KIB), Config::new().read_buffer(512 * KIB));
+    let bounded = bounded.read_budget(16, 100 * KIB);
+    for (config, least, most) in
+        [(Config::new(), 65 * KIB, 512 * KIB), (small, KIB, KIB), (bounded, 64 * KIB, 100 * KIB)]
+    {
         let mut io = IoContext::with_config(config)?;
         util::watch(&io);
         let (sizes, received) = (Record::new(), Rc::new(RefCell::new(Vec::new())));

@@ -53,6 +53,25 @@ fn the_watermarks_pause_and_resume() {
     assert_eq!(told.take(), [""; 0]);
 }
 
+/// P28: what the peer does not take of a large send waits, wherever in it the peer stops, and leaves when it goes on.
+#[test]
+fn a_large_send_stops_where_the_peer_does() {
+    const SIZE: usize = 300 * 1024;
+    for takes in [0, 1, 64 * 1024, 100 * 1024, 128 * 1024, SIZE] {
+        let script = Script::new(&Record::new()).on_received(|connection, bytes| {
+            connection.send(&pattern(0, SIZE));
+            bytes.len()
+        });
+        let peer = Harness::new(script);
+        peer.peer_takes(takes);
+        peer.receive(b"all of it, please");
+        assert_eq!((peer.connection().queued(), peer.sent()), (SIZE - takes, pattern(0, takes)));
+        peer.peer_resumes();
+        peer.settle();
+        assert_eq!((peer.connection().queued(), peer.sent()), (0, pattern(takes, SIZE - takes)));
+    }
+}
+
 /// P28: the same when the session itself sends, in each way of sending.
 #[test]
 fn every_way_of_sending_heeds_the_watermarks() {

@@ -164,7 +164,7 @@ fn at_first(stream: Workload) -> Workload {
     Workload { name: format!("{}-at-first", stream.name), label: format!("{}, at first", stream.label), ..stream }
 }
 
-/// How a stream does where no server takes more at a time. Otherwise our sessions do, up to 512 KiB, which decides one
+/// How a stream does where no server answers more at a time. Otherwise our sessions do, up to 512 KiB, which decides one
 /// workload; and all but libevent, which makes it the quickest in another. (It never reads more than 4 KiB.)
 fn in_small_reads(mut stream: Workload, served: &'static str, kibibytes: usize) -> Workload {
     if let Task::Served { workload, .. } = &mut stream.task {

@@ -28,7 +28,8 @@
 //! # What a connection promises its session
 //!
 //! - Methods are called one at a time, from the loop, never inside a call that user code makes.
-//! - What a method sends leaves in one write when it returns. What is sent from elsewhere leaves in the same turn.
+//! - What a method sends leaves in one write when it returns; a large send leaves at once. What is sent from elsewhere
+//!   leaves in the same turn.
 //! - A peer that does not read fills the write queue, not the memory: above the high watermark the connection's own
 //!   reading pauses and [`send`](Connection::send) says so; below the low one [`drained`](Session::drained) is called
 //!   and reading goes on. Past a hard limit the connection ends.

@@ -117,7 +117,8 @@ impl Link {
         may_be
     }
 
-    /// Writes what is queued, with one call of `write`; what is left after that is for a dispatch, and so is whatever else was asked meanwhile.
+    /// Writes what is queued, with one call of `write`; what is left after that is for a dispatch, and so is whatever else
+    /// was asked meanwhile.
     pub(super) fn flush_queue(self: &Rc<Self>) {
         self.is_to_be_flushed.set(false);
         if self.calm.get() > 0 {
@@ -198,8 +199,8 @@ impl Link {
         let [large] = slices else {
             return self.write_piece(slices);
         };
-        if self.engine().teller.watches_calls() {
-            return self.write_piece(slices); // Who is told of a piece might send something before the next.
+        if self.engine().teller.tracing() {
+            return self.write_piece(slices); // A logger that is told of a piece might send something before the next.
         }
         let mut written = 0;
         for piece in large.chunks(PIECE).take(self.config().dispatch_bytes.div_ceil(PIECE)) {

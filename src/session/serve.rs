@@ -82,8 +82,9 @@ impl Link {
     #[cold]
     #[inline(never)]
     pub(super) fn read_on<'a>(&self, engine: &Engine, buffer: &'a mut [u8], mut read: usize) -> &'a [u8] {
-        while read < buffer.len() {
-            let rest = first_piece(&mut buffer[read..]);
+        let most = buffer.len().min(engine.config.dispatch_bytes);
+        while read < most {
+            let rest = first_piece(&mut buffer[read..most]);
             let asked = rest.len();
             let received = match &*self.transport.borrow() {
                 Some(transport) => transport.receive(&self.state, engine, rest),

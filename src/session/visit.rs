@@ -265,16 +265,15 @@ impl Visit<'_> {
     /// Writes what is queued, as far as the socket and the budget go.
     fn write_queue(&self) {
         let link = self.link;
-        if !link.flow.may_write() {
-            return;
-        }
-        while !self.budget.is_spent() && !link.flow.queue.borrow().is_empty() {
+        while link.flow.may_write() && !self.budget.is_spent() && !link.flow.queue.borrow().is_empty() {
             let written = link.write_queued();
             if written == 0 {
                 break;
             }
             link.flow.queue.borrow_mut().advance(written);
-            link.flow.note_written();
+            if link.flow.may_write() {
+                link.flow.note_written(); // Else a piece behind what was written has failed: nobody is to send more.
+            }
             self.budget.pay_transfer(written, link.config());
         }
     }

@@ -246,7 +246,7 @@ pub const TELLINGS: &[Telling] = &[
     telling(
         Family::SmallReads,
         "small-reads",
-        "Streams where none reads more at a time: connections × bytes on their way",
+        "Streams where none answers more at a time: connections × bytes on their way",
         MebibytesPerSecond,
         OF_STREAMS,
     ),
