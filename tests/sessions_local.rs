@@ -81,6 +81,32 @@ fn what_is_behind_whole_pieces_is_told_after_them() -> io::Result<()> {
     Ok(())
 }
 
+/// P18: a large send arrives byte for byte, wherever the socket is full, and however soon it is not any more.
+#[test]
+fn a_large_send_arrives_in_order_while_the_peer_reads() -> io::Result<()> {
+    const SIZE: usize = 2 * 1024 * 1024;
+    let mut io = context();
+    let bytes = pattern(0, SIZE);
+    for _ in 0..10 {
+        let (ours, mut peer) = UnixStream::pair()?;
+        let sent = bytes.clone();
+        let script = Script::new(&Record::new()).on_opened(move |connection| {
+            connection.send(&sent);
+            connection.close_after_flush(SOON);
+        });
+        session::adopt(local::stream::Socket::from_std(&io, ours)?, script)?;
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                let mut received = Vec::new();
+                peer.read_to_end(&mut received).map(|_| received)
+            });
+            finish(&mut io);
+            assert!(reader.join().expect("no panic").is_ok_and(|received| received == bytes));
+        });
+    }
+    Ok(())
+}
+
 /// P29: what a connection that closes comes upon is thrown away, also in front of a reset.
 #[test]
 fn nobody_is_shown_what_arrives_in_front_of_a_reset_while_closing() -> io::Result<()> {
