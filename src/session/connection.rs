@@ -31,8 +31,8 @@ impl Connection {
     /// elsewhere it is queued, and leaves in the same turn if its step 5 is not over, else in the next; in
     /// [`received`](super::Session::received) of another session nearly always when that returns. A large send
     /// (16 KiB) goes straight to the socket, without a copy, with what was gathered before it; unless bytes are queued
-    /// already, or much was sent that way in this turn. What the peer does not take stays queued, and
-    /// what is beyond the [budget of a dispatch](crate::Config::read_budget).
+    /// already, or much was sent that way in this turn. What the peer does not take stays queued, and what is beyond the
+    /// [budget of a dispatch](crate::Config::read_budget).
     ///
     /// Nothing is ever refused because the peer is slow: the answer says when to stop, and
     /// [a limit](Connection::set_write_limit) ends the connection of a sender that does not.
