@@ -1,9 +1,9 @@
 //! The price tags: what was promised, and what was measured.
 
 use super::counted::memory_per_connection;
-use super::figures::{Figure, TELLINGS, number};
+use super::figures::{Figure, TELLINGS, Telling, number};
 use super::overview::ABSENT;
-use super::verdicts::{Pair, pairs};
+use super::verdicts::{Pair, compared, pairs};
 use super::{Section, View};
 use crate::counts::{ALLOCATIONS, INSTRUCTIONS, SYSTEM_CALLS, WITHOUT_LOG};
 use crate::limits::SYSTEM_CALLS_ABOVE_FLOOR;
@@ -34,8 +34,10 @@ enum Origin {
     Logging(&'static str),
     /// The lowest ratio to the best peer of all workloads of these families, surely too low ones first.
     LowestRatio(&'static [Family]),
-    /// In how many of them the 99th percentile is worse than a library's, beyond the noise.
+    /// In how many workloads the 99th percentile is worse than a library's, beyond the noise.
     Tails,
+    /// In how many a library is ahead of a session, beyond the noise.
+    Behind,
     /// A session's time divided by another's.
     Time {
         workload: &'static str,
@@ -69,6 +71,7 @@ const PRICES: &[(&str, Bound, Origin)] = &[
     ("churn on one processor: rate / best peer's, the lowest", AtLeast(RATIO), LowestRatio(&[Family::ChurnTogether])),
     ("streams: rate / best peer's, the lowest", AtLeast(RATIO), LowestRatio(STREAMING)),
     ("echo, churn: workloads whose p99 is worse than a library's", AtMost(0.0, 0.0), Tails),
+    ("workloads in which a library is ahead of a session", AtMost(0.0, 0.0), Behind),
     ("post: time / Boost.Asio's", AtMost(1.0, 1.0), Time { workload: "post", peer: "asio" }),
     ("post from another thread: time / tokio's", AtMost(1.0, 1.0), Time { workload: "post-remote", peer: "tokio" }),
     ("cancel 1,000,000 timers, alarms: CPU / Boost.Asio's", QUARTER, Cancelled("readiness", IN_ORDER)),
@@ -190,12 +193,12 @@ impl Origin {
             }
             Tails => {
                 let pairs = echoes(view, ANSWERING);
-                let name = |pair: &Pair| pair.workload.name.clone();
-                let tails: Vec<_> = pairs.iter().filter_map(|pair| Some((name(pair), pair.tail(view)?.1))).collect();
-                let worse: Vec<_> = tails.iter().filter(|(_, tail)| tail.high < 1.0).map(|(name, _)| &**name).collect();
-                let words = if worse.is_empty() { String::new() } else { format!(" ({})", worse.join(", ")) };
-                let rounds = tails.iter().map(|(_, tail)| tail.rounds).min()?;
-                Some(Measured { words, rounds, ..Measured::plain(worse.len() as f64) })
+                let tails = pairs.iter().filter_map(|pair| Some((&*pair.workload.name, pair.tail(view)?.1)));
+                worse(tails.collect())
+            }
+            Behind => {
+                let pairs: Vec<_> = compared().flat_map(|telling| of_sessions(view, telling)).collect();
+                worse(pairs.iter().map(|pair| (&*pair.workload.name, pair.paired)).collect())
             }
             Time { workload, peer } => time(view, workload, SESSION, peer).as_ref().map(Measured::part),
             Cancelled(layer, order) => time(view, order, layer, "asio").as_ref().map(Measured::part),
@@ -211,7 +214,19 @@ impl Origin {
 /// Where a session was measured beside a library.
 fn echoes<'a>(view: &'a View, families: &[Family]) -> Vec<Pair<'a>> {
     let tellings = TELLINGS.iter().filter(|telling| families.contains(&telling.family));
-    tellings.flat_map(|telling| pairs(view, telling)).filter(|pair| pair.ours.name == SESSION).collect()
+    tellings.flat_map(|telling| of_sessions(view, telling)).collect()
+}
+
+fn of_sessions<'a>(view: &'a View, telling: &Telling) -> impl Iterator<Item = Pair<'a>> + use<'a> {
+    pairs(view, telling).into_iter().filter(|pair| pair.ours.name == SESSION)
+}
+
+/// In how many of these workloads ours is worse, beyond the noise, and in which.
+fn worse(all: Vec<(&str, Paired)>) -> Option<Measured> {
+    let worse: Vec<_> = all.iter().filter(|(_, paired)| paired.high < 1.0).map(|(name, _)| *name).collect();
+    let words = if worse.is_empty() { String::new() } else { format!(" ({})", worse.join(", ")) };
+    let rounds = all.iter().map(|(_, paired)| paired.rounds).min()?;
+    Some(Measured { words, rounds, ..Measured::plain(worse.len() as f64) })
 }
 
 fn time(view: &View, workload: &str, ours: &str, other: &str) -> Option<Paired> {
@@ -264,6 +279,7 @@ mod tests {
         assert_eq!(lowest, found(0.98, " (echo-1x64, between 0.980 and 0.980; 1 of 1 at 0.97 or more)"));
         assert_eq!(LowestRatio(STREAMING).measured(&view), None);
         assert_eq!(Tails.measured(&view), found(1.0, " (echo-1x64)"));
+        assert_eq!(Behind.measured(&view), found(1.0, " (echo-1x64)"));
         assert_eq!(Time { workload: "post", peer: "asio" }.measured(&view), found(0.5, " (between 0.500 and 0.500)"));
         assert_eq!(Memory.measured(&view), None);
     }

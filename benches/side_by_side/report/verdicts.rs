@@ -120,7 +120,7 @@ fn others(view: &View) -> Option<Section> {
 }
 
 /// Where ours are told to sleep at once, which they do not by default, there is nothing to judge.
-fn compared() -> impl Iterator<Item = &'static Telling> {
+pub fn compared() -> impl Iterator<Item = &'static Telling> {
     TELLINGS.iter().filter(|telling| telling.family != Family::Asleep)
 }
 
