@@ -33,7 +33,8 @@ fn main() -> io::Result<()> {
         assert!(one.epoll_ctl > 0, "the sockets are registered: {one:?}");
         assert_eq!(one.epoll_ctl, many.epoll_ctl, "{layer}: {one:?} {many:?}");
         let transfers = f64::from(many.transfers - one.transfers) / f64::from(MESSAGES - 1);
-        assert!(transfers <= 4.0, "{layer}: {transfers} reads and writes per message, two ends");
+        // A few reads are not of messages: a sanitizer's runtime makes some of its own, not always as many.
+        assert!(transfers < 4.01, "{layer}: {transfers} reads and writes per message, two ends");
         println!("{layer}: {} epoll_ctl for any number of messages, {transfers} transfers each", many.epoll_ctl);
     }
     Ok(())
