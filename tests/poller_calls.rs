@@ -33,8 +33,9 @@ fn main() -> io::Result<()> {
         assert!(one.epoll_ctl > 0, "the sockets are registered: {one:?}");
         assert_eq!(one.epoll_ctl, many.epoll_ctl, "{layer}: {one:?} {many:?}");
         let transfers = f64::from(many.transfers - one.transfers) / f64::from(MESSAGES - 1);
-        // A few reads are not of messages: a sanitizer's runtime makes some of its own, not always as many.
-        assert!(transfers < 4.01, "{layer}: {transfers} reads and writes per message, two ends");
+        // A sanitizer's runtime makes some dozens of reads of its own, not always as many; messages are received.
+        assert!(many.reads < MESSAGES / 10, "{layer}: {many:?}");
+        assert!(transfers <= 4.0, "{layer}: {transfers} reads and writes per message, two ends");
         println!("{layer}: {} epoll_ctl for any number of messages, {transfers} transfers each", many.epoll_ctl);
     }
     Ok(())
@@ -50,7 +51,9 @@ fn echo(layer: &str, messages: u32) -> io::Result<()> {
 #[derive(Debug)]
 struct Calls {
     epoll_ctl: u32,
+    /// But for those by read(2).
     transfers: u32,
+    reads: u32,
 }
 
 /// The system calls of a child that echoes, as strace counts them; `None` if it cannot.
@@ -71,8 +74,9 @@ fn calls_of(layer: &str, messages: u32) -> io::Result<Option<Calls>> {
         rows.filter_map(|row| row.get(3)?.parse::<u32>().ok()).sum()
     };
     let epoll_ctl = count(&["epoll_ctl"]);
-    let transfers = count(&["sendto", "recvfrom", "read", "write", "send", "recv", "sendmsg", "recvmsg"]);
-    Ok((output.status.success() && epoll_ctl > 0).then_some(Calls { epoll_ctl, transfers }))
+    let transfers = count(&["sendto", "recvfrom", "write", "send", "recv", "sendmsg", "recvmsg"]);
+    let reads = count(&["read"]);
+    Ok((output.status.success() && epoll_ctl > 0).then_some(Calls { epoll_ctl, transfers, reads }))
 }
 
 /// Sends each answer in pieces: eight bytes that are gathered, a shared slice among them, in one write.
