@@ -69,6 +69,7 @@ impl Workload for Churn {
     ) -> Result<Next, Failure> {
         if link.complete() {
             link.end()?;
+            return Ok(Next::AwaitEnd);
         }
         Ok(Next::Wait)
     }

@@ -53,6 +53,8 @@ pub enum Next {
     Wait,
     /// Sends the message that it was given.
     Send,
+    /// Waits for the server's end, having told its own.
+    AwaitEnd,
     /// Works on, with another socket.
     Reopened,
     /// Is done with its work.
@@ -114,6 +116,7 @@ fn serve<W: Workload>(
         let link = &mut wire.links[index];
         match next {
             Next::Wait | Next::Send => {}
+            Next::AwaitEnd => poller.watch_from_now(&link.socket, index, W::TOLD)?,
             Next::Reopened => poller.watch(&link.socket, index, W::TOLD)?,
             Next::Done => {
                 // An ended one might be ready for ever.
@@ -121,7 +124,7 @@ fn serve<W: Workload>(
                 return Ok(true);
             }
         }
-        if ready.room || !matches!(next, Next::Wait) {
+        if ready.room || !matches!(next, Next::Wait | Next::AwaitEnd) {
             link.send(&wire.pattern)?;
             poller.watch_room(link, index, W::TOLD)?;
         }

@@ -62,6 +62,14 @@ impl Poller {
         epoll::delete(&self.epoll, socket).map_err(failed("epoll"))
     }
 
+    /// Forgets what has been noticed, and watches for what is to come. The server's kernel acknowledges an end at once, which
+    /// puts the connection into epoll's queue although there is nothing to be told; and if the server's own end has come
+    /// before the next wait, it is told there, so that the connection has overtaken those that were answered meanwhile.
+    pub fn watch_from_now(&self, socket: impl AsFd, index: usize, told: Told) -> Result<(), Failure> {
+        self.forget(&socket)?;
+        self.watch(socket, index, told)
+    }
+
     /// Watches for room, too, as long as there is something left to send.
     #[inline]
     pub fn watch_room(&self, link: &mut Link, index: usize, told: Told) -> Result<(), Failure> {
@@ -90,5 +98,45 @@ impl Poller {
         let room = flags.contains(EventFlags::OUT);
         let end = flags.intersects(!(EventFlags::IN | EventFlags::OUT));
         Ready { index: data.u64() as usize, room, bytes: flags.intersects(!EventFlags::OUT), end }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    /// Ends the first connection's own side; then the second is answered, then the first one's server ends. Returns whose
+    /// turn it is, in order.
+    fn order(end: impl FnOnce(&Poller, &TcpStream)) -> Vec<usize> {
+        let [(ending, its_server), (answered, other_server)] = [pair(), pair()];
+        let mut poller = Poller::new().unwrap();
+        poller.watch(&ending, 0, Told::OnceForEach).unwrap();
+        poller.watch(&answered, 1, Told::OnceForEach).unwrap();
+        ending.shutdown(Shutdown::Write).unwrap();
+        end(&poller, &ending);
+        (&other_server).write_all(b"x").unwrap();
+        answered.peek(&mut [0]).unwrap(); // It has arrived.
+        drop(its_server);
+        let mut order = Vec::new();
+        while order.len() < 2 {
+            let ready = poller.wait().unwrap();
+            order.extend((0..ready).map(|number| poller.ready(number).index));
+        }
+        order
+    }
+
+    #[test]
+    fn an_end_that_is_awaited_overtakes_no_answer() {
+        let watched_from_now =
+            |poller: &Poller, ending: &TcpStream| poller.watch_from_now(ending, 0, Told::OnceForEach).unwrap();
+        assert_eq!(order(watched_from_now), [1, 0]);
     }
 }
