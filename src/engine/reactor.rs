@@ -242,9 +242,16 @@ impl Reactor {
 
     /// A read was short, and there may be more. The read that shows it is put off until the loop has nothing else to
     /// do: under load the next event comes before that, and spares it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn doubt(&self, state: &State) {
-        if let Some(token) = state.token().filter(|_| state.begin_doubt()) {
+        if state.begin_doubt() {
+            self.list_doubt(state); // Under load it is listed from before, nearly always.
+        }
+    }
+
+    #[inline(never)]
+    fn list_doubt(&self, state: &State) {
+        if let Some(token) = state.token() {
             self.doubts.borrow_mut().push_back(token);
             self.listed.set(self.listed.get() + 1);
         }

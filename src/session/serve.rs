@@ -41,8 +41,11 @@ impl Link {
             Some(Transport::Tcp(source)) if TCP && !engine.teller.watches_calls() => {
                 Tracked::unpaid(source, &self.state, engine, false).receive(first_piece(buffer))
             }
-            Some(other) if !TCP && !engine.teller.watches_calls() => {
-                other.receive(&self.state, engine, first_piece(buffer))
+            Some(Transport::Unix(source)) if !TCP && !engine.teller.watches_calls() => {
+                Tracked::unpaid(source, &self.state, engine, false).receive(first_piece(buffer))
+            }
+            Some(Transport::Wire(wire)) if !TCP && !engine.teller.watches_calls() => {
+                wire.receive(&self.state, first_piece(buffer))
             }
             _ => return Served::Not,
         };
@@ -122,7 +125,10 @@ impl Link {
         }
         let sent = match &*self.transport.borrow_mut() {
             Some(Transport::Tcp(source)) if TCP => Tracked::unpaid(source, &self.state, engine, false).send(bytes),
-            Some(other) if !TCP => other.send(&self.state, engine, bytes),
+            Some(Transport::Unix(source)) if !TCP => {
+                Tracked::unpaid(source, &self.state, engine, false).send(bytes)
+            }
+            Some(Transport::Wire(wire)) if !TCP => wire.send(&self.state, bytes),
             _ => Ok(0),
         };
         match sent {
