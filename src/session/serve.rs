@@ -125,9 +125,7 @@ impl Link {
         }
         let sent = match &*self.transport.borrow_mut() {
             Some(Transport::Tcp(source)) if TCP => Tracked::unpaid(source, &self.state, engine, false).send(bytes),
-            Some(Transport::Unix(source)) if !TCP => {
-                Tracked::unpaid(source, &self.state, engine, false).send(bytes)
-            }
+            Some(Transport::Unix(source)) if !TCP => Tracked::unpaid(source, &self.state, engine, false).send(bytes),
             Some(Transport::Wire(wire)) if !TCP => wire.send(&self.state, bytes),
             _ => Ok(0),
         };
