@@ -113,15 +113,15 @@ mod tests {
         (client, listener.accept().unwrap().0)
     }
 
-    /// Ends the first connection's own side; then the second is answered, then the first one's server ends. Returns whose
-    /// turn it is, in order.
-    fn order(end: impl FnOnce(&Poller, &TcpStream)) -> Vec<usize> {
+    /// The first connection's own side is ended, then the second is answered, then the first one's server ends.
+    #[test]
+    fn an_end_that_is_awaited_overtakes_no_answer() {
         let [(ending, its_server), (answered, other_server)] = [pair(), pair()];
         let mut poller = Poller::new().unwrap();
         poller.watch(&ending, 0, Told::OnceForEach).unwrap();
         poller.watch(&answered, 1, Told::OnceForEach).unwrap();
         ending.shutdown(Shutdown::Write).unwrap();
-        end(&poller, &ending);
+        poller.watch_from_now(&ending, 0, Told::OnceForEach).unwrap();
         (&other_server).write_all(b"x").unwrap();
         answered.peek(&mut [0]).unwrap(); // It has arrived.
         drop(its_server);
@@ -130,13 +130,6 @@ mod tests {
             let ready = poller.wait().unwrap();
             order.extend((0..ready).map(|number| poller.ready(number).index));
         }
-        order
-    }
-
-    #[test]
-    fn an_end_that_is_awaited_overtakes_no_answer() {
-        let watched_from_now =
-            |poller: &Poller, ending: &TcpStream| poller.watch_from_now(ending, 0, Told::OnceForEach).unwrap();
-        assert_eq!(order(watched_from_now), [1, 0]);
+        assert_eq!(order, [1, 0]);
     }
 }
