@@ -192,6 +192,22 @@ mod by_descriptor {
         host.run(io)
     }
 
+    /// P32: a turn takes back what had woken the descriptor, also where there is no source to ask for: a host that is told of
+    /// a level would turn for ever.
+    #[test]
+    fn the_descriptor_is_quiet_after_a_turn() -> io::Result<()> {
+        let mut io = IoContext::new()?;
+        let is_up = |io: &IoContext| -> io::Result<bool> {
+            Ok(poll(&mut [PollFd::from_borrowed_fd(io.as_fd(), PollFlags::IN)], Some(&Timespec::default()))? > 0)
+        };
+        assert!(!is_up(&io)?);
+        io.post(|| {});
+        assert!(is_up(&io)?);
+        assert_eq!(io.poll()?, 1);
+        assert!(!is_up(&io)?);
+        Ok(())
+    }
+
     /// P32: timers, tasks, other threads, sources and storms of posts are all served, whichever kind of host sleeps.
     #[test]
     fn every_kind_of_work_is_served_by_every_kind_of_host() -> io::Result<()> {

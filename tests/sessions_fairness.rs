@@ -5,15 +5,18 @@ mod net;
 mod scripted;
 mod util;
 
+use ioctx::ip::tcp;
+use ioctx::local;
 use ioctx::session::{self, Connection};
 use ioctx::testing::Harness;
 use ioctx::{Config, IoContext};
-use net::{anywhere, finish, poll_until};
+use net::{anywhere, finish, poll_until, wait_readable};
 use scripted::{SOON, Script, adopted, pattern};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -68,6 +71,71 @@ fn ready_connections_take_turns() -> io::Result<()> {
             assert!(counts.values().all(|count| *count == ROUNDS), "{counts:?}");
         }
     }
+    Ok(())
+}
+
+/// P30: the same for one that becomes ready meanwhile.
+#[test]
+fn who_becomes_ready_meanwhile_is_next() -> io::Result<()> {
+    let mut io = IoContext::with_config(Config::new().read_buffer(100))?;
+    util::watch(&io);
+    let order = Record::new();
+    let note = |n, mut wake: Option<UnixStream>| {
+        let order = order.clone();
+        Script::new(&Record::new()).on_received(move |_, bytes| {
+            order.push(n);
+            if let Some(peer) = &mut wake {
+                peer.write_all(b"x").expect("there is room");
+            }
+            bytes.len()
+        })
+    };
+    let (ours, second_peer) = UnixStream::pair()?;
+    session::adopt(local::stream::Socket::from_std(&io, ours)?, note(2, None))?;
+    let (ours, mut first_peer) = UnixStream::pair()?;
+    session::adopt(local::stream::Socket::from_std(&io, ours)?, note(1, Some(second_peer)))?;
+    let _server = session::serve(tcp::Acceptor::listen_on(&io, anywhere())?, |_| Script::new(&Record::new()))?;
+    first_peer.write_all(&[7; 5000])?;
+    run_until(&mut io, || order.len() == 100);
+    assert_eq!(order.take(), [1, 2].repeat(50));
+    Ok(())
+}
+
+/// How often the only connection has been called, which has more to read all the time, until a client is accepted that
+/// came in its first call.
+fn calls_until_a_client_is_accepted(mut turn: impl FnMut(&mut IoContext) -> io::Result<usize>) -> io::Result<usize> {
+    let mut io = IoContext::with_config(Config::new().read_buffer(100))?;
+    util::watch(&io);
+    let listener = TcpListener::bind(anywhere())?;
+    let (endpoint, there) = (listener.local_addr()?, listener.try_clone()?);
+    let server = session::serve(tcp::Acceptor::from_std(&io, listener)?, |_| Script::new(&Record::new()))?;
+    let (calls, client) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(None)));
+    let (count, connected) = (Rc::clone(&calls), Rc::clone(&client));
+    let script = Script::new(&Record::new()).on_received(move |_, bytes| {
+        count.set(count.get() + 1);
+        connected.borrow_mut().get_or_insert_with(|| {
+            let client = TcpStream::connect(endpoint).expect("somebody listens");
+            wait_readable(&there).expect("it can be waited for");
+            client
+        });
+        bytes.len()
+    });
+    let (ours, mut peer) = UnixStream::pair()?;
+    session::adopt(local::stream::Socket::from_std(&io, ours)?, script)?;
+    peer.write_all(&[7; 5000])?;
+    while server.stats().accepted == 0 {
+        turn(&mut io)?;
+    }
+    Ok(calls.get())
+}
+
+/// P30: a client that is to be accepted waits for no more turns of the only connection than a dispatch may have reads, and
+/// with `poll` for none.
+#[test]
+fn a_client_does_not_wait_long_for_the_only_connection() -> io::Result<()> {
+    let calls = calls_until_a_client_is_accepted(IoContext::run_one)?;
+    assert!((2..=16).contains(&calls), "{calls}");
+    assert_eq!(calls_until_a_client_is_accepted(IoContext::poll_one)?, 1);
     Ok(())
 }
 

@@ -16,6 +16,11 @@ pub(crate) trait Dispatch: 'static {
     /// Does what can be done and is wanted. Called from step 5 of the turn, never nested.
     fn dispatch(&self);
 
+    /// As of [`Handler`].
+    fn can_wait(&self) -> bool {
+        false
+    }
+
     /// What `dispatch` calls, if it is one call, which the turn watches then: so the dispatch, in which everything is
     /// inlined, does not have to ask before and after.
     fn one_call(&self) -> Option<(&'static str, Origin)> {
@@ -53,6 +58,10 @@ impl<D: Dispatch> Handler for D {
         if !state.queued.get() {
             dispatch_if_due(&self);
         }
+    }
+
+    fn can_wait(&self) -> bool {
+        Dispatch::can_wait(self)
     }
 
     fn one_call(&self) -> Option<(&'static str, Origin)> {

@@ -36,6 +36,9 @@ pub(crate) trait Handler {
     /// Notes what the poller told, and dispatches the handler if it is due and not on the ready list.
     fn on_event(self: Rc<Self>, told: Ready);
 
+    /// Whether what comes here can wait for a few turns: clients that are not accepted yet, and signals.
+    fn can_wait(&self) -> bool;
+
     /// What a dispatch calls, if it calls one thing and does not watch that itself.
     fn one_call(&self) -> Option<(&'static str, Origin)>;
 
@@ -47,6 +50,9 @@ pub(crate) trait Handler {
 
 /// How many turns a doubt is left alone.
 const DOUBT_TURNS: u32 = 64;
+
+/// In how many turns in a row the kernel is asked once at least: as many as a dispatch may have reads.
+const TURNS_UNASKED: u32 = 16;
 
 /// A registration, whatever its handler.
 pub(crate) type Entry = Rc<dyn Handler>;
@@ -61,6 +67,8 @@ pub(crate) struct Reactor {
     /// `None` once the context has gone.
     registry: RefCell<Option<mio::Registry>>,
     slab: RefCell<Slots<Slot>>,
+    /// How many in the slab cannot wait.
+    impatient: Cell<usize>,
     generation: Cell<u32>,
     /// Due and not yet called; the front came first. With `left_over` it holds each entry at most once: `queued`.
     ready: RefCell<VecDeque<Entry>>,
@@ -72,6 +80,8 @@ pub(crate) struct Reactor {
     doubtful_turns: Cell<u32>,
     /// How many there are in `ready`, `left_over` and `doubts`, so that a turn with none of them asks once.
     listed: Cell<usize>,
+    /// How many turns have not asked the kernel since one that had to.
+    unasked: Cell<u32>,
     /// How many events one turn delivers, and how many doubts it settles.
     batch: usize,
     /// To be flushed after the dispatch in progress.
@@ -88,6 +98,7 @@ impl Reactor {
         Reactor {
             registry: RefCell::new(Some(registry)),
             slab: RefCell::new(Slots::new()),
+            impatient: Cell::new(0),
             generation: Cell::new(0),
             // With room from the start: lists that grow when all clients leave at once would lie, in the allocator's
             // heap, above everything the clients have needed, and keep all of that from the system.
@@ -96,6 +107,7 @@ impl Reactor {
             doubts: RefCell::default(),
             doubtful_turns: Cell::new(0),
             listed: Cell::new(0),
+            unasked: Cell::new(0),
             batch: batch.max(1),
             unflushed: RefCell::default(),
             hunch: Hunch::default(),
@@ -118,6 +130,7 @@ impl Reactor {
         let token = pack(slab.vacant_key(), generation);
         slab.insert(Slot { token, entry: Rc::clone(entry) });
         entry.state().enter(token);
+        self.impatient.set(self.impatient.get() + usize::from(!entry.can_wait()));
         token
     }
 
@@ -126,12 +139,28 @@ impl Reactor {
     pub(crate) fn remove(&self, state: &State) -> Option<Entry> {
         let token = state.leave()?;
         self.hunch.stir();
-        Some(self.slab.borrow_mut().try_remove(index(token))?.entry)
+        let entry = self.slab.borrow_mut().try_remove(index(token))?.entry;
+        self.impatient.set(self.impatient.get() - usize::from(!entry.can_wait()));
+        Some(entry)
     }
 
     /// Whether nobody waits for events.
     pub(crate) fn is_empty(&self) -> bool {
         self.slab.borrow().is_empty()
+    }
+
+    /// Whether there is more to read of the only one that cannot wait, and it has not kept the others waiting for too many
+    /// turns. Then the kernel need not be asked: it can tell of nobody who would have to come first.
+    #[inline(never)] // Most turns may sleep, and `wait` would be longer for them.
+    pub(crate) fn only_one_is_readable(&self) -> bool {
+        let is_readable = self.impatient.get() == 1 && {
+            let (ready, left_over) = (self.ready.borrow(), self.left_over.borrow());
+            ready.iter().chain(left_over.iter()).any(|entry| entry.state().wanted().is_readable() && !entry.can_wait())
+        };
+        let turns = self.unasked.get() + 1;
+        let passes = is_readable && turns < TURNS_UNASKED;
+        self.unasked.set(if passes { turns } else { 0 });
+        passes
     }
 
     pub(crate) fn entry(&self, index: u32) -> Option<Entry> {
@@ -155,6 +184,7 @@ impl Reactor {
         entries.extend(self.unflushed.borrow_mut().drain(..));
         self.doubts.take();
         self.listed.set(0);
+        self.impatient.set(0);
         entries
     }
 
@@ -339,5 +369,99 @@ impl Reactor {
     /// Closes this half of the poller; every source has been deregistered.
     pub(crate) fn close(&self) {
         drop(self.registry.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ready::Interest;
+
+    struct Fake(State, bool);
+
+    impl Handler for Fake {
+        fn state(&self) -> &State {
+            &self.0
+        }
+
+        fn on_event(self: Rc<Self>, _: Ready) {}
+
+        fn can_wait(&self) -> bool {
+            self.1
+        }
+
+        fn one_call(&self) -> Option<(&'static str, Origin)> {
+            None
+        }
+
+        fn flush(self: Rc<Self>) {}
+
+        fn cancel(&self, _: u64) -> bool {
+            false
+        }
+
+        fn abandon(&self) {}
+
+        fn describe(&self, _: &mut dyn FnMut(Work)) {}
+    }
+
+    fn reactor() -> io::Result<Reactor> {
+        Ok(Reactor::new(mio::Poll::new()?.registry().try_clone()?, 8))
+    }
+
+    fn inserted(reactor: &Reactor, can_wait: bool) -> Entry {
+        let entry: Entry = Rc::new(Fake(State::default(), can_wait));
+        reactor.insert(&entry);
+        entry
+    }
+
+    fn left_over(reactor: &Reactor, can_wait: bool, ready: Ready) -> Entry {
+        let entry = inserted(reactor, can_wait);
+        entry.state().set_interest(Interest::READABLE | Interest::WRITABLE);
+        entry.state().set(ready);
+        reactor.leave_over(Rc::clone(&entry));
+        entry
+    }
+
+    #[test]
+    fn the_only_one_that_cannot_wait_goes_on_for_so_many_turns() -> io::Result<()> {
+        let reactor = reactor()?;
+        let gone = inserted(&reactor, false);
+        reactor.remove(gone.state());
+        assert!(!reactor.only_one_is_readable(), "there is none");
+        inserted(&reactor, true);
+        left_over(&reactor, false, Ready::READABLE);
+        for _ in 0..2 {
+            for turn in 1..TURNS_UNASKED {
+                assert!(reactor.only_one_is_readable(), "turn {turn}");
+            }
+            assert!(!reactor.only_one_is_readable());
+        }
+        left_over(&reactor, false, Ready::READABLE);
+        assert!(!reactor.only_one_is_readable(), "there is another");
+        Ok(())
+    }
+
+    /// What was read of it last time may be all; and what it has to write may be the answer to what has just come.
+    #[test]
+    fn who_is_not_known_to_be_readable_does_not_go_on() -> io::Result<()> {
+        let reactor = reactor()?;
+        left_over(&reactor, false, Ready::WRITABLE);
+        assert!(!reactor.only_one_is_readable());
+        Ok(())
+    }
+
+    #[test]
+    fn who_can_wait_and_who_has_gone_do_not_go_on() -> io::Result<()> {
+        let reactor = reactor()?;
+        left_over(&reactor, true, Ready::READABLE);
+        inserted(&reactor, false);
+        assert!(!reactor.only_one_is_readable(), "the connection may be ready, and come first");
+        let reactor = self::reactor()?;
+        let gone = left_over(&reactor, false, Ready::READABLE);
+        reactor.remove(gone.state());
+        inserted(&reactor, false);
+        assert!(!reactor.only_one_is_readable(), "so may the next one");
+        Ok(())
     }
 }

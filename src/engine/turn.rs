@@ -35,7 +35,7 @@ impl Engine {
             turn.begin();
             self.take_posted(); // 1. take what other threads posted
             let sleep = self.decide_sleep(patience); // 2. decide how long to sleep
-            self.wait(poller, sleep)?; // 3. wait
+            self.wait(poller, sleep, patience)?; // 3. wait
         }
         if turn.is_at(Step::Wait) || turn.is_at(Step::ReadClock) {
             self.may_read_clock(); // 4. read the clock, once, if there are timers
@@ -103,12 +103,13 @@ impl Engine {
         !self.turn.is_at(Step::Outside)
     }
 
-    fn wait(&self, poller: &mut Poller, sleep: Sleep) -> Result<(), Left> {
+    fn wait(&self, poller: &mut Poller, sleep: Sleep, patience: Patience) -> Result<(), Left> {
         tell!(self, "{sleep}");
         self.turn.enter(Step::Wait);
         let (timeout, Reactor { hunch, large_reads, .. }) = (sleep.timeout(), &self.reactor);
         let since = self.teller.tracing().then(Instant::now);
-        let waited = if self.need_not_ask(&sleep) { poller.pass() } else { poller.wait(timeout, hunch, large_reads) };
+        let passes = self.need_not_ask(&sleep, patience);
+        let waited = if passes { poller.pass() } else { poller.wait(timeout, hunch, large_reads) };
         self.inbox.awake();
         match waited {
             Ok(events) => {
@@ -117,6 +118,7 @@ impl Engine {
                 // Not before the batch has begun: a logger may panic, and the next turn goes on with it.
                 if let Some(since) = since {
                     let how = if poller.has_spun() { "spun" } else { "slept" };
+                    let how = if passes { "did not ask" } else { how };
                     tell!(self, "{how} {:.3?}, {events} events", since.elapsed());
                 }
             }
@@ -128,10 +130,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the kernel has nothing to tell, and is not to make the thread sleep. A host must find the waker quiet
-    /// after the turn, so with one it is asked always.
-    fn need_not_ask(&self, sleep: &Sleep) -> bool {
-        sleep.is_none() && self.reactor.is_empty() && !self.embedded.get()
+    /// Whether the kernel has nothing to tell that is needed now, and is not to make the thread sleep. A host must find the
+    /// waker quiet after the turn, so with one it is asked always; and who wants one turn wants to know what is ready.
+    fn need_not_ask(&self, sleep: &Sleep, patience: Patience) -> bool {
+        let reactor = &self.reactor;
+        let goes_on = || !matches!(patience, Patience::None) && reactor.only_one_is_readable();
+        sleep.is_none() && !self.embedded.get() && (reactor.is_empty() || goes_on())
     }
 
     /// Where there are no timers, nobody asks for the time. (Who does later, has it read then.)

@@ -46,6 +46,8 @@ pub trait Descriptor: Source + AsFd + 'static {
     const WATCH: mio::Interest;
     /// What it watches for from the first write on that finds no room, if that is not the same.
     const WATCH_FOR_ROOM: Option<mio::Interest> = None;
+    /// Whether what comes can wait for a few turns: it is clients that are not accepted yet.
+    const CAN_WAIT: bool = false;
 
     /// The endpoint to show in listings.
     fn endpoint(&self) -> Option<String>;

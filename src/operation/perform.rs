@@ -19,6 +19,10 @@ impl<S: Descriptor> Dispatch for Object<S> {
         &self.handle.engine.reactor
     }
 
+    fn can_wait(&self) -> bool {
+        S::CAN_WAIT
+    }
+
     fn dispatch(&self) {
         let engine: &Engine = &self.handle.engine;
         let budget = Budget::new();

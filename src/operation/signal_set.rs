@@ -224,6 +224,10 @@ impl Dispatch for Waits {
         &self.handle.engine.reactor
     }
 
+    fn can_wait(&self) -> bool {
+        true
+    }
+
     /// It is in the slab to be found, and has no source to be ready.
     fn dispatch(&self) {}
 
@@ -289,6 +293,10 @@ impl Dispatch for SignalPipe {
 
     fn reactor(&self) -> &Reactor {
         &self.waits.handle.engine.reactor
+    }
+
+    fn can_wait(&self) -> bool {
+        true
     }
 
     /// Takes every byte that the signal handler wrote. Internal: the waits' handlers are what counts.

@@ -200,6 +200,10 @@ where
         &self.handle.engine.reactor
     }
 
+    fn can_wait(&self) -> bool {
+        is_listener::<S>()
+    }
+
     #[inline(always)]
     fn dispatch(&self) {
         let engine = &*self.handle.engine;
@@ -358,7 +362,7 @@ fn watch_for<S: 'static>(interest: Interest) -> Option<mio::Interest> {
     if is::<S, mio::net::UnixStream>() {
         return Some(UNIX_STREAM_FOR_ROOM);
     }
-    if is::<S, mio::net::TcpListener>() || is::<S, mio::net::UnixListener>() {
+    if is_listener::<S>() {
         return Some(mio::Interest::READABLE);
     }
     let readable = interest.is_readable().then_some(mio::Interest::READABLE);
@@ -387,6 +391,11 @@ pub(crate) const UNIX_STREAM_FOR_ROOM: mio::Interest = mio::Interest::READABLE.a
 
 fn is<S: 'static, T: 'static>() -> bool {
     TypeId::of::<S>() == TypeId::of::<T>()
+}
+
+/// Whether what comes is clients that are not accepted yet.
+fn is_listener<S: 'static>() -> bool {
+    is::<S, mio::net::TcpListener>() || is::<S, mio::net::UnixListener>()
 }
 
 /// Whether the source is one of mio's own, whose methods arm it again on mio's poll(2) backend.

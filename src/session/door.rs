@@ -266,6 +266,10 @@ impl<P: SessionProtocol> Dispatch for Door<P> {
         &self.handle.engine.reactor
     }
 
+    fn can_wait(&self) -> bool {
+        true
+    }
+
     fn dispatch(&self) {
         let engine = &self.handle.engine;
         let budget = Budget::new();

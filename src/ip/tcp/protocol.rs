@@ -96,6 +96,7 @@ impl Descriptor for TcpStream {
 impl Descriptor for TcpListener {
     const OBJECT: &'static str = "tcp::Acceptor";
     const WATCH: mio::Interest = mio::Interest::READABLE;
+    const CAN_WAIT: bool = true;
 
     fn endpoint(&self) -> Option<String> {
         self.local_addr().ok().map(|address| address.to_string())

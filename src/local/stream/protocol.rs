@@ -99,6 +99,7 @@ impl Descriptor for UnixStream {
 impl Descriptor for UnixListener {
     const OBJECT: &'static str = "local::stream::Acceptor";
     const WATCH: mio::Interest = mio::Interest::READABLE;
+    const CAN_WAIT: bool = true;
 
     fn endpoint(&self) -> Option<String> {
         local_endpoint::<Protocol>(self).ok().map(|endpoint| endpoint.to_string())
