@@ -118,7 +118,8 @@ impl Config {
     }
 
     /// Calls of `Io::try_io` (an `accept`, say) of one source in one dispatch. Default 64: a flood of connections
-    /// is taken in quickly, and the established ones are served in between.
+    /// is taken in quickly, and the established ones are served in between. (Where only one is established, and has more to
+    /// read all the time, the kernel is asked for new ones in one of 16 turns.)
     #[must_use]
     pub fn accept_budget(mut self, calls: usize) -> Self {
         self.accept_budget = calls.max(1);

@@ -152,6 +152,10 @@ impl Interest {
         self.0 & other.0 != 0
     }
 
+    pub(crate) fn is_all_in(self, ready: Ready) -> bool {
+        self.0 & ready.0 == self.0
+    }
+
     /// The part of this interest that is in the other one.
     pub(crate) fn of(self, other: Interest) -> Interest {
         Interest(self.0 & other.0)

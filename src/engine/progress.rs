@@ -62,7 +62,7 @@ pub(crate) struct Progress {
 
     /// Whether a call of the run family is in progress.
     running: Cell<bool>,
-    /// Whether this call has asked the poller, and whether the last one left without.
+    /// Whether this call has asked the poller, or had no need to, and whether the last one left before that.
     has_looked: Cell<bool>,
     owes_a_look: Cell<bool>,
     /// How many handlers the call in progress asked for, and how many of them it may still run.

@@ -51,8 +51,8 @@ pub(crate) trait Handler {
 /// How many turns a doubt is left alone.
 const DOUBT_TURNS: u32 = 64;
 
-/// In how many turns in a row the kernel is asked once at least: as many as a dispatch may have reads.
-const TURNS_UNASKED: u32 = 16;
+/// One of so many turns in a row asks the kernel: as many as a dispatch has reads, by default.
+const TURNS_FOR_ONE_LOOK: u32 = 16;
 
 /// A registration, whatever its handler.
 pub(crate) type Entry = Rc<dyn Handler>;
@@ -80,7 +80,7 @@ pub(crate) struct Reactor {
     doubtful_turns: Cell<u32>,
     /// How many there are in `ready`, `left_over` and `doubts`, so that a turn with none of them asks once.
     listed: Cell<usize>,
-    /// How many turns have not asked the kernel since one that had to.
+    /// How many turns there were since one that has asked the kernel.
     unasked: Cell<u32>,
     /// How many events one turn delivers, and how many doubts it settles.
     batch: usize,
@@ -149,18 +149,21 @@ impl Reactor {
         self.slab.borrow().is_empty()
     }
 
-    /// Whether there is more to read of the only one that cannot wait, and it has not kept the others waiting for too many
-    /// turns. Then the kernel need not be asked: it can tell of nobody who would have to come first.
+    /// Whether the kernel could tell of nobody who would have to come before those that are due already. That is so while
+    /// all but one can wait, for so many turns, and that one has more to read.
     #[inline(never)] // Most turns may sleep, and `wait` would be longer for them.
-    pub(crate) fn only_one_is_readable(&self) -> bool {
-        let is_readable = self.impatient.get() == 1 && {
-            let (ready, left_over) = (self.ready.borrow(), self.left_over.borrow());
-            ready.iter().chain(left_over.iter()).any(|entry| entry.state().wanted().is_readable() && !entry.can_wait())
-        };
-        let turns = self.unasked.get() + 1;
-        let passes = is_readable && turns < TURNS_UNASKED;
-        self.unasked.set(if passes { turns } else { 0 });
-        passes
+    pub(crate) fn only_one_has_more(&self) -> bool {
+        if self.impatient.get() != 1 || self.unasked.get() + 1 >= TURNS_FOR_ONE_LOOK {
+            return false;
+        }
+        let (ready, left_over) = (self.ready.borrow(), self.left_over.borrow());
+        ready.iter().chain(left_over.iter()).any(|entry| entry.state().is_readable_and_all() && !entry.can_wait())
+    }
+
+    /// Counts the turns that have not asked the kernel, from one that has on.
+    #[inline(always)]
+    pub(crate) fn has_asked(&self, asked: bool) {
+        self.unasked.set(if asked { 0 } else { self.unasked.get().saturating_add(1) });
     }
 
     pub(crate) fn entry(&self, index: u32) -> Option<Entry> {
@@ -377,17 +380,20 @@ mod tests {
     use super::*;
     use crate::ready::Interest;
 
-    struct Fake(State, bool);
+    struct Fake {
+        state: State,
+        can_wait: bool,
+    }
 
     impl Handler for Fake {
         fn state(&self) -> &State {
-            &self.0
+            &self.state
         }
 
         fn on_event(self: Rc<Self>, _: Ready) {}
 
         fn can_wait(&self) -> bool {
-            self.1
+            self.can_wait
         }
 
         fn one_call(&self) -> Option<(&'static str, Origin)> {
@@ -405,63 +411,74 @@ mod tests {
         fn describe(&self, _: &mut dyn FnMut(Work)) {}
     }
 
-    fn reactor() -> io::Result<Reactor> {
-        Ok(Reactor::new(mio::Poll::new()?.registry().try_clone()?, 8))
+    /// Nobody is in it but a listener, and a connection, if it has something left over.
+    fn reactor(left_over: Option<(Interest, Ready)>) -> io::Result<Reactor> {
+        let reactor = Reactor::new(mio::Poll::new()?.registry().try_clone()?, 8);
+        inserted(&reactor, true);
+        if let Some((interest, ready)) = left_over {
+            leave_over(&reactor, inserted(&reactor, false), interest, ready);
+        }
+        Ok(reactor)
     }
 
     fn inserted(reactor: &Reactor, can_wait: bool) -> Entry {
-        let entry: Entry = Rc::new(Fake(State::default(), can_wait));
+        let entry: Entry = Rc::new(Fake { state: State::default(), can_wait });
         reactor.insert(&entry);
         entry
     }
 
-    fn left_over(reactor: &Reactor, can_wait: bool, ready: Ready) -> Entry {
-        let entry = inserted(reactor, can_wait);
-        entry.state().set_interest(Interest::READABLE | Interest::WRITABLE);
+    fn leave_over(reactor: &Reactor, entry: Entry, interest: Interest, ready: Ready) {
+        entry.state().set_interest(interest);
         entry.state().set(ready);
-        reactor.leave_over(Rc::clone(&entry));
-        entry
+        reactor.leave_over(entry);
     }
 
     #[test]
-    fn the_only_one_that_cannot_wait_goes_on_for_so_many_turns() -> io::Result<()> {
-        let reactor = reactor()?;
-        let gone = inserted(&reactor, false);
-        reactor.remove(gone.state());
-        assert!(!reactor.only_one_is_readable(), "there is none");
-        inserted(&reactor, true);
-        left_over(&reactor, false, Ready::READABLE);
+    fn the_only_one_goes_on_for_so_many_turns() -> io::Result<()> {
+        let reactor = reactor(Some((Interest::READABLE, Ready::READABLE | Ready::WRITABLE)))?;
         for _ in 0..2 {
-            for turn in 1..TURNS_UNASKED {
-                assert!(reactor.only_one_is_readable(), "turn {turn}");
+            for turn in 1..TURNS_FOR_ONE_LOOK {
+                assert!(reactor.only_one_has_more(), "turn {turn}");
+                reactor.has_asked(false);
             }
-            assert!(!reactor.only_one_is_readable());
+            assert!(!reactor.only_one_has_more());
+            reactor.has_asked(true);
         }
-        left_over(&reactor, false, Ready::READABLE);
-        assert!(!reactor.only_one_is_readable(), "there is another");
         Ok(())
     }
 
-    /// What was read of it last time may be all; and what it has to write may be the answer to what has just come.
+    /// Its own next event would make more of it due.
     #[test]
-    fn who_is_not_known_to_be_readable_does_not_go_on() -> io::Result<()> {
-        let reactor = reactor()?;
-        left_over(&reactor, false, Ready::WRITABLE);
-        assert!(!reactor.only_one_is_readable());
+    fn one_that_waits_for_something_else_too_does_not_go_on() -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        for (ready, goes_on) in
+            [(Ready::READABLE, false), (Ready::WRITABLE, false), (Ready::READABLE | Ready::WRITABLE, true)]
+        {
+            assert_eq!(reactor(Some((both, ready)))?.only_one_has_more(), goes_on, "{ready:?}");
+        }
         Ok(())
     }
 
     #[test]
-    fn who_can_wait_and_who_has_gone_do_not_go_on() -> io::Result<()> {
-        let reactor = reactor()?;
-        left_over(&reactor, true, Ready::READABLE);
-        inserted(&reactor, false);
-        assert!(!reactor.only_one_is_readable(), "the connection may be ready, and come first");
-        let reactor = self::reactor()?;
-        let gone = left_over(&reactor, false, Ready::READABLE);
+    fn beside_another_one_it_does_not_go_on() -> io::Result<()> {
+        let reactor = reactor(Some((Interest::READABLE, Ready::READABLE)))?;
+        let second = inserted(&reactor, false);
+        assert!(!reactor.only_one_has_more());
+        reactor.remove(second.state());
+        assert!(reactor.only_one_has_more());
+        Ok(())
+    }
+
+    #[test]
+    fn a_listener_and_one_that_has_gone_do_not_go_on() -> io::Result<()> {
+        let reactor = reactor(None)?;
+        let (listener, gone) = (inserted(&reactor, true), inserted(&reactor, false));
+        leave_over(&reactor, listener, Interest::READABLE, Ready::READABLE);
+        assert!(!reactor.only_one_has_more(), "the connection may be ready, and come first");
+        leave_over(&reactor, Rc::clone(&gone), Interest::READABLE, Ready::READABLE);
         reactor.remove(gone.state());
         inserted(&reactor, false);
-        assert!(!reactor.only_one_is_readable(), "so may the next one");
+        assert!(!reactor.only_one_has_more(), "so may the next one");
         Ok(())
     }
 }

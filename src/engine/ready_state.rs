@@ -47,6 +47,12 @@ impl State {
         self.ready.get().of(self.watched.get())
     }
 
+    /// Whether it is asked for reads, and is ready for all that it is asked for: no event could make more of it due.
+    pub(super) fn is_readable_and_all(&self) -> bool {
+        let watched = self.watched.get();
+        watched.is_readable() && watched.is_all_in(self.ready.get())
+    }
+
     #[inline]
     pub(crate) fn clear(&self, bits: Ready) {
         self.ready.set(self.ready.get().without(bits));

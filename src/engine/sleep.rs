@@ -16,7 +16,7 @@ pub(crate) enum Patience {
 
 /// The decision.
 pub(super) enum Sleep {
-    /// Not at all; the kernel is asked nearly always all the same, so that busy handlers do not keep sockets waiting.
+    /// Not at all; the kernel is nearly always asked all the same, so that busy handlers do not keep sockets waiting.
     None(Why),
     /// Longer than nothing.
     AtMost(Duration, Why),

@@ -111,15 +111,19 @@ impl Engine {
         let passes = self.need_not_ask(&sleep, patience);
         let waited = if passes { poller.pass() } else { poller.wait(timeout, hunch, large_reads) };
         self.inbox.awake();
+        self.reactor.has_asked(!passes);
         match waited {
             Ok(events) => {
                 self.turn.begin_batch(poller.is_full(events));
                 self.reactor.begin_turn(events == 0);
                 // Not before the batch has begun: a logger may panic, and the next turn goes on with it.
                 if let Some(since) = since {
-                    let how = if poller.has_spun() { "spun" } else { "slept" };
-                    let how = if passes { "did not ask" } else { how };
-                    tell!(self, "{how} {:.3?}, {events} events", since.elapsed());
+                    if passes {
+                        tell!(self, "did not ask");
+                    } else {
+                        let how = if poller.has_spun() { "spun" } else { "slept" };
+                        tell!(self, "{how} {:.3?}, {events} events", since.elapsed());
+                    }
                 }
             }
             Err(error) => {
@@ -130,12 +134,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the kernel has nothing to tell that is needed now, and is not to make the thread sleep. A host must find the
-    /// waker quiet after the turn, so with one it is asked always; and who wants one turn wants to know what is ready.
+    /// Whether the kernel has nothing to tell that is needed now, and is not to make the thread sleep. After the turn of a
+    /// loop that a host has embedded the waker must be quiet: there it is asked always.
     fn need_not_ask(&self, sleep: &Sleep, patience: Patience) -> bool {
-        let reactor = &self.reactor;
-        let goes_on = || !matches!(patience, Patience::None) && reactor.only_one_is_readable();
-        sleep.is_none() && !self.embedded.get() && (reactor.is_empty() || goes_on())
+        sleep.is_none() && !self.embedded.get() && (self.reactor.is_empty() || self.may_pass(patience))
+    }
+
+    /// Who calls `poll` wants to know what is ready; and after a full batch the kernel holds more.
+    fn may_pass(&self, patience: Patience) -> bool {
+        let is_poll = matches!(patience, Patience::None);
+        !is_poll && !self.turn.was_batch_full() && self.reactor.only_one_has_more()
     }
 
     /// Where there are no timers, nobody asks for the time. (Who does later, has it read then.)
