@@ -153,16 +153,16 @@ impl Reactor {
     /// all but one can wait, for so many turns, and that one has more to read.
     #[inline(never)] // Most turns may sleep, and `wait` would be longer for them.
     pub(crate) fn only_one_has_more(&self) -> bool {
-        if self.impatient.get() != 1 || self.unasked.get() + 1 >= TURNS_FOR_ONE_LOOK {
+        if self.impatient.get() != 1 || self.unasked.get() >= TURNS_FOR_ONE_LOOK - 1 {
             return false;
         }
         let (ready, left_over) = (self.ready.borrow(), self.left_over.borrow());
         ready.iter().chain(left_over.iter()).any(|entry| entry.state().is_readable_and_all() && !entry.can_wait())
     }
 
-    /// Counts the turns that have not asked the kernel, from one that has on.
+    /// A turn has asked the kernel, or has not.
     #[inline(always)]
-    pub(crate) fn has_asked(&self, asked: bool) {
+    pub(crate) fn count_turn(&self, asked: bool) {
         self.unasked.set(if asked { 0 } else { self.unasked.get().saturating_add(1) });
     }
 
@@ -439,11 +439,14 @@ mod tests {
         for _ in 0..2 {
             for turn in 1..TURNS_FOR_ONE_LOOK {
                 assert!(reactor.only_one_has_more(), "turn {turn}");
-                reactor.has_asked(false);
+                reactor.count_turn(false);
             }
             assert!(!reactor.only_one_has_more());
-            reactor.has_asked(true);
+            reactor.count_turn(true);
         }
+        reactor.unasked.set(u32::MAX); // A loop without a source never asks.
+        reactor.count_turn(false);
+        assert!(!reactor.only_one_has_more());
         Ok(())
     }
 

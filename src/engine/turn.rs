@@ -111,7 +111,7 @@ impl Engine {
         let passes = self.need_not_ask(&sleep, patience);
         let waited = if passes { poller.pass() } else { poller.wait(timeout, hunch, large_reads) };
         self.inbox.awake();
-        self.reactor.has_asked(!passes);
+        self.reactor.count_turn(!passes);
         match waited {
             Ok(events) => {
                 self.turn.begin_batch(poller.is_full(events));
