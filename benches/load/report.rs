@@ -37,23 +37,42 @@ impl Amount {
     }
 }
 
-/// The latencies that half, 99 % and 99.9 % of the messages did not exceed. Of few messages the last would be one of the
-/// two slowest, by another name.
+/// The latencies that half, 99 % and 99.9 % of the messages did not exceed.
 pub struct Latency {
     p50_ns: u64,
     p99_ns: u64,
+    /// Of few messages it would be one of the two slowest, by another name.
     p999_ns: Option<u64>,
+    /// But several measurements of few messages may be enough together; so of those the slowest are told.
+    slowest_ns: Vec<u64>,
 }
 
 /// With fewer latencies one does not ask which one in a thousand exceeds.
 const ENOUGH_FOR_P999: u64 = 2_000;
 
+/// With more, others are not needed.
+const FEW: u64 = 4 * ENOUGH_FOR_P999;
+
+/// So many of the slowest are told: what one in a thousand exceeds, of up to 16,000 messages, is among them.
+const SLOWEST: usize = 16;
+
 impl Latency {
     pub fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| histogram.value_at_quantile(quantile);
         let p999_ns = (histogram.len() >= ENOUGH_FOR_P999).then(|| at(0.999));
-        Latency { p50_ns: at(0.5), p99_ns: at(0.99), p999_ns }
+        let slowest_ns = if histogram.len() < FEW { slowest(histogram) } else { vec![] };
+        Latency { p50_ns: at(0.5), p99_ns: at(0.99), p999_ns, slowest_ns }
     }
+}
+
+/// Beginning with the slowest.
+fn slowest(histogram: &Histogram<u64>) -> Vec<u64> {
+    let recorded: Vec<_> = histogram.iter_recorded().collect();
+    let each = recorded.iter().rev().flat_map(|step| {
+        let latency = histogram.highest_equivalent(step.value_iterated_to());
+        (0..step.count_since_last_iteration()).map(move |_| latency)
+    });
+    each.take(SLOWEST).collect()
 }
 
 impl Display for Outcome {
@@ -62,11 +81,12 @@ impl Display for Outcome {
         writeln!(f, "messages={}\nbytes={}\nseconds={:.6}", measured.messages, measured.bytes, measured.seconds())?;
         writeln!(f, "metered_messages={}\nmetered_bytes={}", metered.messages, metered.bytes)?;
         write!(f, "metered_seconds={:.6}\nload_cpu_ns={}", metered.seconds(), self.own_cpu_ns)?;
-        if let Some(Latency { p50_ns, p99_ns, p999_ns }) = self.latency {
+        if let Some(Latency { p50_ns, p99_ns, p999_ns, slowest_ns }) = &self.latency {
             write!(f, "\np50_ns={p50_ns}\np99_ns={p99_ns}")?;
-            if let Some(p999_ns) = p999_ns {
-                write!(f, "\np999_ns={p999_ns}")?;
+            if let Some(ns) = p999_ns {
+                write!(f, "\np999_ns={ns}")?;
             }
+            slowest_ns.iter().try_for_each(|ns| write!(f, "\nslow_ns={ns}"))?;
         }
         if let Some(evenness) = &self.evenness {
             write!(f, "\n{evenness}")?;
@@ -84,4 +104,24 @@ impl Display for Outcome {
 /// `println!` would panic where nobody reads any more.
 pub fn print(lines: impl Display) {
     let _ = writeln!(std::io::stdout(), "{lines}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail(messages: u64) -> (Option<u64>, Vec<u64>) {
+        let mut histogram = Histogram::new(3).unwrap();
+        (1..=messages).for_each(|message| histogram.record(message.min(1_000)).unwrap());
+        let Latency { p999_ns, slowest_ns, .. } = Latency::of(&histogram);
+        (p999_ns, slowest_ns)
+    }
+
+    #[test]
+    fn of_few_messages_the_slowest_are_told() {
+        assert_eq!(tail(3), (None, vec![3, 2, 1]));
+        assert_eq!(tail(1_000), (None, (985..=1_000).rev().collect()));
+        assert_eq!(tail(2_000), (Some(1_000), vec![1_000; 16]));
+        assert_eq!(tail(8_000), (Some(1_000), vec![]));
+    }
 }

@@ -39,6 +39,21 @@ const TICK_NS: f64 = 1e7;
 /// So many, or fewer, are off by a tenth and more.
 const FEW_TICKS: f64 = 100.0;
 
+/// As the load generator has it: with fewer messages one does not ask which one in a thousand exceeds.
+const ENOUGH_FOR_P999: f64 = 2_000.0;
+
+/// So many of its slowest messages each piece has told. (See `load/report.rs`.)
+const SLOWEST: f64 = 16.0;
+
+/// What one in a thousand exceeds of the messages of all pieces, of which each has told the slowest.
+fn p999_of_all(messages: &[f64], mut slowest: Vec<f64>) -> Option<f64> {
+    let messages: f64 = messages.iter().sum();
+    let slower = (messages / 1e3).floor();
+    slowest.sort_by(|one, other| other.total_cmp(one));
+    let is_known = messages >= ENOUGH_FOR_P999 && slower < SLOWEST;
+    slowest.get(slower as usize).copied().filter(|_| is_known)
+}
+
 impl Figure {
     /// At the head of its column.
     pub fn title(self) -> &'static str {
@@ -86,7 +101,9 @@ impl Figure {
             MebibytesPerSecond => per("bytes", "seconds", 1.0 / f64::from(1 << 20)),
             Median => microseconds("p50_ns"),
             P99 => microseconds("p99_ns"),
-            P999 => microseconds("p999_ns"),
+            // The pieces quick enough to have it told would be the better ones.
+            P999 if all("p999_ns").len() == all("p99_ns").len() => microseconds("p999_ns"),
+            P999 => p999_of_all(&all("messages"), all("slow_ns")).map(|ns| ns / 1e3).into_iter().collect(),
             LongestWait => all("longest_wait_ns").iter().map(|ns| ns / 1e6).collect(),
             LeastShare => all("least_share").iter().map(|share| share * 100.0).collect(),
             CpuPerMessage => per("cpu_ns", "metered_messages", 1.0),
@@ -132,12 +149,12 @@ impl Figure {
             return Some(Series { median: count * each, lowest: count * each, highest: count * each });
         }
         let rounds = records.rounds(workload, peer);
-        // Those quick enough to have it told would be the better ones.
-        let told = |figure: &str| rounds.iter().flatten().filter(|record| record.figure == figure).count();
-        if self == P999 && told("p999_ns") < told("p99_ns") {
+        let values: Vec<Vec<f64>> = rounds.iter().map(|round| self.values(round)).collect();
+        // As of pieces.
+        if self == P999 && values.iter().any(Vec::is_empty) {
             return None;
         }
-        Series::new(&rounds.iter().map(|round| self.values(round)).collect::<Vec<_>>())
+        Series::new(&values)
     }
 
     /// What it is a part of.
@@ -326,6 +343,26 @@ mod tests {
         records.record("echo", "epoll", 0, "p999_ns", 3_500.0).unwrap();
         let p999 = P999.series(&records, "echo", "epoll").map(|series| series.median);
         assert_eq!(p999, Some(3.0));
+    }
+
+    #[test]
+    fn the_slowest_of_all_pieces_tell_what_one_in_a_thousand_exceeds() {
+        let slowest = vec![40.0, 30.0, 10.0, 50.0, 20.0];
+        assert_eq!(p999_of_all(&[1_500.0; 2], slowest.clone()), Some(20.0), "three are slower");
+        assert_eq!(p999_of_all(&[500.0; 2], slowest), None, "too few");
+        assert_eq!(p999_of_all(&[1e6], vec![1.0; 16]), None, "more are slower than were told");
+        let mut records = Records::default();
+        for (round, more) in [(0, "slow_ns"), (1, "slow_ns"), (1, "p999_ns")] {
+            for (figure, value) in [("messages", 1_000.0), ("p99_ns", 1e3), (more, 2e3), ("slow_ns", 3e3)] {
+                records.record("echo", "epoll", round, figure, value).unwrap();
+            }
+        }
+        assert_eq!(P999.series(&records, "echo", "epoll"), None, "the first round has too few");
+        for (figure, value) in [("messages", 1_000.0), ("p99_ns", 1e3), ("slow_ns", 4e3)] {
+            records.record("echo", "epoll", 0, figure, value).unwrap();
+        }
+        let p999 = P999.series(&records, "echo", "epoll");
+        assert_eq!(p999, Some(Series { median: 2.0, lowest: 2.0, highest: 2.0 }), "of one piece alone it is not asked");
     }
 
     #[test]
